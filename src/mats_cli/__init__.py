@@ -1,0 +1,1 @@
+"""mats_cli: options in, model out; it talks and computes nothing."""

@@ -1,0 +1,60 @@
+"""What a job has finished, kept beside its output so that the same command goes on after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from mats_cli.formats import Result
+from mats_cli.inputs import Item
+
+
+class Journal:
+    """One JSON line per finished input, valid for the same settings and an unchanged file only."""
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self.path = path
+        self.mark = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        self.done: dict[str, dict[str, Any]] = {}
+        try:
+            lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        except OSError:
+            lines = []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                self.done[entry["key"]] = entry["result"]
+            except (ValueError, KeyError, TypeError):
+                continue  # the line that a kill cut in half
+        self.handle = path.open("a", encoding="utf-8", errors="surrogateescape")
+        self.handle.write("\n" if lines else "")
+
+    def key(self, item: Item) -> str | None:
+        """Settings, path, size and time of change; None for what cannot be recognised again."""
+        if item.path is None:
+            return None
+        try:
+            stat = os.stat(item.path)
+        except OSError:
+            return None
+        return f"{self.mark} {stat.st_size} {stat.st_mtime_ns} {os.path.abspath(item.path)}"
+
+    def get(self, item: Item) -> Result | None:
+        """The finished result of an unchanged input."""
+        values = self.done.get(self.key(item) or "")
+        return Result.from_json(values) if values else None
+
+    def add(self, item: Item, result: Result) -> None:
+        """Remember a success; failures are tried again."""
+        key = self.key(item)
+        if key and result.error is None:
+            self.handle.write(json.dumps({"key": key, "result": result.to_json()}) + "\n")
+            self.handle.flush()
+
+    def finish(self) -> None:
+        """The job is whole: the journal goes."""
+        self.handle.close()
+        self.path.unlink(missing_ok=True)

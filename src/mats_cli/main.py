@@ -1,0 +1,87 @@
+"""The verbs, --version, and the one place where errors become a sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from mats_cli import console
+from mats_cli.caption import caption
+from mats_cli.classify import classify
+from mats_cli.train import train
+from mats_model import __version__
+from mats_model.errors import MatsError
+
+app = typer.Typer(
+    name="mats",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(caption)
+app.command()(classify)
+app.command()(train)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"mats {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _top(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """mats hears a sound, a song or a recording and answers in words, on your own machine.
+
+    \b
+    Examples:
+      mats caption song.wav
+      mats classify folder/ --labels "dog,rain,car horn"
+
+    \b
+    Exit codes: 0 done, 1 our bug, 2 usage, 3 some inputs failed, 4 all failed or none found,
+    5 model missing, 6 index and model differ, 7 device or memory, 130 Ctrl-C.
+    """
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run, and leave with an exit code of the table above."""
+    for stream in (sys.stdout, sys.stderr):
+        # a name that is no text in the terminal's encoding must not end a job
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    code: Any = 0
+    try:
+        code = app(arguments, prog_name="mats", standalone_mode=False)
+        sys.stdout.flush()
+    except MatsError as error:
+        console.note(str(error))
+        code = error.exit_code
+    except KeyboardInterrupt:
+        console.note("stopped. With -o, the same command goes on where this one ended.")
+        code = 130
+    except BrokenPipeError:
+        # the reader has what it wanted; nothing may be flushed into the closed pipe at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except MemoryError:
+        console.note("memory ran out: close other programs, or give fewer inputs at once.")
+        code = 7
+    except Exception as error:
+        show = getattr(error, "show", None)
+        if show is None:
+            if os.environ.get("MATS_DEBUG"):
+                raise
+            console.note(f"this is a bug of mats: {type(error).__name__}: {error} (MATS_DEBUG=1 shows where).")
+            code = 1
+        else:
+            show(file=sys.stderr)
+            code = getattr(error, "exit_code", 2)
+    # worker threads may still decode: an answer that nobody waits for is not waited for
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,64 @@
+"""The CLAP of nano: 5 s windows at 32 kHz and any text, in one unit-length space (d = 256).
+
+The audio side ends in tag weights: embedding = sum_c w_c V_c + W f, where w is the softmax-free share sigmoid(logit_c)^power
+of 527 tags, V starts as the text tower's vectors of their names and f is the tower's feature.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mats_model.clap.logmel import LogMel
+from mats_model.clap.text import WIDTH, TextTower
+from mats_model.clap.tower import FEATURE, TAGS, AudioTower
+
+SECONDS = 5.0
+# windows are always run this many at a time, so that a window's embedding never depends on its neighbours
+BATCH = 4
+
+
+class AudioHead(nn.Module):
+    """feature (n, 384), tag logits (n, 527) -> raw embedding (n, d), whose length says how much was recognised."""
+
+    def __init__(self, width: int = WIDTH) -> None:
+        super().__init__()
+        self.names = nn.Parameter(torch.zeros(TAGS, width))
+        self.residual = nn.Linear(FEATURE, width, bias=False)
+        self.bias = nn.Parameter(torch.zeros(TAGS))
+        nn.init.zeros_(self.residual.weight)
+
+    def forward(self, feature: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(logits + self.bias) @ self.names + self.residual(feature)
+
+
+class NanoClap(nn.Module):
+    """`embed_audio` and `embed_text` meet in one space; `rate` and `window` (samples) say how to cut the sound."""
+
+    def __init__(self, tokenizer_json: str) -> None:
+        super().__init__()
+        self.front = LogMel("nano")
+        self.tower = AudioTower()
+        self.head = AudioHead()
+        self.text = TextTower(tokenizer_json)
+
+    @property
+    def rate(self) -> int:
+        """Samples per second."""
+        return self.front.spec.rate
+
+    @property
+    def window(self) -> int:
+        """Samples in a window."""
+        return round(SECONDS * self.rate)
+
+    def embed_windows(self, waves: torch.Tensor) -> torch.Tensor:
+        """waves (w, s) -> raw embedding (w, d), not normalised: average these, then normalise."""
+        count = waves.shape[0]
+        filled = torch.cat([waves, waves.new_zeros(-count % BATCH, waves.shape[1])])
+        parts = [self.head(*self.tower(self.front(part))) for part in filled.split(BATCH)]
+        return torch.cat(parts)[:count]
+
+    def embed_text(self, texts: list[str]) -> torch.Tensor:
+        """texts -> (n, d), unit length."""
+        return self.text(texts)

@@ -1,0 +1,211 @@
+"""The language model: a small Llama-style decoder of our own that reads a prefix and writes words.
+
+`Decoder` gives logits and keeps keys and values; `beam_search` reads a batch, stops each row on its own and says
+no word twice.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mats_model.config import DecoderConfig, SearchSettings
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x), scaled."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scale = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + 1e-5)
+        return x * (scale * self.weight).to(x.dtype)
+
+
+def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    first, second = x.chunk(2, -1)
+    return x * cos + torch.cat([-second, first], -1) * sin
+
+
+class _Block(nn.Module):
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.norm1 = RMSNorm(config.width)
+        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.out = nn.Linear(config.width, config.width, bias=False)
+        self.norm2 = RMSNorm(config.width)
+        self.gate_up = nn.Linear(config.width, 2 * config.hidden, bias=False)
+        self.down = nn.Linear(config.hidden, config.width, bias=False)
+
+    def forward(
+        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, past: tuple[torch.Tensor, torch.Tensor] | None
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        n, t, width = x.shape
+        split = self.qkv(self.norm1(x)).view(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        queries, keys, values = _rotate(split[0], cos, sin), _rotate(split[1], cos, sin), split[2]
+        if past is not None:
+            keys, values = torch.cat([past[0], keys], 2), torch.cat([past[1], values], 2)
+        # one new token may see all that went before; a whole sequence is causal
+        mixed = F.scaled_dot_product_attention(queries, keys, values, is_causal=past is None and t > 1)
+        x = x + self.out(mixed.transpose(1, 2).reshape(n, t, width))
+        gate, up = self.gate_up(self.norm2(x)).chunk(2, -1)
+        return x + self.down(F.silu(gate) * up), (keys, values)
+
+
+Past = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+class Decoder(nn.Module):
+    """inputs (n, t, h) -> logits (n, t, vocabulary); embedding and output share their weights."""
+
+    cos: torch.Tensor
+    sin: torch.Tensor
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocabulary, config.width)
+        self.blocks = nn.ModuleList([_Block(config) for _ in range(config.layers)])
+        self.norm = RMSNorm(config.width)
+        size = config.width // config.heads
+        angles = torch.outer(torch.arange(config.positions), 10_000.0 ** (-torch.arange(0, size, 2) / size))
+        self.register_buffer("cos", torch.cat([angles, angles], -1).cos(), persistent=False)
+        self.register_buffer("sin", torch.cat([angles, angles], -1).sin(), persistent=False)
+        for name, weight in self.named_parameters():
+            if weight.ndim > 1:
+                scale = (2 * config.layers) ** -0.5 if name.endswith(("out.weight", "down.weight")) else 1.0
+                nn.init.normal_(weight, 0.0, 0.02 * scale)
+
+    def forward(self, inputs: torch.Tensor, past: Past | None = None) -> tuple[torch.Tensor, Past]:
+        """`past` holds the keys and values of what was read before; returns them grown."""
+        hidden, kept = self.read(inputs, past)
+        return self.logits(hidden), kept
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(..., h) -> (..., vocabulary)."""
+        return F.linear(hidden, self.embed.weight)
+
+    def hidden(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The last layer's output for a whole sequence, (n, t, h): what training needs."""
+        return self.read(inputs)[0]
+
+    def read(self, inputs: torch.Tensor, past: Past | None = None) -> tuple[torch.Tensor, Past]:
+        """(n, t, h) -> normalised output of the last layer (n, t, h), keys and values."""
+        before = past[0][0].shape[2] if past else 0
+        cos = self.cos[before : before + inputs.shape[1]].to(inputs.dtype)
+        sin = self.sin[before : before + inputs.shape[1]].to(inputs.dtype)
+        x, kept = inputs, []
+        for number, block in enumerate(self.blocks):
+            x, pair = block(x, cos, sin, past[number] if past else None)
+            kept.append(pair)
+        return self.norm(x), kept
+
+
+# words that may come twice in one sentence
+PLAIN = frozenset(
+    "a an the and or as while with without in on at of to into onto from by for then followed before after over under near nearby off out up"
+    " down is are was be being it its that this there some another other one two , . ; - '".split()
+)
+
+
+class Words:
+    """The decoder's tokenizer, and which tokens would say a word that was already said."""
+
+    def __init__(self, tokenizer_json: str) -> None:
+        from tokenizers import Tokenizer
+
+        self.tokenizer_json = tokenizer_json
+        self.tokenizer = Tokenizer.from_str(tokenizer_json)
+        vocabulary = self.tokenizer.get_vocab()
+        self.end = vocabulary["<end>"]
+        self.special = [number for name, number in vocabulary.items() if name[0] == "<" and name[-1] == ">" and len(name) > 2]
+        size = len(vocabulary)
+        # tokens that begin the same word in another form (dog, dogs) share a stem; -1 may always come again
+        self.stem = torch.full((size,), -1, dtype=torch.long)
+        stems: dict[str, int] = {}
+        for token, number in sorted(vocabulary.items(), key=lambda pair: pair[1]):
+            if not token.startswith("\u0120") or token[1:] in PLAIN or len(token) < 3:
+                continue
+            self.stem[number] = stems.setdefault(_stem(token[1:]), len(stems))
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids."""
+        return self.tokenizer.encode(text).ids
+
+    def decode(self, ids: list[int]) -> str:
+        """Text without special tokens."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+
+def _stem(word: str) -> str:
+    for ending in ("ing", "ed", "es", "s"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            return word[: -len(ending)].rstrip("e")
+    return word.rstrip("e")
+
+
+# rows are always decoded this many at a time, so that an answer never depends on its neighbours
+ROWS = 16
+
+
+@torch.inference_mode()
+def beam_search(decoder: Decoder, words: Words, prefix: torch.Tensor, prompt: str, settings: SearchSettings) -> list[str]:
+    """prefix (n, p, h) and one prompt -> n answers. No sampling; no content word comes twice in an answer."""
+    answers: list[str] = []
+    for part in prefix.split(ROWS):
+        filled = torch.cat([part, part.new_zeros(ROWS - len(part), *part.shape[1:])])
+        answers += _search(decoder, words, filled, len(part), words.encode(prompt), settings)
+    return answers
+
+
+def _search(decoder: Decoder, words: Words, prefix: torch.Tensor, real: int, prompt: list[int], settings: SearchSettings) -> list[str]:
+    rows, beams, vocabulary = len(prefix), settings.beams, decoder.config.vocabulary
+    asked = decoder.embed(torch.tensor(prompt)).expand(rows, -1, -1)
+    hidden, past = decoder.read(torch.cat([prefix, asked], 1))
+    logits = decoder.logits(hidden[:, -1])
+    scores = torch.zeros(rows, 1)
+    tokens = torch.zeros(rows, 1, 0, dtype=torch.long)
+    finished: list[list[tuple[float, list[int]]]] = [[] for _ in range(rows)]
+    for length in range(settings.longest):
+        width = tokens.shape[1]
+        options = logits.view(rows, width, vocabulary).log_softmax(-1)
+        options[..., [token for token in words.special if token != words.end or length < settings.shortest]] = float("-inf")
+        if length:
+            said = words.stem[tokens]
+            for place in range(length):
+                again = (words.stem == said[..., place, None]) & (said[..., place, None] >= 0)
+                options.masked_fill_(again, float("-inf"))
+        total, flat = (scores[..., None] + options).view(rows, -1).topk(2 * beams, -1)
+        beam, token = flat // vocabulary, flat % vocabulary
+        keep = torch.zeros(rows, beams, dtype=torch.long)
+        for row in range(rows):
+            kept = 0
+            for rank in range(2 * beams):
+                if int(token[row, rank]) == words.end:
+                    if rank < beams:
+                        score = float(total[row, rank]) / (length + 1) ** settings.length_power
+                        finished[row].append((score, tokens[row, beam[row, rank]].tolist()))
+                elif kept < beams:
+                    keep[row, kept] = rank
+                    kept += 1
+        scores, beam, token = total.gather(1, keep), beam.gather(1, keep), token.gather(1, keep)
+        tokens = torch.cat([tokens.gather(1, beam[..., None].expand(-1, -1, tokens.shape[2])), token[..., None]], -1)
+        if all(_settled(finished[row], float(scores[row, 0]) / (length + 1) ** settings.length_power, beams) for row in range(real)):
+            break
+        source = (torch.arange(rows)[:, None] * width + beam).flatten()
+        past = [(keys[source], values[source]) for keys, values in past]
+        hidden, past = decoder.read(decoder.embed(token.flatten())[:, None], past)
+        logits = decoder.logits(hidden[:, -1])
+    for row in range(real):
+        if not finished[row]:
+            finished[row].append((0.0, tokens[row, 0].tolist()))
+    return [words.decode(max(finished[row])[1]) for row in range(real)]
+
+
+def _settled(finished: list[tuple[float, list[int]]], best_open: float, beams: int) -> bool:
+    """Enough answers are whole and the best open beam, scored at its present length, is below the best of them."""
+    return len(finished) >= beams and max(finished)[0] >= best_open

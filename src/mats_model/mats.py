@@ -1,0 +1,151 @@
+"""MATS in two short lines: `read` is what training uses, `hear` what listening uses. Open this file first.
+
+learn   captions -> clap text  -> + noise -> mapper -> language model
+hear    audio    -> clap audio -> santa   -> mapper -> language model
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mats_model.audio import Source, Window, source, windows
+from mats_model.clap.nano import BATCH, NanoClap
+from mats_model.config import MatsConfig
+from mats_model.errors import SilenceError, UsageError
+from mats_model.llm import Decoder, Words, beam_search
+from mats_model.mapper import Mapper
+from mats_model.noise import add_noise
+from mats_model.prompts import caption_prompt, question_prompt, sentence
+from mats_model.santa import Santa
+
+Sound = str | os.PathLike[str] | bytes | Source
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A stretch of sound: seconds, and its unit-length embedding (d,), or None where it is silent."""
+
+    start: float
+    end: float
+    embedding: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label and its score: its share among the labels, or on its own its probability."""
+
+    name: str
+    score: float
+
+
+class Mats(nn.Module):
+    """CLAP, Santa, mapper and language model, composed."""
+
+    def __init__(self, config: MatsConfig, clap: NanoClap, santa: Santa, mapper: Mapper, decoder: Decoder, words: Words) -> None:
+        super().__init__()
+        self.config, self.words = config, words
+        self.clap, self.santa, self.mapper, self.decoder = clap, santa, mapper, decoder
+
+    # ---- the two lines
+
+    def hear(self, heard: torch.Tensor) -> torch.Tensor:
+        """Audio embeddings (n, d) -> prefix (n, p, h): the line used after training, eq. 3."""
+        return self.mapper(self.santa(heard))
+
+    def read(self, captions: list[str], generator: torch.Generator | None = None) -> torch.Tensor:
+        """n captions -> prefix (n, p, h): the line used while training, eq. 1."""
+        meant = self.clap.embed_text(captions)
+        return self.mapper(add_noise(meant, self.config.noise_variance, generator))
+
+    # ---- listening
+
+    @torch.inference_mode()
+    def listen(self, sound: Sound, every: float | None = None) -> Iterator[Heard]:
+        """A file as one stretch, or as one for each `every` seconds; memory is flat in its length.
+
+        Errors: InputError, when it cannot be decoded.
+        """
+        if every is not None and not 0.1 <= every <= 86_400:
+            raise UsageError(f"--every {every:g}: give between 0.1 and 86400 seconds.")
+        segment, start, end = 0, 0.0, 0.0
+        total: torch.Tensor | None = None
+        for window, raw in self._embedded(windows(source(sound), self.clap.rate, self.clap.window, every)):
+            if window.segment != segment:
+                yield Heard(start, end, F.normalize(total, dim=-1) if total is not None else None)
+                segment, start, total = window.segment, window.start, None
+            end = window.end
+            if raw is not None:
+                total = raw if total is None else total + raw
+        yield Heard(start, end, F.normalize(total, dim=-1) if total is not None else None)
+
+    def _embedded(self, cut: Iterator[Window]) -> Iterator[tuple[Window, torch.Tensor | None]]:
+        """Windows with their raw embeddings, a few at a time; None for a silent one."""
+        waiting: list[Window] = []
+        for window in cut:
+            waiting.append(window)
+            if len(waiting) == BATCH:
+                yield from self._embed(waiting)
+                waiting = []
+        if waiting:
+            yield from self._embed(waiting)
+
+    def _embed(self, some: list[Window]) -> Iterator[tuple[Window, torch.Tensor | None]]:
+        waves = torch.stack([torch.from_numpy(window.samples) for window in some])
+        for window, raw in zip(some, self.clap.embed_windows(waves), strict=True):
+            yield window, None if window.silent else raw
+
+    def embed(self, sound: Sound) -> torch.Tensor:
+        """The whole sound's embedding (d,), unit length. Errors: SilenceError, InputError."""
+        heard = next(self.listen(sound))
+        if heard.embedding is None:
+            raise SilenceError(f"{source(sound).name} is silent: there is nothing to hear in it.")
+        return heard.embedding
+
+    # ---- answering
+
+    @torch.inference_mode()
+    def answer(self, embeddings: torch.Tensor, question: str | None = None) -> list[str]:
+        """Embeddings (n, d) -> n sentences: captions, or answers to one question."""
+        prompt = caption_prompt() if question is None else question_prompt(question)
+        said = beam_search(self.decoder, self.words, self.hear(embeddings), prompt, self.config.search)
+        return [sentence(text) for text in said]
+
+    def caption(self, sound: Sound) -> str:
+        """One sentence about a sound. Errors: SilenceError, InputError."""
+        return self.answer(self.embed(sound)[None])[0]
+
+    @torch.inference_mode()
+    def label_embeddings(self, labels: Iterable[str], template: str = "{}") -> torch.Tensor:
+        """Labels -> (labels, d), unit length; `template` holds {} where the label goes."""
+        if template.count("{}") != 1:
+            raise UsageError(f"--template {template!r}: write {{}} once, where the label goes.")
+        names = list(labels)
+        if not names:
+            raise UsageError("there are no labels; give at least one.")
+        return self.clap.embed_text([template.replace("{}", name) for name in names])
+
+    def score(self, embedding: torch.Tensor, labels: torch.Tensor, multi: bool = False) -> torch.Tensor:
+        """(d,) and (labels, d) -> scores (labels,): shares that sum to 1, or with `multi` a probability each."""
+        likeness = labels @ embedding
+        if multi:
+            return torch.sigmoid(likeness * self.config.multi_scale + self.config.multi_bias)
+        return (likeness * self.config.label_scale).softmax(-1)
+
+    def classify(self, sound: Sound, labels: Iterable[str], template: str = "{}", multi: bool = False) -> list[Label]:
+        """All labels with their scores, best first. Errors: SilenceError, InputError, UsageError."""
+        names = list(labels)
+        scores = self.score(self.embed(sound), self.label_embeddings(names, template), multi)
+        return ranked(names, scores)
+
+
+def ranked(names: list[str], scores: Any) -> list[Label]:
+    """Labels by falling score; equal scores keep the order of the labels."""
+    pairs = [Label(name, float(score)) for name, score in zip(names, scores, strict=True)]
+    return sorted(pairs, key=lambda label: -label.score)

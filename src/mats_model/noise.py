@@ -1,0 +1,15 @@
+"""The training side of the gap: Gaussian noise on a unit-length text embedding, made unit length again."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+
+def add_noise(embedding: torch.Tensor, variance: float, generator: torch.Generator | None = None) -> torch.Tensor:
+    """u' = normalise(u + N(0, variance)) for u (..., d): eq. 1 of MATS.
+
+    `variance` is per dimension, so cos(u, u') is about 1 / sqrt(1 + variance * d).
+    """
+    noise = torch.randn(embedding.shape, generator=generator, dtype=embedding.dtype, device=embedding.device)
+    return F.normalize(embedding + noise * variance**0.5, dim=-1)
