@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -21,10 +22,19 @@ def progress(items: Iterable[T], total: int, unit: str, quiet: bool) -> Iterator
         return
     from tqdm import tqdm
 
-    yield from tqdm(items, total=total, unit=unit, file=sys.stderr, leave=False, dynamic_ncols=True)
+    # asked for here, since some terminals say that they are of size 0, on which tqdm shows nothing
+    size = shutil.get_terminal_size()
+    yield from tqdm(items, total=total, unit=unit, file=sys.stderr, leave=False, ncols=size.columns, nrows=size.lines)
+
+
+class ClosedPipe(Exception):
+    """The reader of our results has gone: not an error."""
 
 
 def out(text: str) -> None:
-    """Results, flushed, so that a pipe sees each at once."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    """Results, flushed, so that a pipe sees each at once. Errors: ClosedPipe."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ClosedPipe from None

@@ -56,17 +56,23 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         # a name that is no text in the terminal's encoding must not end a job
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if "_MATS_COMPLETE" in os.environ:
+        from typer.completion import completion_init
+
+        completion_init()
     code: Any = 0
     try:
         code = app(arguments, prog_name="mats", standalone_mode=False)
         sys.stdout.flush()
+        if code == 130:
+            raise KeyboardInterrupt
     except MatsError as error:
         console.note(str(error))
         code = error.exit_code
     except KeyboardInterrupt:
         console.note("stopped. With -o, the same command goes on where this one ended.")
         code = 130
-    except BrokenPipeError:
+    except (console.ClosedPipe, BrokenPipeError):
         # the reader has what it wanted; nothing may be flushed into the closed pipe at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except MemoryError:

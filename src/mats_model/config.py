@@ -53,6 +53,7 @@ class SearchSettings:
     longest: int = 28  # tokens
     shortest: int = 3  # tokens
     length_power: float = 0.8  # scores are divided by length ** this
+    rerank: float = 0.0  # weight of each finished answer's cosine to the sound
 
 
 @dataclass(frozen=True)

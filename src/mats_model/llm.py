@@ -6,6 +6,8 @@ no word twice.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -148,64 +150,76 @@ def _stem(word: str) -> str:
     return word.rstrip("e")
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """An answer and its log-probability, divided by a power of its length."""
+
+    text: str
+    score: float
+
+
 # rows are always decoded this many at a time, so that an answer never depends on its neighbours
 ROWS = 16
 
 
 @torch.inference_mode()
-def beam_search(decoder: Decoder, words: Words, prefix: torch.Tensor, prompt: str, settings: SearchSettings) -> list[str]:
-    """prefix (n, p, h) and one prompt -> n answers. No sampling; no content word comes twice in an answer."""
-    answers: list[str] = []
+def beam_search(decoder: Decoder, words: Words, prefix: torch.Tensor, prompt: str, settings: SearchSettings) -> list[list[Candidate]]:
+    """prefix (n, p, h) and one prompt -> for each row its finished answers, best first.
+
+    No sampling; no word that carries meaning comes twice in an answer.
+    """
+    answers: list[list[Candidate]] = []
     for part in prefix.split(ROWS):
         filled = torch.cat([part, part.new_zeros(ROWS - len(part), *part.shape[1:])])
         answers += _search(decoder, words, filled, len(part), words.encode(prompt), settings)
     return answers
 
 
-def _search(decoder: Decoder, words: Words, prefix: torch.Tensor, real: int, prompt: list[int], settings: SearchSettings) -> list[str]:
+def _search(decoder: Decoder, words: Words, prefix: torch.Tensor, real: int, prompt: list[int], settings: SearchSettings) -> list[list[Candidate]]:
     rows, beams, vocabulary = len(prefix), settings.beams, decoder.config.vocabulary
     asked = decoder.embed(torch.tensor(prompt)).expand(rows, -1, -1)
     hidden, past = decoder.read(torch.cat([prefix, asked], 1))
     logits = decoder.logits(hidden[:, -1])
     scores = torch.zeros(rows, 1)
     tokens = torch.zeros(rows, 1, 0, dtype=torch.long)
+    never = torch.zeros(vocabulary, dtype=torch.bool)
+    never[words.special] = True
+    banned = never.expand(rows, 1, -1)
     finished: list[list[tuple[float, list[int]]]] = [[] for _ in range(rows)]
+    # rows that are not asked for are settled from the start, and a settled row takes no more answers from the wait for others
+    settled = [row >= real for row in range(rows)]
     for length in range(settings.longest):
         width = tokens.shape[1]
         options = logits.view(rows, width, vocabulary).log_softmax(-1)
-        options[..., [token for token in words.special if token != words.end or length < settings.shortest]] = float("-inf")
-        if length:
-            said = words.stem[tokens]
-            for place in range(length):
-                again = (words.stem == said[..., place, None]) & (said[..., place, None] >= 0)
-                options.masked_fill_(again, float("-inf"))
+        ending = options[..., words.end].clone()
+        options = options.masked_fill(banned, float("-inf"))
+        if length >= settings.shortest:
+            options[..., words.end] = ending
         total, flat = (scores[..., None] + options).view(rows, -1).topk(2 * beams, -1)
         beam, token = flat // vocabulary, flat % vocabulary
         keep = torch.zeros(rows, beams, dtype=torch.long)
-        for row in range(rows):
-            kept = 0
-            for rank in range(2 * beams):
-                if int(token[row, rank]) == words.end:
-                    if rank < beams:
-                        score = float(total[row, rank]) / (length + 1) ** settings.length_power
-                        finished[row].append((score, tokens[row, beam[row, rank]].tolist()))
-                elif kept < beams:
-                    keep[row, kept] = rank
-                    kept += 1
-        scores, beam, token = total.gather(1, keep), beam.gather(1, keep), token.gather(1, keep)
-        tokens = torch.cat([tokens.gather(1, beam[..., None].expand(-1, -1, tokens.shape[2])), token[..., None]], -1)
-        if all(_settled(finished[row], float(scores[row, 0]) / (length + 1) ** settings.length_power, beams) for row in range(real)):
+        for row, (values, beam_of, token_of) in enumerate(zip(total.tolist(), beam.tolist(), token.tolist(), strict=True)):
+            goes_on = [rank for rank in range(2 * beams) if token_of[rank] != words.end][:beams]
+            keep[row] = torch.tensor(goes_on)
+            if settled[row]:
+                continue
+            shrink = (length + 1) ** settings.length_power
+            for rank in range(beams):
+                if token_of[rank] == words.end:
+                    finished[row].append((values[rank] / shrink, tokens[row, beam_of[rank]].tolist()))
+            # enough answers are whole, and the best open beam scores below the best of them
+            settled[row] = len(finished[row]) >= beams and max(finished[row])[0] >= values[goes_on[0]] / shrink
+        if all(settled):
             break
+        scores, beam, token = total.gather(1, keep), beam.gather(1, keep), token.gather(1, keep)
+        tokens = torch.cat([tokens.gather(1, beam[..., None].expand(-1, -1, length)), token[..., None]], -1)
+        stem = words.stem[token][..., None]
+        banned = banned.gather(1, beam[..., None].expand(-1, -1, vocabulary)) | ((words.stem == stem) & (stem >= 0))
         source = (torch.arange(rows)[:, None] * width + beam).flatten()
         past = [(keys[source], values[source]) for keys, values in past]
         hidden, past = decoder.read(decoder.embed(token.flatten())[:, None], past)
         logits = decoder.logits(hidden[:, -1])
     for row in range(real):
         if not finished[row]:
-            finished[row].append((0.0, tokens[row, 0].tolist()))
-    return [words.decode(max(finished[row])[1]) for row in range(real)]
-
-
-def _settled(finished: list[tuple[float, list[int]]], best_open: float, beams: int) -> bool:
-    """Enough answers are whole and the best open beam, scored at its present length, is below the best of them."""
-    return len(finished) >= beams and max(finished)[0] >= best_open
+            finished[row].append((float("-inf"), tokens[row, 0].tolist()))
+    return [[Candidate(words.decode(ids), score) for score, ids in sorted(finished[row], reverse=True)] for row in range(real)]

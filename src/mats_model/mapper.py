@@ -46,6 +46,17 @@ class _Layer(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
+class _Transformer(nn.Module):
+    def __init__(self, width: int, heads: int, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([_Layer(width, heads) for _ in range(layers)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
 class Mapper(nn.Module):
     """The paper's mapper: the embedding becomes `clip_length` tokens, `prefix_length` learned tokens attend to them.
 
@@ -58,7 +69,7 @@ class Mapper(nn.Module):
         self.clip_length, self.prefix_length = clip_length, prefix_length
         self.linear = nn.Linear(d, clip_length * width)
         self.prefix_const = nn.Parameter(torch.randn(prefix_length, width))
-        self.transformer = nn.ModuleDict({"layers": nn.ModuleList([_Layer(width, heads) for _ in range(layers)])})
+        self.transformer = _Transformer(width, heads, layers)
         self.project = nn.Linear(width, llm_width)
 
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:
@@ -66,6 +77,4 @@ class Mapper(nn.Module):
         n = embedding.shape[0]
         heard = self.linear(embedding).view(n, self.clip_length, -1)
         tokens = torch.cat([heard, self.prefix_const.expand(n, -1, -1)], 1)
-        for layer in self.transformer["layers"]:  # type: ignore[union-attr]
-            tokens = layer(tokens)
-        return self.project(tokens[:, -self.prefix_length :])
+        return self.project(self.transformer(tokens)[:, -self.prefix_length :])

@@ -19,7 +19,7 @@ from mats_model.audio import Source, Window, source, windows
 from mats_model.clap.nano import BATCH, NanoClap
 from mats_model.config import MatsConfig
 from mats_model.errors import SilenceError, UsageError
-from mats_model.llm import Decoder, Words, beam_search
+from mats_model.llm import Candidate, Decoder, Words, beam_search
 from mats_model.mapper import Mapper
 from mats_model.noise import add_noise
 from mats_model.prompts import caption_prompt, question_prompt, sentence
@@ -114,8 +114,16 @@ class Mats(nn.Module):
     def answer(self, embeddings: torch.Tensor, question: str | None = None) -> list[str]:
         """Embeddings (n, d) -> n sentences: captions, or answers to one question."""
         prompt = caption_prompt() if question is None else question_prompt(question)
-        said = beam_search(self.decoder, self.words, self.hear(embeddings), prompt, self.config.search)
-        return [sentence(text) for text in said]
+        candidates = beam_search(self.decoder, self.words, self.hear(embeddings), prompt, self.config.search)
+        if question is not None or not self.config.search.rerank:
+            return [sentence(some[0].text) for some in candidates]
+        return [sentence(self._closest(embedding, some)) for embedding, some in zip(embeddings, candidates, strict=True)]
+
+    def _closest(self, embedding: torch.Tensor, candidates: list[Candidate]) -> str:
+        """The candidate with the best score + rerank * cosine to the sound: what was not heard is not said."""
+        likeness = self.clap.embed_text([candidate.text or "nothing" for candidate in candidates]) @ embedding
+        scores = [c.score + self.config.search.rerank * float(like) for c, like in zip(candidates, likeness, strict=True)]
+        return candidates[max(range(len(scores)), key=scores.__getitem__)].text
 
     def caption(self, sound: Sound) -> str:
         """One sentence about a sound. Errors: SilenceError, InputError."""

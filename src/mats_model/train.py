@@ -40,6 +40,7 @@ class TrainSettings:
     variance: float = 0.0078  # noise per dimension: 2/256, so that the cosine to the clean embedding is .58
     keywords: float = 0.3  # share of the batch whose text loses words at random before it is embedded
     tags: float = 0.3  # share of the batch told as a blend of class names, the way the audio tower speaks
+    plain_from: int = 7  # the pass from which `plain_odds` are drawn by: language first, then one sound at a time
     seed: int = 1
 
 
@@ -88,10 +89,11 @@ class Encoded:
     pieces: list[torch.Tensor]  # word pieces of the text
     tokens: list[torch.Tensor]  # prompt, answer, <end>
     asked: list[int]  # length of the prompt
-    odds: torch.Tensor
+    odds: torch.Tensor  # of being drawn in the first passes
+    plain_odds: torch.Tensor  # and in the later ones
 
 
-def encode(examples: list[Example], table: nn.Module, tokenizer_json: str, odds: torch.Tensor) -> Encoded:
+def encode(examples: list[Example], table: nn.Module, tokenizer_json: str, odds: torch.Tensor, plain_odds: torch.Tensor) -> Encoded:
     """Tokenize everything once."""
     from tokenizers import Tokenizer
 
@@ -104,7 +106,7 @@ def encode(examples: list[Example], table: nn.Module, tokenizer_json: str, odds:
     prompts = [e.ids for e in tokenizer.encode_batch([x.prompt for x in examples])]
     answers = [e.ids for e in tokenizer.encode_batch([x.answer for x in examples])]
     tokens = [torch.tensor([*p, *a, END]) for p, a in zip(prompts, answers, strict=True)]
-    return Encoded(pieces, tokens, [len(p) for p in prompts], odds)
+    return Encoded(pieces, tokens, [len(p) for p in prompts], odds, plain_odds)
 
 
 class TextOnly(nn.Module):
@@ -169,7 +171,8 @@ def train_text(
     for number in range(done, settings.passes):
         generator = torch.Generator().manual_seed(settings.seed * 1000 + number)
         torch.manual_seed(settings.seed * 1000 + number)  # dropout
-        order = torch.multinomial(data.odds, per_pass * settings.batch, replacement=True, generator=generator)
+        odds = data.odds if number < settings.plain_from else data.plain_odds
+        order = torch.multinomial(odds, per_pass * settings.batch, replacement=True, generator=generator)
         # batches of like length waste no padding; their order is random
         lengths = torch.tensor([len(data.tokens[i]) for i in order.tolist()])
         rows_of = []

@@ -48,6 +48,9 @@ def mel_bank(spec: LogMelSpec) -> torch.Tensor:
 class LogMel(nn.Module):
     """waves (n, s) float32 -> (n, s // hop, n_mels) in dB; a full-scale sine reads about 0 dB in its mel."""
 
+    window: torch.Tensor
+    bank: torch.Tensor
+
     def __init__(self, bank: str = "nano") -> None:
         super().__init__()
         self.spec = BANKS[bank]

@@ -5,6 +5,8 @@ A plain residual network of dense 3x3 convolutions, which a CPU runs several tim
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -37,7 +39,7 @@ class AudioTower(nn.Module):
     def __init__(self, widths: tuple[int, ...] = (16, 32, 64, 128, 208)) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(1, widths[0], 5, 2, 2, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()]
-        for inp, out in zip(widths, widths[1:], strict=False):
+        for inp, out in itertools.pairwise(widths):
             layers += [_Residual(inp, out, 2), _Residual(out, out, 1)]
         layers += [nn.Conv2d(widths[-1], FEATURE, 1, bias=False), nn.BatchNorm2d(FEATURE), nn.Hardswish()]
         self.body = nn.Sequential(*layers)

@@ -25,7 +25,7 @@ from mats_model.teach.pool import Pool
 class ListenSettings:
     """What decides the weights, besides the pool."""
 
-    passes: int = 16
+    passes: int = 15
     batch: int = 64
     rate: float = 2e-3
     warmup: int = 500
@@ -65,7 +65,7 @@ def train_tower(pool: Pool, folder: Path, settings: ListenSettings) -> Iterator[
     mean, std = target.mean(0), target.std(0) + 1e-3
     target = (target - mean) / std
     scores = torch.from_numpy(np.array(pool.logits)).float().sigmoid().half()
-    tower = AudioTower().to(memory_format=torch.channels_last)
+    tower = AudioTower().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     tower.tags.bias.data.copy_(torch.logit(scores.float().mean(0).clamp(1e-5, 0.5)))
     averaged = copy.deepcopy(tower).requires_grad_(False)
     groups = [

@@ -36,8 +36,9 @@ class MiniLM:
         allowed = mask[:, None, None, :].bool()
         for number in range(LAYERS):
             key = f"encoder.layer.{number}"
-            heads = [self._linear(x, f"{key}.attention.self.{name}").view(n, t, HEADS, -1).transpose(1, 2) for name in ("query", "key", "value")]
-            mixed = F.scaled_dot_product_attention(*heads, attn_mask=allowed).transpose(1, 2).reshape(n, t, WIDTH)
+            names = [f"{key}.attention.self.{name}" for name in ("query", "key", "value")]
+            q, k, v = (self._linear(x, name).view(n, t, HEADS, -1).transpose(1, 2) for name in names)
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed).transpose(1, 2).reshape(n, t, WIDTH)
             x = self._norm(x + self._linear(mixed, f"{key}.attention.output.dense"), f"{key}.attention.output.LayerNorm")
             hidden = F.gelu(self._linear(x, f"{key}.intermediate.dense"))
             x = self._norm(x + self._linear(hidden, f"{key}.output.dense"), f"{key}.output.LayerNorm")

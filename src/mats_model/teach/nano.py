@@ -45,7 +45,7 @@ class PoolSettings:
 class MemorySettings:
     """Santa's memory."""
 
-    captions: int = 4500  # drawn from the training captions
+    captions: int = 12_000  # of one sound, drawn from the training captions
     music: int = 500  # drawn from the music captions
     variance: float = 0.0  # of the noise drawn once on the memory
     seed: int = 0
@@ -146,17 +146,23 @@ class NanoMaker:
         names = tower(self._names())
         told, held_out, sources = self.examples()
         near = (tower([example.text for example in told]) @ names.T).argmax(1)
-        rare = torch.bincount(near, minlength=len(names)).float()[near] ** -0.35
-        odds = []
+        often = torch.bincount(near, minlength=len(names)).float()[near]
+        spoken = torch.tensor([corpus.adds_speech(example.answer) for example in told]).float()
+        short = torch.tensor([len(example.answer.split()) <= 9 for example in told]).float()
+        odds: list[torch.Tensor] = []
+        plain_odds: list[torch.Tensor] = []
         for examples, share, by_subject in sources:
-            weight = rare if by_subject else torch.ones(len(examples))
-            odds.append(weight / weight.sum() * share)
+            even = torch.ones(len(examples))
+            for weights, weight in ((odds, often**-0.35), (plain_odds, often**-0.5 * (1 - 0.8 * spoken) * (1 + short))):
+                chosen = weight if by_subject else even
+                weights.append(chosen / chosen.sum() * share)
         everything = [example for examples, _, _ in sources for example in examples]
         folder.mkdir(parents=True, exist_ok=True)
         tokenizer = learn_tokenizer(everything, self.recipe.model.decoder.vocabulary)
         (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
-        data = encode(everything, tower, tokenizer, torch.cat(odds))
-        kept = encode(held_out, tower, tokenizer, torch.ones(len(held_out)))
+        data = encode(everything, tower, tokenizer, torch.cat(odds), torch.cat(plain_odds))
+        alike = torch.ones(len(held_out))
+        kept = encode(held_out, tower, tokenizer, alike, alike)
         for step in train_text(data, kept, tower, names, folder, self.recipe.model, self.recipe.text):
             said = f"loss {step.loss:.3f}" if step.held_out is None else f"held-out loss {step.held_out:.3f}"
             yield f"text: step {step.step}/{step.steps}, {said}, {step.seconds:.0f} s"
@@ -214,6 +220,7 @@ class NanoMaker:
         settings = self.recipe.memory
         generator = torch.Generator().manual_seed(settings.seed)
         told, _, sources = self.examples()
+        told = [example for example in told if corpus.of_one_sound(example.text)]
 
         def drawn(examples: list[Example], count: int) -> list[str]:
             texts = sorted({example.text for example in examples})

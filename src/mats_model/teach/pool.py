@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ class Pool:
     levels: np.ndarray  # (count,) float32: level of the second clip against the first, dB
 
 
-def _arrays(folder: Path, count: int, mode: str) -> Pool:
+def _arrays(folder: Path, count: int, mode: Literal["r", "r+", "w+"]) -> Pool:
     shapes = {
         "mels": ((count, FRAMES, MELS), np.float16),
         "feature": ((count, FEATURE), np.float16),

@@ -108,6 +108,9 @@ def kaldi_mel_bank(n_mels: int = N_MELS, low: float = 0.0, high: float = 15_000.
 class Teacher(nn.Module):
     """waves (n, s) at 32 kHz -> feature (n, 384), logits (n, 527)."""
 
+    window: torch.Tensor
+    bank: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("window", torch.hann_window(WINDOW, periodic=False), persistent=False)

@@ -1,0 +1,40 @@
+"""What the benchmarks share: where the data is, and a line about the machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parent.parent
+CLASSES = ["dog bark", "rain", "sea waves", "baby cry", "clock tick", "person sneeze", "helicopter", "chainsaw", "rooster", "fire crackling"]
+
+
+@dataclass(frozen=True)
+class Clip:
+    path: Path
+    target: int  # place in CLASSES
+
+
+def esc10(data: Path) -> list[Clip]:
+    """The 400 clips of ESC-10, in the order of their names; folders are numbered in the order of CLASSES."""
+    clips = [Clip(path, int(path.parent.name[:3]) - 1) for path in sorted((data / "esc10").glob("*/*.ogg"))]
+    if len(clips) != 400:
+        raise SystemExit(f"{data}/esc10 holds {len(clips)} clips instead of 400: give the data folder with --data.")
+    return clips
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder that holds esc10/ and captions/")
+    parser.add_argument("--model", default="nano")
+    return parser
+
+
+def machine() -> str:
+    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+    return f"{os.cpu_count()} cores ({model or platform.processor()}), Python {platform.python_version()}, torch {torch.__version__}"

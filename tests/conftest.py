@@ -1,0 +1,61 @@
+"""Sounds made on the spot, the shipped model loaded once, and the program run as a user runs it."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from mats_model import load
+from mats_model.mats import Mats
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+
+
+def noise(seconds: float, rate: int = 32_000, seed: int = 0, level: float = 0.1) -> np.ndarray:
+    """White noise, float32 (s,)."""
+    return (np.random.default_rng(seed).standard_normal(round(seconds * rate)) * level).astype(np.float32)
+
+
+def encoded(wave: np.ndarray, rate: int = 32_000, kind: str = "WAV", subtype: str | None = "FLOAT") -> bytes:
+    """The bytes of a sound file."""
+    sink = io.BytesIO()
+    soundfile.write(sink, wave, rate, format=kind, subtype=subtype)
+    return sink.getvalue()
+
+
+@pytest.fixture(scope="session")
+def nano() -> Mats:
+    """The model as shipped; one thread, as the program runs it."""
+    torch.set_num_threads(1)
+    return load()
+
+
+@pytest.fixture(scope="session")
+def dog() -> Path:
+    """A real recording."""
+    return EXAMPLES / "dog.ogg"
+
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture
+def mats(tmp_path: Path) -> Run:
+    """`mats("caption", "a.wav")` in an empty folder, as a process of its own."""
+
+    def run(*words: str | Path, stdin: bytes | None = b"", **more: object) -> subprocess.CompletedProcess[bytes]:
+        env = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100"}
+        command = [sys.executable, "-m", "mats_cli", *map(str, words)]
+        return subprocess.run(command, input=stdin, capture_output=True, cwd=tmp_path, env=env, timeout=120, check=False)
+
+    return run

@@ -1,0 +1,84 @@
+"""A model folder: what is saved comes back, and anything that is not right is said by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mats_model import checkpoint, registry
+from mats_model.errors import ModelError
+from mats_model.mats import Mats
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(registry.EMBEDDED, tmp_path / "copy"))
+
+
+def test_saved_comes_back(nano: Mats, tmp_path: Path, dog: Path) -> None:
+    config = checkpoint.save(nano, tmp_path / "new")
+    # saving what was loaded changes nothing, so the id stays
+    assert config.id == nano.config.id and not list((tmp_path / "new").glob("*.tmp"))
+    again = checkpoint.load(tmp_path / "new")
+    assert again.caption(dog) == nano.caption(dog) and torch.equal(again.embed(dog), nano.embed(dog))
+
+
+def test_embedded_model_keeps_its_promises(nano: Mats) -> None:
+    assert sum(file.stat().st_size for file in registry.EMBEDDED.iterdir()) < 40e6
+    audio = sum(p.numel() for part in (nano.clap.tower, nano.clap.head) for p in part.parameters())
+    decoder = sum(p.numel() for p in nano.decoder.parameters())
+    text = sum(b.numel() * b.element_size() for b in nano.clap.text.buffers()) + len(nano.clap.text.tokenizer_json.encode())
+    assert audio <= 3e6 and 6e6 <= decoder <= 12e6 and text <= 12e6
+    assert 4000 <= nano.config.decoder.vocabulary <= 8192 and len(nano.santa.memory) == nano.config.santa.size > 1000
+    assert (registry.EMBEDDED / "CARD.md").is_file()
+
+
+@pytest.mark.parametrize("name", checkpoint.FILES)
+def test_missing_file(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(ModelError, match=f"{name} is missing"):
+        checkpoint.load(copy)
+
+
+def test_cut_in_half(copy: Path) -> None:
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1_000_000])
+    with pytest.raises(ModelError, match="cannot be read"):
+        checkpoint.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s.pop("mapper.prefix_const"), r"lacks mapper.prefix_const \(1 missing, 0 left over\)"),
+        (lambda s: s.update(more=torch.zeros(1)), r"holds more, which no part of the model has"),
+        (lambda s: s.update({"mapper.prefix_const": torch.zeros(2, 2)}), r"mapper.prefix_const is \(2, 2\) where \(4, 256\) is expected"),
+    ],
+)
+def test_weights_of_another_model(copy: Path, change: object, said: str) -> None:
+    state = load_file(copy / "model.safetensors")
+    change(state)  # type: ignore[operator]
+    save_file(state, copy / "model.safetensors")
+    with pytest.raises(ModelError, match=said):
+        checkpoint.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": 99}, "has format 99"),
+        ({"santta": {}}, "unknown setting santta; did you mean santa?"),
+        ({"santa": {"blend": "much"}}, "santa.blend should be float, not 'much'"),
+    ],
+)
+def test_config_is_read_strictly(copy: Path, change: dict[str, object], said: str) -> None:
+    config = copy / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
+    with pytest.raises(ModelError) as error:
+        checkpoint.load(copy)
+    assert said in str(error.value)

@@ -1,0 +1,59 @@
+"""Data flows one way: a module imports only what stands before it, at any depth of the file."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parent.parent / "src"
+MODEL = "errors config audio captions clap.logmel clap.text clap.tower clap.nano noise santa mapper prompts llm mats checkpoint registry train"
+TEACH = "teacher clips pool listen minilm align nano"
+CLI = "formats console inputs journal options job caption classify train main generated __main__"
+ORDER = (
+    ["mats_model." + name for name in MODEL.split()]
+    + ["mats_model.teach." + name for name in TEACH.split()]
+    + ["mats_cli." + name for name in CLI.split()]
+)
+# the map imports the registry inside its one function
+DOORS = {"soundfile": {"mats_model.audio", "mats_model.teach.clips"}, "soxr": {"mats_model.audio", "mats_model.teach.clips"}}
+DOORS |= {"av": {"mats_model.audio"}, "safetensors": {"mats_model.checkpoint", "mats_model.teach.minilm"}}
+DOORS |= {"typer": {"mats_cli." + name for name in CLI.split()}, "tqdm": {"mats_cli.console"}, "yaml": {"mats_cli.train"}}
+
+
+def modules() -> dict[str, Path]:
+    return {".".join(path.relative_to(SRC).with_suffix("").parts): path for path in sorted(SRC.rglob("*.py")) if path.name != "__init__.py"}
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_every_module_has_its_place() -> None:
+    assert sorted(modules()) == sorted(ORDER)
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_imports_point_backward(name: str) -> None:
+    later = set(ORDER[ORDER.index(name) :]) - {name}
+    assert not imported(modules()[name]) & later
+
+
+@pytest.mark.parametrize("library", sorted(DOORS))
+def test_one_door_for_each_library(library: str) -> None:
+    users = {name for name, path in modules().items() if any(i.split(".")[0] == library for i in imported(path))}
+    assert users <= DOORS[library]
+
+
+def test_library_is_silent() -> None:
+    for name, path in modules().items():
+        if name.startswith("mats_model."):
+            calls = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Call)]
+            assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"], name
