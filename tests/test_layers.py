@@ -9,7 +9,7 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src"
 MODEL = "errors config audio captions clap.logmel clap.text clap.tower clap.nano noise santa mapper prompts llm mats checkpoint registry train"
-TEACH = "teacher clips pool listen minilm align nano"
+TEACH = "teacher clips pool listen minilm align tune nano"
 CLI = "formats console inputs journal options job caption classify train main generated __main__"
 ORDER = (
     ["mats_model." + name for name in MODEL.split()]

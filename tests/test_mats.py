@@ -13,7 +13,7 @@ from conftest import EXAMPLES, encoded, noise
 
 import mats_model
 from mats_model.audio import source, windows
-from mats_model.errors import InputError, SilenceError, UsageError
+from mats_model.errors import SilenceError, UsageError
 from mats_model.mats import Mats
 
 
@@ -110,7 +110,7 @@ def test_bad_template(nano: Mats, template: str) -> None:
 def test_bad_labels_and_length(nano: Mats, dog: Path) -> None:
     with pytest.raises(UsageError, match="no labels"):
         nano.label_embeddings([])
-    with pytest.raises(InputError, match="no words"):
+    with pytest.raises(UsageError, match="no words"):
         nano.label_embeddings([" "])
     with pytest.raises(UsageError, match="between"):
         list(nano.listen(dog, every=0.0))

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from mats_model.clap.text import TextTower, distil_table
 from mats_model.config import SantaSettings
-from mats_model.errors import InputError
+from mats_model.errors import UsageError
 from mats_model.mapper import Mapper
 from mats_model.mats import Mats
 from mats_model.noise import add_noise
@@ -77,7 +77,7 @@ def test_text_tower_reads_anything(nano: Mats) -> None:
     vectors = tower(["dog bark", "Dog  bark", "DOG BARK", "\u72ac", "x" * 5000, "rain " * 3000])
     assert vectors.shape == (6, 256) and torch.allclose(vectors.norm(dim=-1), torch.ones(6), atol=1e-5)
     assert torch.allclose(vectors[0], vectors[1]) and torch.allclose(vectors[0], vectors[2])
-    with pytest.raises(InputError, match="has no words in it"):
+    with pytest.raises(UsageError, match="has no words in it"):
         tower(["dog", "  "])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from conftest import ROOT, encoded, noise
 
 from mats_cli.train import read_recipe
+from mats_model.clap.nano import AudioHead
 from mats_model.clap.tower import AudioTower
 from mats_model.mats import Mats
 from mats_model.teach.align import AlignSettings, Heard, calibrate, file_label, fit_head
@@ -22,6 +22,7 @@ from mats_model.teach.listen import ListenSettings, hear_pool, train_tower
 from mats_model.teach.nano import NanoRecipe
 from mats_model.teach.pool import fill
 from mats_model.teach.teacher import CLASSES, Teacher, kaldi_mel_bank
+from mats_model.teach.tune import TuneSettings, tune
 
 
 @pytest.fixture
@@ -69,12 +70,20 @@ def test_clips_pool_and_tower(audio: Path, teacher: Path, tmp_path: Path) -> Non
     settings = ListenSettings(passes=2, batch=8, warmup=2)
     torch.set_num_threads(1)
     list(train_tower(pool, tmp_path / "whole", settings))
-    list(train_tower(pool, tmp_path / "parts", replace(settings, passes=1)))
     state = torch.load(tmp_path / "whole" / "tower.pt", weights_only=True)["tower"]
     tower = AudioTower()
     tower.load_state_dict(state)
     feature, logits = hear_pool(tower, pool)
     assert feature.shape == (80, 384) and logits.shape == (80, CLASSES) and torch.isfinite(logits).all()
+
+    head, names, labels = AudioHead(), torch.eye(CLASSES)[:, :256] + 1e-3, torch.eye(8, 256)
+    known = torch.ones(8, dtype=torch.bool)
+    settings = TuneSettings(steps=3, batch=8, threads=1)
+    for name in ("one.pt", "two.pt"):
+        list(tune(pool, tmp_path / "whole" / "tower.pt", head, names, labels, known, tmp_path / name, settings))
+    one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
+    assert all(torch.equal(one["tower"][key], two["tower"][key]) for key in one["tower"])
+    assert not torch.equal(one["head"]["residual.weight"], head.residual.weight)
 
 
 def test_teacher_is_loaded_strictly(teacher: Path, tmp_path: Path) -> None:
@@ -104,7 +113,7 @@ def test_head_learns_to_point(nano: Mats) -> None:
     scores[torch.arange(400), right] = 4.0
     feature[torch.arange(400), right] += 6.0
     heard = Heard(feature, wrong, scores, np.stack([np.arange(400) % 8, np.full(400, -1)], 1))
-    settings = AlignSettings(steps=150, batch=64)
+    settings = AlignSettings(steps=400, batch=64)
     head = fit_head(heard, names, torch.zeros(8, 256), torch.zeros(8, dtype=torch.bool), settings)
     found = (torch.nn.functional.normalize(head(feature, wrong), dim=-1) @ names.T).argmax(1)
     assert float((found == right).float().mean()) > 0.9

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mats_model.errors import InputError
+from mats_model.errors import UsageError
 
 PIECES = 30_522
 WIDTH = 256
@@ -45,11 +45,11 @@ class TextTower(nn.Module):
         self.codes.copy_((table * common / scales.float()).round().clamp(-127, 127).to(torch.int8))
 
     def forward(self, texts: list[str]) -> torch.Tensor:
-        """Errors: InputError for a text in which there is nothing to read."""
+        """Errors: UsageError for a text in which there is nothing to read."""
         ids = [encoding.ids[:MAX_PIECES] for encoding in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
         for text, pieces in zip(texts, ids, strict=True):
             if not pieces:
-                raise InputError(f"{text!r} has no words in it; give a label or a sentence.")
+                raise UsageError(f"{text!r} has no words in it; give a label or a sentence.")
         flat = torch.tensor([piece for pieces in ids for piece in pieces])
         lengths = torch.tensor([len(pieces) for pieces in ids])
         rows = self.codes[flat].float() * self.scales[flat].float()

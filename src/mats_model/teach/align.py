@@ -32,9 +32,7 @@ class AlignSettings:
     steps: int = 3000
     batch: int = 512
     rate: float = 1e-3
-    temperature: float = 0.05
-    tags: float = 0.5  # weight of the cosine to the teacher's own blend of tag names
-    contrast: float = 0.2  # weight of the contrastive loss
+    temperature: float = 0.07
     labels: float = 0.5  # share of the clips told by their file label where it can be trusted
     seed: int = 0
 
@@ -60,8 +58,7 @@ class Heard:
 def fit_head(heard: Heard, names: torch.Tensor, labels: torch.Tensor, labelled: torch.Tensor, settings: AlignSettings) -> AudioHead:
     """`names` (527, d) and file labels (clips, d) are text embeddings; `labelled` (clips,) says which of those count.
 
-    Loss: distance to normalise(sum_c p_c / sqrt(prior_c)^.6 t_c) of the teacher's scores, and InfoNCE against the texts of
-    the batch, where texts that say nearly the same are not held against each other.
+    Loss: InfoNCE against the texts of the batch, where texts that say nearly the same are not held against each other.
     """
     torch.manual_seed(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
@@ -69,7 +66,6 @@ def fit_head(heard: Heard, names: torch.Tensor, labels: torch.Tensor, labelled: 
     head.names.data.copy_(names)
     scores = heard.teacher.sigmoid()
     prior = scores.mean(0)
-    wanted = F.normalize((scores / prior**0.3) @ names, dim=-1)
     optimiser = torch.optim.AdamW(head.parameters(), settings.rate, weight_decay=1e-3)
     diagonal = torch.eye(settings.batch, dtype=torch.bool)
     target = torch.arange(settings.batch)
@@ -78,18 +74,17 @@ def fit_head(heard: Heard, names: torch.Tensor, labels: torch.Tensor, labelled: 
             group["lr"] = settings.rate * (1.0 - step / settings.steps)
         rows = torch.randint(0, len(scores), (settings.batch,), generator=generator)
         audio = F.normalize(head(heard.feature[rows], heard.logits[rows]), dim=-1)
-        told = _texts(heard, rows, names, labels, labelled, scores, prior, settings.labels, generator)
+        told = texts_for(heard, rows, names, labels, labelled, scores, prior, settings.labels, generator)
         logits = audio @ told.T / settings.temperature
         logits = logits.masked_fill((told @ told.T > 0.8) & ~diagonal, -1e9)
-        contrast = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-        loss = settings.contrast * contrast + settings.tags * (1.0 - (audio * wanted[rows]).sum(1)).mean()
+        loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     return head.requires_grad_(False)
 
 
-def _texts(
+def texts_for(
     heard: Heard, rows: torch.Tensor, names: torch.Tensor, labels: torch.Tensor, labelled: torch.Tensor,
     scores: torch.Tensor, prior: torch.Tensor, share: float, generator: torch.Generator,
 ) -> torch.Tensor:  # fmt: skip
@@ -113,9 +108,8 @@ def calibrate(heard: Heard, head: AudioHead, names: torch.Tensor, seed: int = 0)
     labels present; those are weighed to be one in ten, as in a list of labels that someone took care to write.
     """
     generator = torch.Generator().manual_seed(seed)
-    rows = torch.randperm(len(heard.teacher), generator=generator)[:6000]
-    likeness = F.normalize(head(heard.feature[rows], heard.logits[rows]), dim=-1) @ names.T
-    scores = heard.teacher[rows].sigmoid()
+    likeness = F.normalize(head(heard.feature, heard.logits), dim=-1) @ names.T
+    scores = heard.teacher.sigmoid()
     drawn = torch.rand(scores.shape, generator=generator).argsort(1)[:, :19]
     top = scores.argmax(1, keepdim=True)
     choices = torch.cat([likeness.gather(1, top), likeness.gather(1, drawn).masked_fill(drawn == top, -1.0)], 1)

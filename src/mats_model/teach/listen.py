@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from mats_model.clap.tower import AudioTower
@@ -45,7 +46,7 @@ class ListenStep:
     seconds: float
 
 
-def _augment(mels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def augment(mels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Another place in time (rolled) and another level, -30 to +3 dB with the floor kept: the tags stay the same."""
     count, frames, _ = mels.shape
     shifts = torch.randint(0, frames, (count, 1), generator=generator)
@@ -91,7 +92,7 @@ def train_tower(pool: Pool, folder: Path, settings: ListenSettings) -> Iterator[
         for at in range(per_pass):
             step = number * per_pass + at
             rows = order[at * settings.batch : (at + 1) * settings.batch]
-            batch = _augment(torch.from_numpy(mels[rows.numpy()]).float(), generator)
+            batch = augment(torch.from_numpy(mels[rows.numpy()]).float(), generator)
             ramp = min(1.0, (step + 1) / settings.warmup)
             for group in optimiser.param_groups:
                 group["lr"] = settings.rate * ramp * (0.5 + 0.5 * math.cos(math.pi * step / steps)) + 1e-6
@@ -106,20 +107,15 @@ def train_tower(pool: Pool, folder: Path, settings: ListenSettings) -> Iterator[
             torch.nn.utils.clip_grad_norm_(tower.parameters(), 5.0)
             optimiser.step()
             decay = min(settings.ema, (step + 1) / (step + 10))
-            with torch.no_grad():
-                for kept, fresh in zip(averaged.state_dict().values(), tower.state_dict().values(), strict=True):
-                    if kept.is_floating_point():
-                        kept.lerp_(fresh, 1.0 - decay)
-                    else:
-                        kept.copy_(fresh)
+            blend_into(averaged, tower, decay)
             losses.append((float(feature_loss.detach()), float(tag_loss.detach())))
             if len(losses) == 100:
                 a, b = np.mean(losses, 0)
                 yield ListenStep(step + 1, steps, float(a), float(b), time.monotonic() - began)
                 losses.clear()
         state = {"tower": tower.state_dict(), "averaged": averaged.state_dict(), "optimiser": optimiser.state_dict(), "passes": number + 1}
-        _write(state, state_file)
-        _write({"tower": averaged.state_dict(), "mean": mean, "std": std}, folder / "tower.pt")
+        write(state, state_file)
+        write({"tower": averaged.state_dict(), "mean": mean, "std": std}, folder / "tower.pt")
 
 
 @torch.inference_mode()
@@ -130,6 +126,17 @@ def hear_pool(tower: AudioTower, pool: Pool) -> tuple[torch.Tensor, torch.Tensor
     return torch.cat([feature for feature, _ in parts]), torch.cat([logits for _, logits in parts])
 
 
-def _write(state: dict[str, object], path: Path) -> None:
+@torch.no_grad()
+def blend_into(averaged: nn.Module, fresh: nn.Module, decay: float) -> None:
+    """averaged = decay * averaged + (1 - decay) * fresh, counters copied."""
+    for kept, new in zip(averaged.state_dict().values(), fresh.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, 1.0 - decay)
+        else:
+            kept.copy_(new)
+
+
+def write(state: dict[str, object], path: Path) -> None:
+    """Save whole or not at all."""
     torch.save(state, path.with_suffix(".tmp"))
     os.replace(path.with_suffix(".tmp"), path)

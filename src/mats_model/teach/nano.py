@@ -1,7 +1,7 @@
 """The embedded model from the given data, stage by stage; each stage is kept and a killed run goes on where it ended.
 
     clips -> pool -> listen (audio tower)  \\
-    words (text tower) -> text (decoder)   -> align (audio head) -> memory -> a model folder
+    words (text tower) -> text, settle (decoder) -> align (audio head) -> tune (both) -> memory -> a model folder
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from torch.nn import functional as F
 from mats_model import captions as corpus
 from mats_model.captions import Example
 from mats_model.checkpoint import build, save
+from mats_model.clap.nano import AudioHead
 from mats_model.clap.text import TextTower, distil_table
 from mats_model.clap.tower import AudioTower
-from mats_model.config import MatsConfig
+from mats_model.config import MatsConfig, SantaSettings, SearchSettings
 from mats_model.errors import UsageError
 from mats_model.noise import add_noise
 from mats_model.santa import Santa
@@ -27,10 +28,11 @@ from mats_model.teach.align import AlignSettings, Heard, calibrate, file_label, 
 from mats_model.teach.clips import Clips, prepare
 from mats_model.teach.listen import ListenSettings, hear_pool, train_tower
 from mats_model.teach.minilm import MiniLM
-from mats_model.teach.pool import fill, open_pool
-from mats_model.train import TrainSettings, encode, learn_tokenizer, train_text
+from mats_model.teach.pool import Pool, fill, open_pool
+from mats_model.teach.tune import TuneSettings, tune
+from mats_model.train import Encoded, SettleSettings, TrainSettings, encode, learn_tokenizer, settle, train_text
 
-STAGES = ("clips", "pool", "listen", "words", "text", "align", "memory")
+STAGES = ("clips", "pool", "listen", "words", "text", "settle", "align", "tune", "memory")
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,11 @@ class NanoRecipe:
     pool: PoolSettings = field(default_factory=PoolSettings)
     listen: ListenSettings = field(default_factory=ListenSettings)
     text: TrainSettings = field(default_factory=TrainSettings)
+    settle: SettleSettings = field(default_factory=SettleSettings)
     align: AlignSettings = field(default_factory=AlignSettings)
+    tune: TuneSettings = field(default_factory=TuneSettings)
     memory: MemorySettings = field(default_factory=MemorySettings)
-    model: MatsConfig = field(default_factory=MatsConfig)
+    model: MatsConfig = field(default_factory=lambda: MatsConfig(santa=SantaSettings(1.0, 0.02, 8), search=SearchSettings(beams=5, rerank=6.0)))
 
 
 class NanoMaker:
@@ -76,9 +80,9 @@ class NanoMaker:
 
     def run(self, stages: tuple[str, ...], out: Path | None) -> Iterator[str]:
         """The stages in order; the last one writes the model folder `out`."""
-        # one thread: the weights then do not depend on the machine's number of cores
-        torch.set_num_threads(1)
         for stage in STAGES:
+            # one thread: the weights then do not depend on the machine's number of cores
+            torch.set_num_threads(1)
             if stage in stages:
                 yield f"{stage}: started"
                 yield from getattr(self, f"_{stage}")(*([out] if stage == "memory" else []))
@@ -141,8 +145,9 @@ class NanoMaker:
         ]
         return told, held_out, sources
 
-    def _text(self) -> Iterator[str]:
-        tower, folder = self._tower(), self.work / "text"
+    def _encoded(self, tower: TextTower) -> tuple[Encoded, Encoded]:
+        """Training and held-out examples; the tokenizer is learnt when it is not there."""
+        folder = self.work / "text"
         names = tower(self._names())
         told, held_out, sources = self.examples()
         near = (tower([example.text for example in told]) @ names.T).argmax(1)
@@ -158,44 +163,85 @@ class NanoMaker:
                 weights.append(chosen / chosen.sum() * share)
         everything = [example for examples, _, _ in sources for example in examples]
         folder.mkdir(parents=True, exist_ok=True)
-        tokenizer = learn_tokenizer(everything, self.recipe.model.decoder.vocabulary)
-        (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
-        data = encode(everything, tower, tokenizer, torch.cat(odds), torch.cat(plain_odds))
+        if not (folder / "tokenizer.json").exists():
+            (folder / "tokenizer.json").write_text(learn_tokenizer(everything, self.recipe.model.decoder.vocabulary), encoding="utf-8")
+        tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
         alike = torch.ones(len(held_out))
-        kept = encode(held_out, tower, tokenizer, alike, alike)
-        for step in train_text(data, kept, tower, names, folder, self.recipe.model, self.recipe.text):
+        return encode(everything, tower, tokenizer, torch.cat(odds), torch.cat(plain_odds)), encode(held_out, tower, tokenizer, alike, alike)
+
+    def _text(self) -> Iterator[str]:
+        tower = self._tower()
+        data, held_out = self._encoded(tower)
+        for step in train_text(data, held_out, tower, tower(self._names()), self.work / "text", self.recipe.model, self.recipe.text):
             said = f"loss {step.loss:.3f}" if step.held_out is None else f"held-out loss {step.held_out:.3f}"
             yield f"text: step {step.step}/{step.steps}, {said}, {step.seconds:.0f} s"
 
+    def _settle(self) -> Iterator[str]:
+        tower = self._tower()
+        data, _ = self._encoded(tower)
+        told, _, _ = self.examples()
+        one = torch.tensor([corpus.of_one_sound(example.answer) for example in told]).float()
+        odds = data.plain_odds.clone()
+        # captions of one sound are what a sound will be answered with
+        odds[: len(told)] *= 0.2 + one
+        trained = self.work / "text" / "text.pt"
+        for step in settle(data, odds, tower, self._santa(tower), trained, self.work / "settled.pt", self.recipe.model, self.recipe.settle):
+            yield f"settle: step {step.step}/{step.steps}, loss {step.loss:.3f}, {step.seconds:.0f} s"
+
+    def _santa(self, tower: TextTower) -> Santa:
+        memory = self.memory_texts(tower)
+        return Santa.build(memory, replace(self.recipe.model.santa, size=len(memory)), seed=self.recipe.memory.seed)
+
     # ---- where they meet
 
+    def _labels(self, tower: TextTower) -> tuple[torch.Tensor, torch.Tensor]:
+        """Text embeddings of the file labels (clips, d), and which clips have one (clips,)."""
+        said = [file_label(clip) for clip in Clips(self.work / "clips").rows]
+        return tower([label or "sound" for label in said]), torch.tensor([label is not None for label in said])
+
     def _align(self) -> Iterator[str]:
-        tower, audio, clips, pool = self._tower(), AudioTower(), Clips(self.work / "clips"), open_pool(self.work / "pool")
+        tower, audio, pool = self._tower(), AudioTower(), open_pool(self.work / "pool")
         audio.load_state_dict(torch.load(self.work / "listen" / "tower.pt", weights_only=True)["tower"])
-        names = tower(self._names())
         heard_file = self.work / "align-heard.pt"
         if heard_file.exists():
             feature, logits = torch.load(heard_file, weights_only=True)
         else:
             feature, logits = hear_pool(audio, pool)
             torch.save((feature, logits), heard_file)
+        labels, labelled = self._labels(tower)
         heard = Heard(feature, logits, torch.from_numpy(pool.logits[:].astype("float32")), pool.clips[:])
-        said = [file_label(clip) for clip in clips.rows]
-        labels = tower([label or "sound" for label in said])
-        head = fit_head(heard, names, labels, torch.tensor([label is not None for label in said]), self.recipe.align)
-        line = calibrate(heard, head, names)
-        torch.save({"head": head.state_dict(), "line": line}, self.work / "align.pt")
-        yield f"align: {sum(label is not None for label in said)} clips with a file label; scales {line}"
+        head = fit_head(heard, tower(self._names()), labels, labelled, self.recipe.align)
+        torch.save(head.state_dict(), self.work / "align.pt")
+        yield f"align: {int(labelled.sum())} clips with a file label"
+
+    def _tune(self) -> Iterator[str]:
+        tower, pool, head = self._tower(), open_pool(self.work / "pool"), AudioHead()
+        head.load_state_dict(torch.load(self.work / "align.pt", weights_only=True))
+        names, (labels, labelled) = tower(self._names()), self._labels(tower)
+        out = self.work / "tune.pt"
+        for step in tune(pool, self.work / "listen" / "tower.pt", head, names, labels, labelled, out, self.recipe.tune):
+            yield f"tune: step {step.step}/{step.steps}, feature {step.feature_loss:.3f}, contrast {step.tag_loss:.2f}, {step.seconds:.0f} s"
+
+    def _scales(self, names: torch.Tensor) -> tuple[float, float, float]:
+        """cosine -> score, on 6000 examples of the pool."""
+        tuned, audio, head = torch.load(self.work / "tune.pt", weights_only=True), AudioTower(), AudioHead()
+        audio.load_state_dict(tuned["tower"])
+        head.load_state_dict(tuned["head"])
+        pool = open_pool(self.work / "pool")
+        rows = torch.randperm(len(pool.mels), generator=torch.Generator().manual_seed(0))[:6000].sort().values.numpy()
+        some = Pool(pool.mels[rows], pool.feature[rows], pool.logits[rows], pool.clips[rows], pool.levels[rows])
+        feature, logits = hear_pool(audio, some)
+        return calibrate(Heard(feature, logits, torch.from_numpy(some.logits.astype("float32")), some.clips), head.requires_grad_(False), names)
 
     def _memory(self, out: Path | None) -> Iterator[str]:
         if out is None:
             raise UsageError("the last stage writes the model: say where with -o FOLDER.")
-        aligned = torch.load(self.work / "align.pt", weights_only=True)
-        trained = torch.load(self.work / "text" / "text.pt", weights_only=True)
-        label_scale, multi_scale, multi_bias = aligned["line"]
+        tuned = torch.load(self.work / "tune.pt", weights_only=True)
+        trained = torch.load(self.work / "settled.pt", weights_only=True)
         tower = self._tower()
-        memory = self.memory_texts(tower)
-        santa = replace(self.recipe.model.santa, size=len(memory))
+        label_scale, multi_scale, multi_bias = self._scales(tower(self._names()))
+        built = self._santa(tower)
+        santa = built.settings
         config = replace(
             self.recipe.model,
             label_scale=label_scale,
@@ -206,14 +252,14 @@ class NanoMaker:
         )
         mats = build(config, (self.work / "text" / "tokenizer.json").read_text(encoding="utf-8"), tower.tokenizer_json)
         mats.clap.text.load_state_dict(tower.state_dict())
-        mats.clap.tower.load_state_dict(torch.load(self.work / "listen" / "tower.pt", weights_only=True)["tower"])
-        mats.clap.head.load_state_dict(aligned["head"])
+        mats.clap.tower.load_state_dict(tuned["tower"])
+        mats.clap.head.load_state_dict(tuned["head"])
         mats.mapper.load_state_dict(trained["mapper"])
         mats.decoder.load_state_dict(trained["decoder"])
-        mats.santa.load_state_dict(Santa.build(memory, santa, seed=self.recipe.memory.seed).state_dict())
+        mats.santa.load_state_dict(built.state_dict())
         config = save(mats, out)
         size = sum(file.stat().st_size for file in out.iterdir() if file.is_file())
-        yield f"memory: {len(memory)} captions in {santa.clusters} clusters; {out} written, {size / 1e6:.1f} MB, id {config.id}"
+        yield f"memory: {santa.size} captions in {santa.clusters} clusters; {out} written, {size / 1e6:.1f} MB, id {config.id}"
 
     def memory_texts(self, tower: TextTower) -> torch.Tensor:
         """Embeddings (m, d) of captions drawn with a seed from the training text, noise drawn once."""
