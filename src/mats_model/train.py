@@ -21,7 +21,6 @@ from mats_model.config import MatsConfig
 from mats_model.llm import Decoder
 from mats_model.mapper import Mapper
 from mats_model.noise import add_noise
-from mats_model.santa import Santa
 
 PAD, END = 0, 1
 SPECIAL = ["<pad>", "<end>", "<caption>", "<question>", "<answer>"]
@@ -228,53 +227,3 @@ def evaluate(model: TextOnly, data: Encoded, table: nn.Module, settings: TrainSe
 def _write(state: dict[str, object], path: Path) -> None:
     torch.save(state, path.with_suffix(".tmp"))
     os.replace(path.with_suffix(".tmp"), path)
-
-
-@dataclass(frozen=True)
-class SettleSettings:
-    """A last, short training on what the mapper is given when it listens."""
-
-    steps: int = 640
-    batch: int = 128
-    rate: float = 4e-4
-    variance: float = 0.012  # a cosine of .5, about what lies between a sound and the captions for it
-    through: float = 0.7  # share of the batch that goes through Santa
-    threads: int = 2
-    seed: int = 5
-
-
-def settle(
-    data: Encoded, odds: torch.Tensor, table: nn.Module, santa: Santa, trained: Path, out: Path, config: MatsConfig, settings: SettleSettings
-) -> Iterator[Step]:
-    """Go on from `trained` (text.pt) with noised text that is moved by Santa as sounds will be; still no audio. Writes `out`."""
-    torch.manual_seed(settings.seed)
-    torch.set_num_threads(settings.threads)
-    generator = torch.Generator().manual_seed(settings.seed)
-    m = config.mapper
-    model = TextOnly(
-        Mapper(config.width, m.width, m.clip_length, m.prefix_length, m.layers, m.heads, config.decoder.width), Decoder(config.decoder), 0.1
-    )
-    state = torch.load(trained, weights_only=True)
-    model.mapper.load_state_dict(state["mapper"])
-    model.decoder.load_state_dict(state["decoder"])
-    optimiser = torch.optim.AdamW(model.parameters(), settings.rate, betas=(0.9, 0.98), weight_decay=0.05)
-    bf16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    began, losses = time.monotonic(), []
-    model.train()
-    for step in range(settings.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = settings.rate * min(1.0, (step + 1) / 20) * (0.5 + 0.5 * math.cos(math.pi * step / settings.steps))
-        rows = torch.multinomial(odds, settings.batch, replacement=True, generator=generator)
-        heard = add_noise(_embed(table, [data.pieces[i] for i in rows.tolist()], 1.0, generator), settings.variance, generator)
-        moved = torch.rand(len(rows), 1, generator=generator) < settings.through
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = model.loss(torch.where(moved, santa(heard), heard), *_batch(data, rows))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        losses.append(float(loss.detach()))
-        if len(losses) == 40:
-            yield Step(step + 1, settings.steps, sum(losses) / len(losses), None, time.monotonic() - began)
-            losses.clear()
-    _write({"mapper": model.mapper.state_dict(), "decoder": model.decoder.state_dict()}, out)

@@ -1,7 +1,7 @@
 """The embedded model from the given data, stage by stage; each stage is kept and a killed run goes on where it ended.
 
     clips -> pool -> listen (audio tower)  \\
-    words (text tower) -> text, settle (decoder) -> align (audio head) -> tune (both) -> memory -> a model folder
+    words (text tower) -> text (decoder)   -> align (audio head) -> tune (both) -> memory -> a model folder
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from mats_model.teach.listen import ListenSettings, hear_pool, train_tower
 from mats_model.teach.minilm import MiniLM
 from mats_model.teach.pool import Pool, fill, open_pool
 from mats_model.teach.tune import TuneSettings, tune
-from mats_model.train import Encoded, SettleSettings, TrainSettings, encode, learn_tokenizer, settle, train_text
+from mats_model.train import Encoded, TrainSettings, encode, learn_tokenizer, train_text
 
-STAGES = ("clips", "pool", "listen", "words", "text", "settle", "align", "tune", "memory")
+STAGES = ("clips", "pool", "listen", "words", "text", "align", "tune", "memory")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,6 @@ class NanoRecipe:
     pool: PoolSettings = field(default_factory=PoolSettings)
     listen: ListenSettings = field(default_factory=ListenSettings)
     text: TrainSettings = field(default_factory=TrainSettings)
-    settle: SettleSettings = field(default_factory=SettleSettings)
     align: AlignSettings = field(default_factory=AlignSettings)
     tune: TuneSettings = field(default_factory=TuneSettings)
     memory: MemorySettings = field(default_factory=MemorySettings)
@@ -176,18 +175,6 @@ class NanoMaker:
             said = f"loss {step.loss:.3f}" if step.held_out is None else f"held-out loss {step.held_out:.3f}"
             yield f"text: step {step.step}/{step.steps}, {said}, {step.seconds:.0f} s"
 
-    def _settle(self) -> Iterator[str]:
-        tower = self._tower()
-        data, _ = self._encoded(tower)
-        told, _, _ = self.examples()
-        one = torch.tensor([corpus.of_one_sound(example.answer) for example in told]).float()
-        odds = data.plain_odds.clone()
-        # captions of one sound are what a sound will be answered with
-        odds[: len(told)] *= 0.2 + one
-        trained = self.work / "text" / "text.pt"
-        for step in settle(data, odds, tower, self._santa(tower), trained, self.work / "settled.pt", self.recipe.model, self.recipe.settle):
-            yield f"settle: step {step.step}/{step.steps}, loss {step.loss:.3f}, {step.seconds:.0f} s"
-
     def _santa(self, tower: TextTower) -> Santa:
         memory = self.memory_texts(tower)
         return Santa.build(memory, replace(self.recipe.model.santa, size=len(memory)), seed=self.recipe.memory.seed)
@@ -237,7 +224,7 @@ class NanoMaker:
         if out is None:
             raise UsageError("the last stage writes the model: say where with -o FOLDER.")
         tuned = torch.load(self.work / "tune.pt", weights_only=True)
-        trained = torch.load(self.work / "settled.pt", weights_only=True)
+        trained = torch.load(self.work / "text" / "text.pt", weights_only=True)
         tower = self._tower()
         label_scale, multi_scale, multi_bias = self._scales(tower(self._names()))
         built = self._santa(tower)
