@@ -30,7 +30,7 @@ SYNONYMS = {
     "rooster": "rooster cock cockerel crow crowing",
     "fire crackling": "fire crackl campfire flame burn fireplace",
 }
-# twenty labels that occur neither as a tag nor as a file label of the training clips: two other ways to say each class
+# twenty labels, none of them a tag or a file label of the training clips (some hold a word of one): two other ways to say each class
 NEW_LABELS = [
     ["hound baying", "downpour on a roof", "surf at the seaside", "infant wailing", "pocket watch", "achoo", "chopper hovering", "lumberjack at work",
      "cockerel at dawn", "campfire"],
