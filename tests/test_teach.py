@@ -90,7 +90,7 @@ def test_teacher_is_loaded_strictly(teacher: Path, tmp_path: Path) -> None:
     model = Teacher.load(teacher)
     feature, logits = model(torch.from_numpy(noise(1))[None])
     assert feature.shape == (1, 384) and logits.shape == (1, 527)
-    assert sum(p.numel() for p in model.parameters()) == 983_199 or 900_000 < sum(p.numel() for p in model.parameters()) < 1_100_000
+    assert 900_000 < sum(p.numel() for p in model.parameters()) < 1_100_000
     state = torch.load(teacher, weights_only=True)
     state.pop("classifier.5.bias")
     torch.save(state, tmp_path / "half.pt")
