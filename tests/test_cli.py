@@ -233,6 +233,11 @@ def test_multi_joins_neighbours(mats: Run, dog: Path) -> None:
     assert all(segment["labels"][0]["score"] >= 0.3 for segment in segments)
 
 
+def test_multi_says_silence(mats: Run, tmp_path: Path) -> None:
+    (tmp_path / "quiet.wav").write_bytes(encoded(np.zeros(96_000, np.float32)))
+    assert text(mats("classify", "quiet.wav", "--labels", "dog,rain", "--multi", "--every", "1")) == (0, "00:00:00.000-00:00:03.000\t(silence)\n", "")
+
+
 # ---- train
 
 

@@ -96,7 +96,7 @@ def _best(mats: Mats, listened: Listened, names: list[str], vectors: torch.Tenso
 
 
 def _multi(mats: Mats, listened: Listened, names: list[str], vectors: torch.Tensor, least: float) -> list[Row]:
-    """One row per label and event, by time: neighbouring stretches with the same label are one event."""
+    """One row per label and event, by time: neighbouring stretches with the same label are one event. All silent: said."""
     rows: list[Row] = []
     open_rows: dict[str, Row] = {}
     for heard in listened.heard:
@@ -113,4 +113,6 @@ def _multi(mats: Mats, listened: Listened, names: list[str], vectors: torch.Tens
                 row.end, row.labels = heard.end, [(name, max(score, row.labels[0][1]))]
                 now[name] = row
         open_rows = now
+    if listened.heard and all(heard.embedding is None for heard in listened.heard):
+        return [Row(listened.heard[0].start, listened.heard[-1].end, silent=True)]
     return sorted(rows, key=lambda row: (row.start, -row.labels[0][1]))

