@@ -1,10 +1,14 @@
-"""One self-describing folder: config.json, model.safetensors, the two tokenizers. Loaded strictly; written atomically."""
+"""One self-describing folder: config.json, model.safetensors, tokenizers, and the recipe as run. Loaded strictly; written atomically.
+
+A folder holds what was trained. An encoder or a base language model of its own name lies elsewhere, and is checked by its id.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,74 +16,132 @@ import torch
 
 from mats_model.clap.nano import NanoClap
 from mats_model.config import MatsConfig, from_dict, to_dict
-from mats_model.errors import ModelError
-from mats_model.llm import Decoder, Words
-from mats_model.mapper import Mapper
+from mats_model.device import place
+from mats_model.errors import MismatchError, ModelError
+from mats_model.llm.base import LanguageModel
+from mats_model.llm.decoder import Decoder, SmallLLM, Words
+from mats_model.mapper import make_mapper
 from mats_model.mats import Mats
 from mats_model.santa import Santa
 
-FILES = ("config.json", "model.safetensors", "tokenizer.json", "clap_tokenizer.json")
+CONFIG, WEIGHTS, TOKENIZER, CLAP_TOKENIZER, RECIPE = "config.json", "model.safetensors", "tokenizer.json", "clap_tokenizer.json", "recipe.yaml"
+# name of a model or base -> its folder (or hub id)
+Find = Callable[[str], Path | str]
 
 
-def build(config: MatsConfig, tokenizer_json: str, clap_tokenizer_json: str) -> Mats:
-    """A model of the config's sizes, its weights not yet set."""
-    m, h = config.mapper, config.decoder.width
-    mapper = Mapper(config.width, m.width, m.clip_length, m.prefix_length, m.layers, m.heads, h)
-    return Mats(config, NanoClap(clap_tokenizer_json), Santa(config.width, config.santa), mapper, Decoder(config.decoder), Words(tokenizer_json))
+def build(config: MatsConfig, clap: NanoClap, llm: LanguageModel) -> Mats:
+    """A model of the config's sizes; mapper and memory are not yet set."""
+    return Mats(config, clap, Santa(config.width, config.santa), make_mapper(config.mapper, config.width, llm.width), llm)
 
 
-def save(mats: Mats, folder: Path) -> MatsConfig:
+def small_llm(config: MatsConfig, tokenizer_json: str, dropout: float = 0.0) -> SmallLLM:
+    """The small decoder with its tokenizer, its weights not yet set."""
+    return SmallLLM(Decoder(config.decoder), Words(tokenizer_json), dropout)
+
+
+def tensors(mats: Mats) -> dict[str, torch.Tensor]:
+    """What a folder of this model holds, by name."""
+    parts: dict[str, dict[str, torch.Tensor]] = {"santa": mats.santa.state_dict(), "mapper": mats.mapper.state_dict(), "llm": mats.llm.kept()}
+    if mats.config.clap == "inside":
+        parts["clap"] = mats.clap.state_dict()
+    return {f"{part}.{key}": value for part, state in parts.items() for key, value in state.items() if not key.endswith("num_batches_tracked")}
+
+
+def save(mats: Mats, folder: Path, recipe: str | None = None) -> MatsConfig:
     """Write the folder, floats as float16, each file whole or not at all; returns the config with its new id."""
     from safetensors.torch import save as to_bytes
 
     folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        key: (value.half() if value.is_floating_point() else value).contiguous().clone()
-        for key, value in mats.state_dict().items()
-        if not key.endswith("num_batches_tracked")
-    }
+    state = {key: (value.half() if value.is_floating_point() else value).cpu().contiguous().clone() for key, value in tensors(mats).items()}
     weights = to_bytes(state)
     config = replace(mats.config, id="")
     digest = hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode() + weights).hexdigest()[:12]
     config = replace(config, id=digest)
-    contents = {
-        "model.safetensors": weights,
-        "tokenizer.json": mats.words.tokenizer_json.encode(),
-        "clap_tokenizer.json": mats.clap.text.tokenizer_json.encode(),
-        "config.json": (json.dumps(to_dict(config), indent=2) + "\n").encode(),
-    }
+    contents = {WEIGHTS: weights}
+    if isinstance(mats.llm, SmallLLM):
+        contents[TOKENIZER] = mats.llm.words.tokenizer_json.encode()
+    if config.clap == "inside":
+        contents[CLAP_TOKENIZER] = mats.clap.text.tokenizer_json.encode()
+    if recipe is not None:
+        contents[RECIPE] = recipe.encode()
+    # the config last: a folder without it is no model
+    contents[CONFIG] = (json.dumps(to_dict(config), indent=2) + "\n").encode()
     for name, data in contents.items():
-        temporary = folder / f".{name}.tmp"
-        temporary.write_bytes(data)
-        os.replace(temporary, folder / name)
+        write(folder / name, data)
     return config
 
 
-def load(folder: Path) -> Mats:
-    """Read a model folder. Errors: ModelError, which names the file and what is missing or left over in it."""
+def write(path: Path, data: bytes) -> None:
+    """A file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+
+
+def _present(folder: Path, name: str) -> None:
+    if not (folder / name).is_file():
+        raise ModelError(f"{folder} is no model folder: {name} is missing.")
+
+
+def _text(folder: Path, name: str) -> str:
+    _present(folder, name)
+    return (folder / name).read_text(encoding="utf-8")
+
+
+def read_config(folder: Path) -> MatsConfig:
+    """Errors: ModelError."""
+    try:
+        return from_dict(json.loads(_text(folder, CONFIG)), str(folder / CONFIG))
+    except ValueError as error:
+        raise ModelError(f"{folder / CONFIG} cannot be read ({error}); fetch or train the model again.") from None
+
+
+def load(folder: Path, find: Find, device: str = "cpu") -> Mats:
+    """Read a model folder. Errors: ModelError, which names the file and what is missing or left over in it; MismatchError."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    for name in FILES:
-        if not (folder / name).is_file():
-            raise ModelError(f"{folder} is no model folder: {name} is missing.")
+    config = read_config(folder)
+    _present(folder, WEIGHTS)
     try:
-        config = from_dict(json.loads((folder / "config.json").read_text(encoding="utf-8")), str(folder / "config.json"))
-        tokenizers = [(folder / name).read_text(encoding="utf-8") for name in FILES[2:]]
-        state = load_file(folder / "model.safetensors")
+        state = load_file(folder / WEIGHTS)
     except (ValueError, SafetensorError) as error:
-        raise ModelError(f"{folder} cannot be read ({error}); fetch or train the model again.") from None
-    mats = build(config, *tokenizers)
-    wanted = {key: value for key, value in mats.state_dict().items() if not key.endswith("num_batches_tracked")}
+        raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}); fetch or train the model again.") from None
+    clap = NanoClap(_text(folder, CLAP_TOKENIZER)) if config.clap == "inside" else borrowed_clap(config, find)
+    mats = build(config, clap, load_llm(config, find, device, _text(folder, TOKENIZER) if config.llm.kind == "decoder" else ""))
+    wanted = tensors(mats)
     missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or extra:
         part = f"lacks {missing[0]}" if missing else f"holds {extra[0]}, which no part of the model has"
-        raise ModelError(f"{folder / 'model.safetensors'} {part} ({len(missing)} missing, {len(extra)} left over).")
+        raise ModelError(f"{folder / WEIGHTS} {part} ({len(missing)} missing, {len(extra)} left over).")
     for key, value in wanted.items():
         if state[key].shape != value.shape:
             shapes = f"{tuple(state[key].shape)} where {tuple(value.shape)} is expected"
-            raise ModelError(f"{folder / 'model.safetensors'}: {key} is {shapes}.")
+            raise ModelError(f"{folder / WEIGHTS}: {key} is {shapes}.")
     with torch.no_grad():
         for key, value in wanted.items():
             value.copy_(state[key])
     return mats.eval().requires_grad_(False)
+
+
+def borrowed_clap(config: MatsConfig, find: Find) -> NanoClap:
+    """The encoder of another model, if its text side is the one this model was trained on. Errors: MismatchError."""
+    clap = load(Path(find(config.clap)), find).clap
+    if config.space and clap.space != config.space:
+        raise MismatchError(
+            f"this model was trained on another version of the encoder {config.clap!r} (text side {config.space}, installed {clap.space}): train it again."
+        )
+    return clap
+
+
+def load_llm(config: MatsConfig, find: Find, device: str, tokenizer_json: str, dropout: float = 0.0, force: bool = False) -> LanguageModel:
+    """The language model of a config. Errors: ModelError, DeviceError."""
+    if config.llm.kind == "decoder":
+        return small_llm(config, tokenizer_json, dropout)
+    if config.llm.kind != "transformers":
+        raise ModelError(f"llm.kind {config.llm.kind!r}: this version knows decoder and transformers.")
+    from mats_model.llm.huggingface import load_base
+
+    source = find(config.llm.base)
+    offline = isinstance(source, Path) or os.environ.get("MATS_OFFLINE", "") not in ("", "0")
+    return load_base(source, config.llm, place(config.llm, device, force), offline)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from mats_model.errors import MatsError, ModelError
 
@@ -35,9 +36,27 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True)
-class MapperConfig:
-    """Sizes of the mapper."""
+class LLMConfig:
+    """Which language model answers, and how it was changed."""
 
+    kind: str = "decoder"  # decoder: ours, its weights in the folder; transformers: a base kept elsewhere
+    base: str = ""  # of kind transformers: smollm2-135m, a hub id or a folder
+    fingerprint: str = ""  # of the base that was trained on; another one is refused
+    prompt: str = "nano"  # nano, paper (USER/ASSISTANT) or chat (the base's own template)
+    tuning: str = "full"  # full, lora or frozen
+    rank: int = 8  # of LoRA
+    alpha: int = 32
+    dropout: float = 0.1
+    targets: list[str] = field(default_factory=list)  # of LoRA; none given means the queries and values
+    quantise: str = "none"  # none, or nf4 (CUDA)
+    dtype: str = "auto"  # of the base: auto, float32, bfloat16 or float16
+
+
+@dataclass(frozen=True)
+class MapperConfig:
+    """Kind and sizes of the mapper."""
+
+    kind: str = "transformer"  # transformer, mlp or linear
     width: int = 256  # m of the paper's transformer
     clip_length: int = 4  # tokens made of the embedding
     prefix_length: int = 4  # p: learned tokens that attend to them and become the prefix
@@ -54,6 +73,8 @@ class SearchSettings:
     shortest: int = 3  # tokens
     length_power: float = 0.8  # scores are divided by length ** this
     rerank: float = 0.0  # weight of each finished answer's cosine to the sound
+    no_repeat: int = 2  # of kind transformers: no run of so many tokens comes twice
+    repetition: float = 2.0  # of kind transformers: tokens already said are this much less likely
 
 
 @dataclass(frozen=True)
@@ -67,8 +88,11 @@ class MatsConfig:
     label_scale: float = 20.0  # cosine -> logit of the softmax over labels
     multi_scale: float = 20.0  # cosine -> logit of one label's own probability
     multi_bias: float = -10.0
+    clap: str = "inside"  # whose encoder: the folder's own, or that of the model of this name
+    space: str = ""  # id of the encoder's text side, where it is another model's
     id: str = ""  # of the pipeline: changes when front end, windows, pooling or weights do
     mapper: MapperConfig = field(default_factory=MapperConfig)
+    llm: LLMConfig = field(default_factory=LLMConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     santa: SantaSettings = field(default_factory=SantaSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
@@ -89,22 +113,62 @@ def from_dict(values: dict[str, Any], where: str) -> MatsConfig:
 Settings = TypeVar("Settings")
 
 
-def fill(default: Settings, values: Any, where: str, error: type[MatsError], prefix: str = "") -> Settings:
+class Where:
+    """A file and, by dotted name of the setting, its lines: the beginning of every complaint about it."""
+
+    def __init__(self, file: str, lines: Mapping[str, int] | None = None) -> None:
+        self.file, self.lines = file, lines or {}
+
+    def of(self, name: str) -> str:
+        line = self.lines.get(name)
+        return f"{self.file}:{line}" if line else self.file
+
+
+def fill(default: Settings, values: Any, where: Where | str, error: type[MatsError], prefix: str = "") -> Settings:
     """`default`, a dataclass of dataclasses, with `values` in the place of its fields; strict in names and kinds."""
+    where = Where(where) if isinstance(where, str) else where
     if not isinstance(values, dict):
-        raise error(f"{where}: {prefix.rstrip('.') or 'it'} should be a group of settings.")
+        raise error(f"{where.of(prefix.rstrip('.'))}: {prefix.rstrip('.') or 'it'} should be a group of settings.")
     known = [entry.name for entry in fields(default)]  # type: ignore[arg-type]
+    hints = get_type_hints(type(default))
     filled: dict[str, Any] = {}
     for key, value in values.items():
+        name = f"{prefix}{key}"
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
-            raise error(f"{where}: unknown setting {prefix}{key}" + (f"; did you mean {prefix}{near[0]}?" if near else "."))
+            raise error(f"{where.of(name)}: unknown setting {name}" + (f"; did you mean {prefix}{near[0]}?" if near else "."))
         old = getattr(default, key)
         if is_dataclass(old):
-            value = fill(old, value, where, error, f"{prefix}{key}.")
-        elif isinstance(old, float) and type(value) is int:
-            value = float(value)
-        elif type(value) is not type(old):
-            raise error(f"{where}: {prefix}{key} should be {type(old).__name__}, not {value!r}.")
+            value = fill(old, value, where, error, f"{name}.")
+        elif isinstance(old, list):
+            value = _filled_list(get_args(hints[key])[0], value, where, error, name)
+        else:
+            value = _of_kind(type(old), value, where, error, name)
         filled[key] = value
     return replace(default, **filled)  # type: ignore[type-var]
+
+
+def _filled_list(kind: Any, value: Any, where: Where, error: type[MatsError], name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise error(f"{where.of(name)}: {name} should be a list, not {value!r}.")
+    if is_dataclass(kind):
+        return [fill(kind(), each, where, error, f"{name}.{number}.") for number, each in enumerate(value)]  # type: ignore[operator]
+    return [_of_kind(kind, each, where, error, f"{name}.{number}") for number, each in enumerate(value)]
+
+
+def _of_kind(kind: Any, value: Any, where: Where, error: type[MatsError], name: str) -> Any:
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is kind and not (kind is float and value != value):
+        return value
+    said = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}.get(kind.__name__, kind.__name__)
+    if kind is float and isinstance(value, str) and _number(value):
+        raise error(f"{where.of(name)}: {name} should be a number, but YAML reads {value} as text: write it as {float(value):.10f}".rstrip("0") + ".")
+    raise error(f"{where.of(name)}: {name} should be {said}, not {value!r}.")
+
+
+def _number(text: str) -> bool:
+    try:
+        return float(text) == float(text)
+    except ValueError:
+        return False

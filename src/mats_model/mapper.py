@@ -6,6 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from mats_model.config import MapperConfig
+from mats_model.errors import UsageError
+
 
 class _Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
@@ -57,7 +60,7 @@ class _Transformer(nn.Module):
         return x
 
 
-class Mapper(nn.Module):
+class TransformerMapper(nn.Module):
     """The paper's mapper: the embedding becomes `clip_length` tokens, `prefix_length` learned tokens attend to them.
 
     Pre-norm layers over all tokens, no positions, no final norm; the last `prefix_length` tokens, projected to the
@@ -78,3 +81,33 @@ class Mapper(nn.Module):
         heard = self.linear(embedding).view(n, self.clip_length, -1)
         tokens = torch.cat([heard, self.prefix_const.expand(n, -1, -1)], 1)
         return self.project(self.transformer(tokens)[:, -self.prefix_length :])
+
+
+class MLPMapper(nn.Module):
+    """Two matrices with a GELU between them, or one alone: the embedding becomes p tokens at once, without attention."""
+
+    def __init__(self, d: int, width: int, prefix_length: int, llm_width: int, deep: bool) -> None:
+        super().__init__()
+        self.prefix_length = prefix_length
+        self.fc1 = nn.Linear(d, width * prefix_length if deep else llm_width * prefix_length)
+        self.fc2 = nn.Linear(width, llm_width) if deep else None
+
+    def forward(self, embedding: torch.Tensor) -> torch.Tensor:
+        """(n, d) unit length -> (n, p, h)."""
+        tokens = self.fc1(embedding).view(embedding.shape[0], self.prefix_length, -1)
+        return tokens if self.fc2 is None else self.fc2(F.gelu(tokens))
+
+
+Mapper = TransformerMapper | MLPMapper
+KINDS = ("transformer", "mlp", "linear")
+
+
+def make_mapper(config: MapperConfig, d: int, llm_width: int) -> Mapper:
+    """A mapper of the config's kind and sizes, its weights drawn from torch's generator. Errors: UsageError."""
+    if config.kind not in KINDS:
+        raise UsageError(f"mapper.kind {config.kind!r}: choose one of {', '.join(KINDS)}.")
+    if config.kind == "transformer":
+        if config.width % config.heads:
+            raise UsageError(f"mapper.width {config.width} should be a multiple of mapper.heads {config.heads}.")
+        return TransformerMapper(d, config.width, config.clip_length, config.prefix_length, config.layers, config.heads, llm_width)
+    return MLPMapper(d, config.width, config.prefix_length, llm_width, config.kind == "mlp")

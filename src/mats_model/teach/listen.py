@@ -33,6 +33,7 @@ class ListenSettings:
     weight_decay: float = 0.02
     ema: float = 0.999
     seed: int = 1
+    first: int = 0  # examples taken from the beginning of the pool; 0 takes all
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,26 @@ def augment(mels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return (rolled + torch.where(keep, torch.zeros(()), gain)).clamp(min=-100.0)
 
 
-def train_tower(pool: Pool, folder: Path, settings: ListenSettings) -> Iterator[ListenStep]:
-    """Train and write `folder`/tower.pt ({"tower", "mean", "std"}) after each pass; the weights kept are the running mean."""
+def train_tower(pool: Pool, folder: Path, settings: ListenSettings, start: Path | None = None) -> Iterator[ListenStep]:
+    """Train and write `folder`/tower.pt ({"tower", "mean", "std"}) after each pass; the weights kept are the running mean.
+
+    `start` is the tower.pt of an earlier run to go on from, with its mean and std.
+    """
     torch.manual_seed(settings.seed)
     folder.mkdir(parents=True, exist_ok=True)
-    mels = np.array(pool.mels)
-    target = torch.from_numpy(np.array(pool.feature)).float()
+    count = settings.first or len(pool.mels)
+    mels = np.array(pool.mels[:count])
+    target = torch.from_numpy(np.array(pool.feature[:count])).float()
     mean, std = target.mean(0), target.std(0) + 1e-3
-    target = (target - mean) / std
-    scores = torch.from_numpy(np.array(pool.logits)).float().sigmoid().half()
+    scores = torch.from_numpy(np.array(pool.logits[:count])).float().sigmoid().half()
     tower = AudioTower().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    tower.tags.bias.data.copy_(torch.logit(scores.float().mean(0).clamp(1e-5, 0.5)))
+    if start is None:
+        tower.tags.bias.data.copy_(torch.logit(scores.float().mean(0).clamp(1e-5, 0.5)))
+    else:
+        earlier = torch.load(start, weights_only=True)
+        tower.load_state_dict(earlier["tower"])
+        mean, std = earlier["mean"], earlier["std"]
+    target = (target - mean) / std
     averaged = copy.deepcopy(tower).requires_grad_(False)
     groups = [
         {"params": [p for p in tower.parameters() if p.ndim > 1], "weight_decay": settings.weight_decay},

@@ -1,7 +1,7 @@
 """The embedded model from the given data, stage by stage; each stage is kept and a killed run goes on where it ended.
 
-    clips -> pool -> listen (audio tower)  \\
-    words (text tower) -> text (decoder)   -> align (audio head) -> tune (both) -> memory -> a model folder
+    clips -> pool -> listen -> relisten (audio tower)  \\
+    words (text tower) -> text (decoder)               -> align (audio head) -> tune (both) -> memory -> a model folder
 """
 
 from __future__ import annotations
@@ -16,30 +16,32 @@ from torch.nn import functional as F
 
 from mats_model import captions as corpus
 from mats_model.captions import Example
-from mats_model.checkpoint import build, save
-from mats_model.clap.nano import AudioHead
+from mats_model.checkpoint import build, save, small_llm
+from mats_model.clap.nano import AudioHead, NanoClap
 from mats_model.clap.text import TextTower, distil_table
 from mats_model.clap.tower import AudioTower
 from mats_model.config import MatsConfig, SantaSettings, SearchSettings
 from mats_model.errors import UsageError
+from mats_model.llm.decoder import learn_tokenizer
 from mats_model.noise import add_noise
 from mats_model.santa import Santa
 from mats_model.teach.align import AlignSettings, Heard, calibrate, file_label, fit_head
 from mats_model.teach.clips import Clips, prepare
-from mats_model.teach.listen import ListenSettings, hear_pool, train_tower, write
+from mats_model.teach.listen import ListenSettings, ListenStep, hear_pool, train_tower, write
 from mats_model.teach.minilm import MiniLM
 from mats_model.teach.pool import Pool, fill, open_pool
 from mats_model.teach.tune import TuneSettings, tune
-from mats_model.train import Encoded, TrainSettings, encode, learn_tokenizer, train_text
+from mats_model.teach.decoder import Encoded, TrainSettings, encode, train_text
 
-STAGES = ("clips", "pool", "listen", "words", "text", "align", "tune", "memory")
+STAGES = ("clips", "pool", "listen", "relisten", "words", "text", "align", "tune", "memory")
 
 
 @dataclass(frozen=True)
 class PoolSettings:
     """Examples for distillation."""
 
-    count: int = 60_000
+    count: int = 100_000
+    wild_from: int = 60_000  # from here on, sounds are changed further than recordings are
     seed: int = 7
 
 
@@ -59,12 +61,17 @@ class NanoRecipe:
 
     kind: str = "nano"
     pool: PoolSettings = field(default_factory=PoolSettings)
-    listen: ListenSettings = field(default_factory=ListenSettings)
+    listen: ListenSettings = field(default_factory=lambda: ListenSettings(first=60_000))
+    relisten: ListenSettings = field(default_factory=lambda: ListenSettings(passes=8, rate=1.5e-3, seed=11))
     text: TrainSettings = field(default_factory=TrainSettings)
     align: AlignSettings = field(default_factory=AlignSettings)
     tune: TuneSettings = field(default_factory=TuneSettings)
     memory: MemorySettings = field(default_factory=MemorySettings)
     model: MatsConfig = field(default_factory=lambda: MatsConfig(santa=SantaSettings(1.0, 0.02, 8), search=SearchSettings(beams=5, rerank=6.0)))
+
+
+def _said(step: ListenStep) -> str:
+    return f"step {step.step}/{step.steps}, feature {step.feature_loss:.3f}, tags {step.tag_loss:.2f}, {step.seconds:.0f} s"
 
 
 class NanoMaker:
@@ -93,7 +100,8 @@ class NanoMaker:
         yield f"clips: {len(clips)} recordings, {sum(row.length for row in clips.rows) / 32_000 / 3600:.1f} hours"
 
     def _pool(self) -> Iterator[str]:
-        made = fill(self.work / "clips", self._teacher(), self.work / "pool", self.recipe.pool.count, self.recipe.pool.seed)
+        chosen = self.recipe.pool
+        made = fill(self.work / "clips", self._teacher(), self.work / "pool", chosen.count, chosen.seed, wild_from=chosen.wild_from)
         yield f"pool: {len(made.mels)} examples"
 
     def _teacher(self) -> Path:
@@ -101,7 +109,12 @@ class NanoMaker:
 
     def _listen(self) -> Iterator[str]:
         for step in train_tower(open_pool(self.work / "pool"), self.work / "listen", self.recipe.listen):
-            yield f"listen: step {step.step}/{step.steps}, feature {step.feature_loss:.3f}, tags {step.tag_loss:.2f}, {step.seconds:.0f} s"
+            yield f"listen: {_said(step)}"
+
+    def _relisten(self) -> Iterator[str]:
+        start = self.work / "listen" / "tower.pt"
+        for step in train_tower(open_pool(self.work / "pool"), self.work / "relisten", self.recipe.relisten, start):
+            yield f"relisten: {_said(step)}"
 
     # ---- the text side
 
@@ -162,7 +175,7 @@ class NanoMaker:
                 weights.append(chosen / chosen.sum() * share)
         everything = [example for examples, _, _ in sources for example in examples]
         folder.mkdir(parents=True, exist_ok=True)
-        tokenizer = learn_tokenizer(everything, self.recipe.model.decoder.vocabulary)
+        tokenizer = learn_tokenizer([example.answer for example in everything], self.recipe.model.decoder.vocabulary)
         (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
         alike = torch.ones(len(held_out))
         return encode(everything, tower, tokenizer, torch.cat(odds), torch.cat(plain_odds)), encode(held_out, tower, tokenizer, alike, alike)
@@ -189,7 +202,7 @@ class NanoMaker:
         if (self.work / "align.pt").exists():
             return
         tower, audio, pool = self._tower(), AudioTower(), open_pool(self.work / "pool")
-        audio.load_state_dict(torch.load(self.work / "listen" / "tower.pt", weights_only=True)["tower"])
+        audio.load_state_dict(torch.load(self.work / "relisten" / "tower.pt", weights_only=True)["tower"])
         heard_file = self.work / "align-heard.pt"
         if heard_file.exists():
             feature, logits = torch.load(heard_file, weights_only=True)
@@ -209,7 +222,7 @@ class NanoMaker:
         head.load_state_dict(torch.load(self.work / "align.pt", weights_only=True))
         names, (labels, labelled) = tower(self._names()), self._labels(tower)
         out = self.work / "tune.pt"
-        for step in tune(pool, self.work / "listen" / "tower.pt", head, names, labels, labelled, out, self.recipe.tune):
+        for step in tune(pool, self.work / "relisten" / "tower.pt", head, names, labels, labelled, out, self.recipe.tune):
             yield f"tune: step {step.step}/{step.steps}, feature {step.feature_loss:.3f}, contrast {step.tag_loss:.2f}, {step.seconds:.0f} s"
 
     def _scales(self, names: torch.Tensor) -> tuple[float, float, float]:
@@ -240,12 +253,13 @@ class NanoMaker:
             noise_variance=self.recipe.text.variance,
             santa=santa,
         )
-        mats = build(config, (self.work / "text" / "tokenizer.json").read_text(encoding="utf-8"), tower.tokenizer_json)
+        llm = small_llm(config, (self.work / "text" / "tokenizer.json").read_text(encoding="utf-8"))
+        mats = build(config, NanoClap(tower.tokenizer_json), llm)
         mats.clap.text.load_state_dict(tower.state_dict())
         mats.clap.tower.load_state_dict(tuned["tower"])
         mats.clap.head.load_state_dict(tuned["head"])
         mats.mapper.load_state_dict(trained["mapper"])
-        mats.decoder.load_state_dict(trained["decoder"])
+        llm.decoder.load_state_dict(trained["decoder"])
         mats.santa.load_state_dict(built.state_dict())
         config = save(mats, out)
         size = sum(file.stat().st_size for file in out.iterdir() if file.is_file())

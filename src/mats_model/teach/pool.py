@@ -1,6 +1,8 @@
 """Examples for distillation: crops, and mixtures of two crops, each heard once by the teacher.
 
 Example `i` is made from `seed` and `i` alone: which clips, where they are cut, speed, tilt of the spectrum, levels.
+From `wild_from` on, sounds are changed further than a recording would be (teach/wild.py): the teacher hears the result,
+so what it says of it is right by definition, and the student learns the teacher's function where recordings are lacking.
 Stored per example: log-mel (250, 64) float16, the teacher's feature (384) and logits (527) float16, and its clips.
 """
 
@@ -17,6 +19,7 @@ import torch
 from mats_model.clap.logmel import LogMel
 from mats_model.teach.clips import Clips
 from mats_model.teach.teacher import CLASSES, FEATURE, Teacher
+from mats_model.teach.wild import texture, vary
 
 SECONDS = 5.0
 SAMPLES = 160_000
@@ -31,7 +34,7 @@ class Pool:
     mels: np.ndarray  # (count, 250, 64) float16, dB
     feature: np.ndarray  # (count, 384) float16
     logits: np.ndarray  # (count, 527) float16
-    clips: np.ndarray  # (count, 2) int32: first and second clip, -1 where there is none
+    clips: np.ndarray  # (count, 2) int32: first and second clip, -1 where there is none: a texture has neither
     levels: np.ndarray  # (count,) float32: level of the second clip against the first, dB
 
 
@@ -104,14 +107,39 @@ def _make(clips: Clips, odds: np.ndarray, seed: int, index: int, singles: int) -
     return (wave / peak * rng.uniform(0.3, 1.0)).astype(np.float32), (first, second), level
 
 
-def _worker(job: tuple[Path, Path, Path, np.ndarray, int, int, int, int, int, int]) -> int:
-    source, weights, folder, odds, seed, begin, end, singles, step, count = job
+def _make_wild(clips: Clips, odds: np.ndarray, seed: int, index: int) -> tuple[np.ndarray, tuple[int, int], float]:
+    """One or two clips, each varied, over a texture or not; in one of eight a texture alone."""
+    rng = np.random.default_rng([seed, index])
+    first, second, level = -1, -1, 0.0
+    if rng.random() < 0.125:
+        wave = vary(texture(rng, SAMPLES), rng)
+    else:
+        first = int(rng.choice(len(clips), p=odds))
+        wave = vary(_cut(clips[first], rng, False), rng)
+        kind = rng.random()
+        if kind < 0.35:
+            second, level = int(rng.choice(len(clips), p=odds)), float(rng.uniform(-8.0, 8.0))
+            other = vary(_cut(clips[second], rng, False), rng)
+            wave = wave + other * (_level(wave) / _level(other) * 10.0 ** (level / 20.0))
+        if 0.3 < kind < 0.75:
+            ground = texture(rng, SAMPLES)
+            wave = wave + ground * (_level(wave) / _level(ground) * 10.0 ** (rng.uniform(-35.0, 0.0) / 20.0))
+    peak = float(np.abs(wave).max()) or 1.0
+    return (wave / peak * rng.uniform(0.3, 1.0)).astype(np.float32), (first, second), level
+
+
+def _worker(job: tuple[Path, Path, Path, np.ndarray, int, int, int, int, int, int, int]) -> int:
+    source, weights, folder, odds, seed, begin, end, singles, step, count, wild_from = job
     torch.set_num_threads(1)
     clips, teacher, front = Clips(source), Teacher.load(weights), LogMel("nano")
     pool = _arrays(folder, count, "r+")
+    rarer = odds**1.5 / (odds**1.5).sum()  # much of what is left is speech and music, which need no more examples
     for start in range(begin * _CHUNK, end, step * _CHUNK):
         stop = min(start + _CHUNK, end)
-        made = [_make(clips, odds, seed, index, singles) for index in range(start, stop)]
+        made = [
+            _make(clips, odds, seed, index, singles) if index < wild_from else _make_wild(clips, rarer, seed, index)
+            for index in range(start, stop)
+        ]
         waves = torch.from_numpy(np.stack([wave for wave, _, _ in made]))
         with torch.inference_mode():
             feature, logits = teacher(waves)
@@ -123,10 +151,11 @@ def _worker(job: tuple[Path, Path, Path, np.ndarray, int, int, int, int, int, in
     return end
 
 
-def fill(clips: Path, teacher: Path, folder: Path, count: int, seed: int, workers: int = 2) -> Pool:
+def fill(clips: Path, teacher: Path, folder: Path, count: int, seed: int, workers: int = 2, wild_from: int | None = None) -> Pool:
     """Make `count` examples in `folder`: every clip once as it is, then crops and mixtures drawn evenly over what is heard.
 
     The odds of a clip are one over the square root of how often its loudest tag occurs, so that rare sounds are not lost.
+    Examples from `wild_from` on are varied further than recordings are; with None no example is.
     """
     if (folder / "done").exists():
         return open_pool(folder)
@@ -135,14 +164,15 @@ def fill(clips: Path, teacher: Path, folder: Path, count: int, seed: int, worker
     singles = len(Clips(clips))
     context = multiprocessing.get_context("spawn")
     even = np.full(singles, 1.0 / singles)
+    wild = count if wild_from is None else wild_from
     with context.Pool(workers) as pool:
-        jobs = [(clips, teacher, folder, even, seed, w, singles, singles, workers, count) for w in range(workers)]
+        jobs = [(clips, teacher, folder, even, seed, w, singles, singles, workers, count, wild) for w in range(workers)]
         pool.map(_worker, jobs)
         tags = np.asarray(open_pool(folder).logits[:singles]).astype(np.float32).argmax(1)
         odds = np.bincount(tags, minlength=CLASSES)[tags] ** -0.5
         odds = odds / odds.sum()
         first = -(-singles // _CHUNK)
-        jobs = [(clips, teacher, folder, odds, seed, first - 1 + w, count, singles, workers, count) for w in range(workers)]
+        jobs = [(clips, teacher, folder, odds, seed, first - 1 + w, count, singles, workers, count, wild) for w in range(workers)]
         pool.map(_worker, jobs)
     (folder / "done").touch()
     return open_pool(folder)

@@ -1,18 +1,22 @@
 """The language model: a small Llama-style decoder of our own that reads a prefix and writes words.
 
 `Decoder` gives logits and keeps keys and values; `beam_search` reads a batch, stops each row on its own and says
-no word twice.
+no word twice; `SmallLLM` is both behind the door that every language model has.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from mats_model.captions import ANSWER, CAPTION, QUESTION
 from mats_model.config import DecoderConfig, SearchSettings
+from mats_model.llm.base import Candidate, LanguageModel, Tokens, answer_places, padded
+from mats_model.prompts import ask
+
+
+SPECIAL = ["<pad>", "<end>", CAPTION, QUESTION, ANSWER]
 
 
 class RMSNorm(nn.Module):
@@ -150,12 +154,21 @@ def _stem(word: str) -> str:
     return word.rstrip("e")
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """An answer and its log-probability, divided by a power of its length."""
+def learn_tokenizer(answers: list[str], vocabulary: int) -> str:
+    """Byte-level BPE on what is asked and answered -> tokenizer.json."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    text: str
-    score: float
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=SPECIAL,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(answers, trainer)
+    return tokenizer.to_str()
 
 
 # rows are always decoded this many at a time, so that an answer never depends on its neighbours
@@ -223,3 +236,31 @@ def _search(decoder: Decoder, words: Words, prefix: torch.Tensor, real: int, pro
         if not finished[row]:
             finished[row].append((float("-inf"), tokens[row, 0].tolist()))
     return [[Candidate(words.decode(ids), score) for score, ids in sorted(finished[row], reverse=True)] for row in range(real)]
+
+
+class SmallLLM(LanguageModel):
+    """The decoder and its tokenizer; all of it lies in the model folder."""
+
+    def __init__(self, decoder: Decoder, words: Words, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.decoder, self.words, self.dropout = decoder, words, dropout
+        self.width = decoder.config.width
+
+    def encode(self, tag: str, instruction: str, answer: str) -> Tokens:
+        """The small decoder knows two tasks and no tags."""
+        return Tokens([], self.words.encode(ask("nano", tag, instruction).after), [*self.words.encode(answer), self.words.end])
+
+    def loss(self, prefix: torch.Tensor, batch: list[Tokens]) -> tuple[torch.Tensor, int]:
+        ids = padded([tokens.after + tokens.answer[:-1] for tokens in batch], 0, prefix.device)
+        inputs = torch.cat([prefix, self.decoder.embed(ids).to(prefix.dtype)], 1)
+        hidden = self.decoder.hidden(F.dropout(inputs, self.dropout, self.training))
+        # only the positions whose next token is part of an answer reach the output matrix
+        rows, places, wanted = answer_places(batch, prefix.shape[1], prefix.device)
+        logits = self.decoder.logits(hidden[rows, places])
+        return F.cross_entropy(logits.float(), wanted, reduction="sum"), len(wanted)
+
+    def answers(self, prefix: torch.Tensor, tag: str, instruction: str, settings: SearchSettings) -> list[list[Candidate]]:
+        return beam_search(self.decoder, self.words, prefix, ask("nano", tag, instruction).after, settings)
+
+    def kept(self) -> dict[str, torch.Tensor]:
+        return self.state_dict()

@@ -1,0 +1,231 @@
+"""Any causal language model that transformers loads: as it is, with LoRA, or trained whole; in 4 bits on CUDA.
+
+The one door to transformers, peft and bitsandbytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from mats_model.config import LLMConfig, SearchSettings
+from mats_model.device import Placement
+from mats_model.errors import DeviceError, ModelError, UsageError
+from mats_model.llm.base import Candidate, LanguageModel, Tokens, answer_places, padded
+from mats_model.prompts import DESCRIBE, ask
+
+# rows are always answered this many at a time, so that an answer never depends on its neighbours
+ROWS = 4
+TUNINGS = ("full", "lora", "frozen")
+_SYSTEM = "You hear a sound."
+# configurations of models whose logits are more than the output matrix times the hidden state
+_RESHAPED = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+
+
+def _need(module: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        extra = {"bitsandbytes": "cuda"}.get(module, "llm")
+        raise UsageError(f"this language model needs {module}, which is not installed: pip install 'mats[{extra}]'.") from None
+
+
+class HubLLM(LanguageModel):
+    """A base model of transformers, and what was trained beside it."""
+
+    def __init__(self, base: Any, tokenizer: Any, config: LLMConfig) -> None:
+        super().__init__()
+        self.base, self.tokenizer, self.config = base, tokenizer, config
+        self.width = base.get_input_embeddings().weight.shape[1]
+        if tokenizer.eos_token_id is None:
+            raise ModelError(f"{config.base} has no end token: mats cannot tell where its answers end.")
+        first = tokenizer.convert_ids_to_tokens(tokenizer("a", add_special_tokens=False)["input_ids"])[0]
+        # a tokenizer that writes a word's space itself must not be given another
+        self.space = "" if config.prompt == "chat" or first.startswith("\u2581") else " "
+        for weight in base.parameters():
+            weight.requires_grad_(config.tuning == "full")
+        if config.tuning == "lora":
+            self._add_lora()
+
+    def _add_lora(self) -> None:
+        peft = _need("peft")
+        names = [name for name, module in self.base.named_modules() if hasattr(module, "weight") and module.weight is not None]
+        targets = self.config.targets or next(
+            (some for some in (["q_proj", "v_proj"], ["c_attn"], ["query_key_value"], ["qkv_proj"]) if any(n.endswith(some[0]) for n in names)), []
+        )
+        if not targets or not all(any(name.split(".")[-1] == target for name in names) for target in targets):
+            linear = sorted({name.split(".")[-1] for name in names if name.split(".")[-1].endswith(("proj", "attn", "fc"))})
+            raise UsageError(f"llm.targets {targets}: {self.config.base} has no such layers; it has {', '.join(linear)}.")
+        settings = peft.LoraConfig(
+            r=self.config.rank,
+            lora_alpha=self.config.alpha,
+            lora_dropout=self.config.dropout,
+            target_modules=targets,
+            fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in self.base.modules()),
+        )
+        peft.inject_adapter_in_model(settings, self.base)
+        for name, weight in self.base.named_parameters():
+            weight.requires_grad_("lora_" in name)
+            if "lora_" in name:
+                weight.data = weight.data.float()
+
+    def _template(self, text: str) -> str:
+        user = {"role": "user", "content": text}
+        for messages in ([{"role": "system", "content": _SYSTEM}, user], [user]):
+            try:
+                return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+            except Exception as error:  # templates are programs of the base's makers: some refuse a system's turn
+                problem = error
+        raise UsageError(f"llm.prompt chat: {self.config.base} has no chat template that can be used ({problem}); choose paper.")
+
+    def _ask(self, tag: str, instruction: str) -> tuple[list[int], list[int]]:
+        prompt = ask(self.config.prompt, tag, instruction or DESCRIBE, self._template)
+        before = list(self.tokenizer(prompt.before, add_special_tokens=self.config.prompt != "chat")["input_ids"])
+        if before and before[-1] == self.tokenizer.eos_token_id and self.config.prompt != "chat":
+            before.pop()
+        return before, list(self.tokenizer(prompt.after, add_special_tokens=False)["input_ids"])
+
+    def encode(self, tag: str, instruction: str, answer: str) -> Tokens:
+        before, after = self._ask(tag, instruction)
+        said = list(self.tokenizer(self.space + answer, add_special_tokens=False)["input_ids"])
+        return Tokens(before, after, [*said, self.tokenizer.eos_token_id])
+
+    def _inputs(self, prefix: torch.Tensor, before: list[int], ids: torch.Tensor) -> torch.Tensor:
+        embed = self.base.get_input_embeddings()
+        first = embed(torch.tensor([before], dtype=torch.long, device=prefix.device)).expand(len(prefix), -1, -1)
+        return torch.cat([first, prefix.to(first.dtype), embed(ids)], 1)
+
+    def loss(self, prefix: torch.Tensor, batch: list[Tokens]) -> tuple[torch.Tensor, int]:
+        before = batch[0].before
+        start = len(before) + prefix.shape[1]
+        rows_of = [tokens.after + tokens.answer[:-1] for tokens in batch]
+        ids = padded(rows_of, self.tokenizer.eos_token_id, prefix.device)
+        lengths = torch.tensor([start + len(row) for row in rows_of], device=prefix.device)
+        mask = (torch.arange(start + ids.shape[1], device=prefix.device) < lengths[:, None]).long()
+        inputs = self._inputs(prefix, before, ids)
+        rows, places, wanted = answer_places(batch, start, prefix.device)
+        if any(getattr(self.base.config, name, None) for name in _RESHAPED):
+            logits = self.base(inputs_embeds=inputs, attention_mask=mask, use_cache=False).logits[rows, places]
+        else:
+            hidden = self.base.get_decoder()(inputs_embeds=inputs, attention_mask=mask, use_cache=False).last_hidden_state
+            logits = self.base.get_output_embeddings()(hidden[rows, places])
+        return F.cross_entropy(logits.float(), wanted, reduction="sum"), len(wanted)
+
+    @torch.inference_mode()
+    def answers(self, prefix: torch.Tensor, tag: str, instruction: str, settings: SearchSettings) -> list[list[Candidate]]:
+        found: list[list[Candidate]] = []
+        before, after = self._ask(tag, instruction)
+        for part in prefix.split(ROWS):
+            filled = torch.cat([part, part.new_zeros(ROWS - len(part), *part.shape[1:])])
+            ids = torch.tensor([after], dtype=torch.long, device=prefix.device).expand(ROWS, -1)
+            inputs = self._inputs(filled, before, ids)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # penalties that see only what is generated are what is wanted
+                made = self.base.generate(
+                    inputs_embeds=inputs,
+                    attention_mask=torch.ones(inputs.shape[:2], dtype=torch.long, device=prefix.device),
+                    num_beams=settings.beams,
+                    num_return_sequences=settings.beams,
+                    max_new_tokens=settings.longest,
+                    min_new_tokens=settings.shortest,
+                    length_penalty=settings.length_power,
+                    no_repeat_ngram_size=settings.no_repeat,
+                    repetition_penalty=settings.repetition,
+                    do_sample=False,
+                    early_stopping=False,
+                    temperature=None,
+                    top_p=None,
+                    top_k=None,
+                    pad_token_id=self.tokenizer.eos_token_id,
+                    eos_token_id=self.tokenizer.eos_token_id,
+                    return_dict_in_generate=True,
+                    output_scores=settings.beams > 1,
+                )
+            texts = [text.strip() for text in self.tokenizer.batch_decode(made.sequences, skip_special_tokens=True)]
+            scores = made.sequences_scores.tolist() if settings.beams > 1 else [0.0] * len(texts)
+            several = [Candidate(text, score) for text, score in zip(texts, scores, strict=True)]
+            found += [several[row * settings.beams : (row + 1) * settings.beams] for row in range(len(part))]
+        return found
+
+    def kept(self) -> dict[str, torch.Tensor]:
+        """LoRA's matrices, the whole base where it was trained whole, or nothing."""
+        state = self.base.state_dict()
+        if self.config.tuning == "full":
+            tied = {id(value): key for key, value in reversed(list(self.base.state_dict(keep_vars=True).items()))}
+            return {key: state[key] for key in tied.values()}
+        return {key: value for key, value in state.items() if "lora_" in key}
+
+    def merge(self, back: bool = False) -> None:
+        """Add LoRA's product to the weights it stands beside (W += alpha / r * B A), or take it out again."""
+        tuner = _need("peft.tuners.tuners_utils").BaseTunerLayer
+        for module in self.base.modules():
+            if isinstance(module, tuner):
+                module.unmerge() if back else module.merge()
+
+
+def fingerprint(base: Any) -> str:
+    """Which base this is, by its kind, sizes and a sample of its embedding: the same at any precision of loading."""
+    config = base.config
+    embedding = base.get_input_embeddings().weight
+    rows = embedding[:: max(1, embedding.shape[0] // 64)].detach().to("cpu", torch.bfloat16).float()
+    facts = json.dumps([config.model_type, list(embedding.shape), getattr(config, "num_hidden_layers", 0)])
+    return hashlib.sha256(facts.encode() + rows.numpy().tobytes()).hexdigest()[:12]
+
+
+def load_base(source: str | Path, config: LLMConfig, placement: Placement, offline: bool = True) -> HubLLM:
+    """`source` is a folder, or a hub id where the network may be asked. Errors: ModelError, UsageError, DeviceError."""
+    if config.tuning not in TUNINGS:
+        raise UsageError(f"llm.tuning {config.tuning!r}: choose one of {', '.join(TUNINGS)}.")
+    transformers = _need("transformers")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    more: dict[str, Any] = {}
+    if placement.quantise == "nf4":
+        _need("bitsandbytes")
+        more["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=placement.dtype
+        )
+        more["device_map"] = {"": placement.device}
+    # weights are trained in float32 where all of them are trained
+    dtype = torch.float32 if config.tuning == "full" else placement.dtype
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(source), local_files_only=offline)
+        base = transformers.AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, local_files_only=offline, use_safetensors=True, **more)
+    except torch.OutOfMemoryError:
+        raise DeviceError(f"{config.base} does not fit into the memory of {placement.device}: set llm.quantise to nf4 or take a smaller base.") from None
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0][:200]
+        raise ModelError(f"the language model {config.base} cannot be loaded ({first}).") from None
+    if placement.quantise != "nf4":
+        base = base.to(placement.device)
+    found = fingerprint(base)
+    if config.fingerprint and config.fingerprint != found:
+        raise ModelError(f"{config.base} is not the base this model was trained on (fingerprint {found}, wanted {config.fingerprint}).")
+    return HubLLM(base, tokenizer, config)
+
+
+def convert_gguf(file: Path, folder: Path) -> None:
+    """A GGUF file -> a folder of safetensors in bfloat16 and a tokenizer, so that no later load needs gguf."""
+    transformers = _need("transformers")
+    _need("gguf")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    with contextlib.redirect_stderr(io.StringIO()):  # a bar that cannot be turned off otherwise
+        read = transformers.AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32, local_files_only=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True)
+    # what was read counts as quantised and refuses to be saved; its weights are plain, so they go into a plain model
+    settings = {key: value for key, value in read.config.to_dict().items() if key != "quantization_config"}
+    base = transformers.AutoModelForCausalLM.from_config(type(read.config)(**settings))
+    base.load_state_dict(read.state_dict())
+    base.to(torch.bfloat16).save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))

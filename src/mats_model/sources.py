@@ -1,0 +1,230 @@
+"""Text of the user's own -> Example: JSONL, JSON, CSV or TXT, with the columns that a recipe names.
+
+A row that cannot be used is never silently lost: it is a BadRow with its file and line.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mats_model.captions import ANSWER, QUESTION, Example, tidy, yes_or_no
+from mats_model.errors import UsageError
+from mats_model.prompts import CAPTION_TAG, QUESTION_TAG
+
+TASKS = ("caption", "question", "labels", "presence")
+LONGEST = 4000  # characters of a text that is read; a page of prose is no description of a sound
+_WHAT = "What makes this sound?"
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """One file of training text."""
+
+    file: str = ""
+    name: str = ""  # the file's name if not given
+    # caption: the text is also the answer; question: text, instruction, answer; labels: text or templates, label; presence: captions
+    # that say a thing are asked whether there is one, and as often whether there is another
+    task: str = "caption"
+    columns: list[str] = field(default_factory=list)  # names of the columns, for a CSV without a header
+    text: str = ""  # column that the encoder reads
+    instruction: str = ""  # column with the question
+    answer: str = ""  # column with the answer, or the label
+    instructions: list[str] = field(default_factory=list)  # asked in turn where there is no such column
+    templates: list[str] = field(default_factory=list)  # labels without a text column: how a sound is described, {} for the label
+    names: str = ""  # presence: CSV (display_name) or TXT of the things that are asked after
+    tag: str = ""  # task tag of the prompt; the task's own if not given
+    ratio: float = 1.0  # odds of this source being drawn
+    first_sentences: int = 0  # of the text; 0 takes all
+    tidy: bool = True  # lower case, single spaces, no final stop
+    leave_out: list[str] = field(default_factory=list)  # files of the same columns whose texts are never taught
+
+
+@dataclass(frozen=True)
+class TextExample:
+    """What the encoder reads, what is asked, what is answered."""
+
+    text: str
+    tag: str
+    instruction: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that was skipped, and why."""
+
+    file: str
+    line: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file as read."""
+
+    settings: SourceSettings
+    name: str
+    examples: list[TextExample]
+    bad: list[BadRow]
+    duplicates: int
+
+
+def _rows(path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """(line, row or what is wrong with it)."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}).") from None
+    # a byte that is no UTF-8 spoils its row only
+    text = data.decode("utf-8-sig", "surrogateescape")
+    kind = path.suffix.lower()
+    if kind == ".csv" or kind == ".tsv":
+        csv.field_size_limit(1 << 30)
+        reader = csv.DictReader(io.StringIO(text, newline=""), fieldnames=columns or None, delimiter="\t" if kind == ".tsv" else ",")
+        yield from ((reader.line_num, row) for row in reader)
+    elif kind == ".json":
+        try:
+            entries = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"{path} is no JSON ({error}).") from None
+        if not isinstance(entries, list):
+            raise UsageError(f"{path} should hold a list of rows.")
+        yield from ((number, entry if isinstance(entry, dict) else f"is {type(entry).__name__}, not a group") for number, entry in enumerate(entries, 1))
+    elif kind in (".jsonl", ".ndjson"):
+        for number, line in enumerate(text.split("\n"), 1):
+            if line.strip():
+                try:
+                    entry = json.loads(line)
+                    yield number, entry if isinstance(entry, dict) else f"is {type(entry).__name__}, not a group"
+                except ValueError:
+                    yield number, "is no JSON"
+    elif kind == ".txt":
+        yield from ((number, {"text": line}) for number, line in enumerate(text.split("\n"), 1) if line.strip() and not line.startswith("#"))
+    else:
+        raise UsageError(f"{path}: mats reads .jsonl, .json, .csv, .tsv and .txt.")
+
+
+def _value(row: dict[str, Any], column: str) -> str:
+    """The column's text. Errors: ValueError, with what is wrong."""
+    if column not in row or row[column] is None:
+        raise ValueError(f"has no column {column!r}")
+    value = row[column]
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        value = value[0]
+    if not isinstance(value, str):
+        raise ValueError(f"column {column!r} holds {type(value).__name__}, not text")
+    if any("\udc80" <= letter <= "\udcff" for letter in value):
+        raise ValueError(f"column {column!r} is not UTF-8")
+    if len(value) > LONGEST:
+        raise ValueError(f"column {column!r} has {len(value)} characters; at most {LONGEST} are read")
+    if not re.search(r"\w", value):
+        raise ValueError(f"column {column!r} is blank")
+    return value
+
+
+def _defaults(settings: SourceSettings, path: Path, first: dict[str, Any]) -> SourceSettings:
+    """Columns that were not named, from the task and what the file has. Errors: UsageError, naming the columns there are."""
+    from dataclasses import replace
+
+    have = [str(key) for key in first if key is not None]
+    guesses = {"text": ("caption", "text", "description"), "answer": ("answer", "label", "name"), "instruction": ("instruction", "question")}
+    known: dict[str, str] = {}
+    for part, names in guesses.items():
+        named = getattr(settings, part)
+        if named and named not in have:
+            raise UsageError(f"{path} has no column {named!r} ({part}); it has {', '.join(have) or 'none'}.")
+        known[part] = named or next((name for name in names if name in have), "")
+    if settings.task == "labels":
+        known["answer"] = known["answer"] or known["text"]
+        if not settings.text and known["text"] == known["answer"]:
+            known["text"] = ""
+        if settings.templates:
+            known["text"] = ""
+    needed = {"caption": ("text",), "presence": ("text",), "question": ("text", "answer"), "labels": ("answer",)}[settings.task]
+    for part in needed:
+        if not known[part]:
+            raise UsageError(f"{path}: say which column is the {part} of this {settings.task} source; it has {', '.join(have)}.")
+    return replace(settings, **known)
+
+
+def _examples(settings: SourceSettings, row: dict[str, Any], number: int) -> Iterator[TextExample]:
+    clean = tidy if settings.tidy else lambda text: " ".join(text.split())
+    tag = settings.tag or {"caption": CAPTION_TAG, "labels": "[single event]"}.get(settings.task, QUESTION_TAG)
+    asked = settings.instructions[number % len(settings.instructions)] if settings.instructions else ""
+    if settings.task in ("caption", "presence"):
+        text = _value(row, settings.text)
+        if settings.first_sentences:
+            text = " ".join(re.split(r"(?<=[.!?])\s+", text)[: settings.first_sentences])
+        answer = _value(row, settings.answer) if settings.answer else text
+        yield TextExample(clean(text), tag, asked, clean(answer))
+    elif settings.task == "question":
+        question = _value(row, settings.instruction) if settings.instruction else asked or _WHAT
+        yield TextExample(clean(_value(row, settings.text)), tag, " ".join(question.split()), clean(_value(row, settings.answer)))
+    else:
+        label = clean(_value(row, settings.answer))
+        texts = [_value(row, settings.text)] if settings.text else [each.replace("{}", label) for each in settings.templates or ["{}", "the sound of {}"]]
+        for text in texts:
+            yield TextExample(clean(text), tag, asked or _WHAT, label)
+
+
+def read_source(settings: SourceSettings, folder: Path, strict: bool = False) -> Source:
+    """Errors: UsageError when nothing can be used, or with `strict` at the first bad row."""
+    if settings.task not in TASKS:
+        raise UsageError(f"task {settings.task!r}: choose one of {', '.join(TASKS)}.")
+    if not settings.file:
+        raise UsageError("a source has no file.")
+    if settings.ratio <= 0:
+        raise UsageError(f"{settings.file}: ratio {settings.ratio:g} should be above 0.")
+    path = folder / settings.file
+    never: set[str] = set()
+    for other in settings.leave_out:
+        from dataclasses import replace
+
+        never |= {example.text for example in read_source(replace(settings, file=other, leave_out=[]), folder).examples}
+    examples: dict[TextExample, None] = {}
+    bad: list[BadRow] = []
+    whole: SourceSettings | None = None
+    seen = 0
+    for number, (line, row) in enumerate(_rows(path, settings.columns)):
+        try:
+            if isinstance(row, str):
+                raise ValueError(row)
+            whole = whole or _defaults(settings, path, row)
+            for example in _examples(whole, row, number):
+                seen += 1
+                if example.text not in never:
+                    examples[example] = None
+        except ValueError as error:
+            if strict:
+                raise UsageError(f"{path}:{line}: the row {error}.") from None
+            bad.append(BadRow(str(path), line, str(error)))
+    if settings.task == "presence":
+        examples = dict.fromkeys(_presence(list(examples), folder / settings.names))
+    if not examples:
+        why = f" (the first: line {bad[0].line} {bad[0].why})" if bad else ""
+        raise UsageError(f"{path} holds no text that can be used{why}.")
+    return Source(whole or settings, settings.name or path.stem, list(examples), bad, max(0, seen - len(examples)))
+
+
+def read_names(path: Path) -> list[str]:
+    """Class names: the column display_name of a CSV, or a TXT with one a line. Errors: UsageError."""
+    column = "display_name" if path.suffix.lower() == ".csv" else "text"
+    settings = SourceSettings(file=path.name, task="labels", answer=column, templates=["{}"], tidy=False)
+    return [example.answer for example in read_source(settings, path.parent).examples]
+
+
+def _presence(captions: list[TextExample], names: Path) -> Iterator[TextExample]:
+    plain = [Example(example.text.lower(), "", "") for example in captions]
+    for made in yes_or_no(plain, read_names(names), 1):
+        question = made.prompt.removeprefix(QUESTION).removesuffix(ANSWER).strip()
+        yield TextExample(made.text, captions[0].tag, question[0].upper() + question[1:], made.answer)
