@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parent.parent / "src"
-MODEL = "errors config audio captions clap.logmel clap.text clap.tower clap.nano noise santa mapper prompts llm mats checkpoint registry train"
-TEACH = "teacher clips pool listen minilm align tune nano"
-CLI = "formats console inputs journal options job caption classify train main generated __main__"
+MODEL = (
+    "errors config device audio captions clap.logmel clap.text clap.tower clap.nano noise santa mapper prompts llm.base llm.decoder llm.huggingface"
+    " mats checkpoint registry sources recipe embeddings batches train estimate evaluate"
+)
+TEACH = "teacher clips wild pool listen minilm align tune decoder nano"
+CLI = "formats console inputs journal options job curve caption classify train main generated __main__"
 ORDER = (
     ["mats_model." + name for name in MODEL.split()]
     + ["mats_model.teach." + name for name in TEACH.split()]
@@ -19,7 +22,9 @@ ORDER = (
 # the map imports the registry inside its one function
 DOORS = {"soundfile": {"mats_model.audio", "mats_model.teach.clips"}, "soxr": {"mats_model.audio", "mats_model.teach.clips"}}
 DOORS |= {"av": {"mats_model.audio"}, "safetensors": {"mats_model.checkpoint", "mats_model.teach.minilm"}}
-DOORS |= {"typer": {"mats_cli." + name for name in CLI.split()}, "tqdm": {"mats_cli.console"}, "yaml": {"mats_cli.train"}}
+DOORS |= {"typer": {"mats_cli." + name for name in CLI.split()}, "tqdm": {"mats_cli.console"}, "yaml": {"mats_model.recipe", "mats_model.train"}}
+DOORS |= {name: {"mats_model.llm.huggingface"} for name in ("transformers", "peft", "bitsandbytes")}
+DOORS |= {"matplotlib": {"mats_cli.curve"}, "accelerate": {"mats_model.train"}}
 
 
 def modules() -> dict[str, Path]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mats_model.config import DecoderConfig, SearchSettings
-from mats_model.llm import ROWS, Decoder, Words, beam_search
+from mats_model.llm.decoder import ROWS, Decoder, Words, beam_search
 from mats_model.mats import Mats
 
 TINY = DecoderConfig(vocabulary=4096, width=32, layers=2, heads=2, hidden=48, positions=64)
@@ -61,26 +61,26 @@ def greedy(decoder: Decoder, words: Words, prefix: torch.Tensor, prompt: list[in
 def test_one_beam_is_greedy(tiny: Decoder, nano: Mats) -> None:
     settings = SearchSettings(beams=1, longest=9)
     prefix = torch.randn(3, 4, 32, generator=torch.Generator().manual_seed(4))
-    said = beam_search(tiny, nano.words, prefix, "<caption>", settings)
+    said = beam_search(tiny, nano.llm.words, prefix, "<caption>", settings)
     for row in range(3):
-        expected = greedy(tiny, nano.words, prefix[row], nano.words.encode("<caption>"), settings)
-        assert said[row][0].text == nano.words.decode(expected)
+        expected = greedy(tiny, nano.llm.words, prefix[row], nano.llm.words.encode("<caption>"), settings)
+        assert said[row][0].text == nano.llm.words.decode(expected)
 
 
 def test_company_changes_nothing(nano: Mats) -> None:
     prefix = nano.hear(nano.clap.embed_text(["a dog barks", "rain falls", "a man speaks"] * 7))
-    together = beam_search(nano.decoder, nano.words, prefix, "<caption>", nano.config.search)
+    together = beam_search(nano.llm.decoder, nano.llm.words, prefix, "<caption>", nano.config.search)
     assert len(together) == 21 > ROWS
     for row in (0, 1, 2, 20):
-        alone = beam_search(nano.decoder, nano.words, prefix[row : row + 1], "<caption>", nano.config.search)
+        alone = beam_search(nano.llm.decoder, nano.llm.words, prefix[row : row + 1], "<caption>", nano.config.search)
         assert alone[0] == together[row]
 
 
 def test_no_word_comes_twice(nano: Mats) -> None:
     texts = ["birds chirp and birds sing", "dogs bark and a dog barks", "music", "a man speaks and a man speaks", "engines"]
-    said = beam_search(nano.decoder, nano.words, nano.hear(nano.clap.embed_text(texts)), "<caption>", nano.config.search)
+    said = beam_search(nano.llm.decoder, nano.llm.words, nano.hear(nano.clap.embed_text(texts)), "<caption>", nano.config.search)
     for candidate in itertools.chain(*said):
-        stems = [int(nano.words.stem[token]) for token in nano.words.encode(candidate.text)]
+        stems = [int(nano.llm.words.stem[token]) for token in nano.llm.words.encode(candidate.text)]
         meaningful = [stem for stem in stems if stem >= 0]
         assert len(meaningful) == len(set(meaningful)), candidate.text
 
@@ -88,7 +88,7 @@ def test_no_word_comes_twice(nano: Mats) -> None:
 def test_more_beams_find_likelier_answers(tiny: Decoder, nano: Mats) -> None:
     prefix = torch.randn(4, 4, 32, generator=torch.Generator().manual_seed(7))
     best = {
-        beams: [some[0].score for some in beam_search(tiny, nano.words, prefix, "<caption>", SearchSettings(beams=beams, longest=6, shortest=1))]
+        beams: [some[0].score for some in beam_search(tiny, nano.llm.words, prefix, "<caption>", SearchSettings(beams=beams, longest=6, shortest=1))]
         for beams in (1, 8)
     }
     assert sum(best[8]) >= sum(best[1]) - 1e-4

@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from mats_model.clap.text import TextTower, distil_table
-from mats_model.config import SantaSettings
+from mats_model.config import MapperConfig, SantaSettings
 from mats_model.errors import UsageError
-from mats_model.mapper import Mapper
+from mats_model.mapper import KINDS, make_mapper
 from mats_model.mats import Mats
 from mats_model.noise import add_noise
 from mats_model.santa import Santa, kmeans
@@ -64,9 +64,10 @@ def test_santa_is_equations_6_and_7(neighbours: int) -> None:
         assert torch.allclose(slow_santa(z, santa), blended, atol=1e-5)
 
 
-def test_mapper_shapes_and_rows() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_mapper_shapes_and_rows(kind: str) -> None:
     torch.manual_seed(0)
-    mapper = Mapper(d=12, width=16, clip_length=3, prefix_length=5, layers=2, heads=4, llm_width=20)
+    mapper = make_mapper(MapperConfig(kind, width=16, clip_length=3, prefix_length=5, layers=2, heads=4), 12, 20)
     prefix = mapper(units(4, 12))
     assert prefix.shape == (4, 5, 20)
     assert torch.allclose(mapper(units(4, 12)[2:3]), prefix[2:3], atol=1e-6)

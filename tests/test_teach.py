@@ -12,10 +12,11 @@ import pytest
 import torch
 from conftest import ROOT, encoded, noise
 
-from mats_cli.train import read_recipe
+from mats_cli.train import nano_recipe
 from mats_model.clap.nano import AudioHead
 from mats_model.clap.tower import AudioTower
 from mats_model.mats import Mats
+from mats_model.recipe import read_values
 from mats_model.teach.align import AlignSettings, Heard, calibrate, file_label, fit_head
 from mats_model.teach.clips import Clip, prepare
 from mats_model.teach.listen import ListenSettings, hear_pool, train_tower
@@ -130,5 +131,4 @@ def test_file_labels() -> None:
 
 
 def test_recipe_is_what_the_code_expects() -> None:
-    recipe = read_recipe(ROOT / "recipes" / "nano" / "nano.yaml")
-    assert recipe == NanoRecipe()
+    assert nano_recipe(*read_values(ROOT / "recipes" / "nano" / "nano.yaml")) == NanoRecipe()

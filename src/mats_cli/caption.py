@@ -56,7 +56,7 @@ def _answer(mats: Mats, all_heard: Iterator[Listened]) -> Iterator[tuple[Item, R
     """Captions in batches over the inputs, results in their order."""
     import torch
 
-    from mats_model.llm import ROWS
+    from mats_model.llm.decoder import ROWS
 
     waiting: list[Listened] = []
 

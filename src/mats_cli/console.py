@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -25,6 +25,48 @@ def progress(items: Iterable[T], total: int, unit: str, quiet: bool) -> Iterator
     # asked for here, since some terminals say that they are of size 0, on which tqdm shows nothing
     size = shutil.get_terminal_size()
     yield from tqdm(items, total=total, unit=unit, file=sys.stderr, leave=False, ncols=size.columns, nrows=size.lines)
+
+
+class Meter:
+    """A bar on stderr that is told where it stands; on no terminal it shows nothing, and `say` is a plain line."""
+
+    def __init__(self, total: int, show: bool) -> None:
+        self.visible = show and sys.stderr.isatty()
+        self.bar: Any = None
+        if self.visible:
+            from tqdm import tqdm
+
+            size = shutil.get_terminal_size()
+            self.bar = tqdm(total=total, file=sys.stderr, leave=False, ncols=size.columns, nrows=size.lines, mininterval=0.2)
+
+    def show(self, done: int, text: str) -> None:
+        """Move the bar."""
+        if self.bar is not None:
+            self.bar.set_postfix_str(text, refresh=False)
+            self.bar.update(done - self.bar.n)
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        if self.bar is not None:
+            self.bar.write(f"mats: {text}", file=sys.stderr)
+        else:
+            note(text)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+def clock(seconds: float) -> str:
+    """A duration as people read it."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+class Stopped(Exception):
+    """Ctrl-C, where what there was to say has been said."""
 
 
 class ClosedPipe(Exception):

@@ -72,6 +72,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         console.note("stopped. With -o, the same command goes on where this one ended.")
         code = 130
+    except console.Stopped:
+        code = 130
     except (console.ClosedPipe, BrokenPipeError):
         # the reader has what it wanted; nothing may be flushed into the closed pipe at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

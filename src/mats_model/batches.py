@@ -144,4 +144,3 @@ def tell_as_tags(embedding: torch.Tensor, names: torch.Tensor, sharpness: float 
     weight, which = (embedding @ names.T).topk(min(top, len(names)), -1)
     blended = (weight.mul(sharpness).softmax(-1)[..., None] * names[which]).sum(-2)
     return F.normalize(blended, dim=-1)
-

@@ -129,7 +129,7 @@ def borrowed_clap(config: MatsConfig, find: Find) -> NanoClap:
     clap = load(Path(find(config.clap)), find).clap
     if config.space and clap.space != config.space:
         raise MismatchError(
-            f"this model was trained on another version of the encoder {config.clap!r} (text side {config.space}, installed {clap.space}): train it again."
+            f"this model was trained on another version of the encoder {config.clap!r} (text side {config.space}, here {clap.space}): train it again."
         )
     return clap
 

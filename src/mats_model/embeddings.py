@@ -1,7 +1,7 @@
 """Text embeddings on disk, each computed once: the key is the encoder's id and the text, the vectors are memory-mapped.
 
-    vectors.f16   (rows, d) float16, appended to
-    keys.bin      32 bytes a row, the SHA-256 of the text; written after the vectors, so a killed run leaves whole rows only
+vectors.f16   (rows, d) float16, appended to
+keys.bin      32 bytes a row, the SHA-256 of the text; written after the vectors, so a killed run leaves whole rows only
 """
 
 from __future__ import annotations

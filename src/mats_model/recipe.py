@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,7 +32,7 @@ class HeldOutSettings:
     most: int = 400  # in all
     audio: list[str] = field(default_factory=list)  # sound files that the model is asked about now and then
     file: str = ""  # CSV of captions with several references a clip, for --evaluate
-    clip: str = "audiocap_id"  # its column that says which captions belong together
+    clip: str = "youtube_id"  # its column that says which captions belong together
     text: str = "caption"
     limit: int = 400  # clips of it
 
@@ -139,10 +140,8 @@ def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
             raise UsageError(f"--set {setting}: the value is no YAML.") from None
         if isinstance(value, str):
             # 1e-5 is a number to whoever types it here, whatever YAML says
-            try:
+            with contextlib.suppress(ValueError):
                 value = float(value)
-            except ValueError:
-                pass
         group: Any = changed
         *above, last = name.strip().split(".")
         for part in above:

@@ -85,7 +85,9 @@ def find_base(name: str) -> Path | str:
         return folder
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
         return name
-    raise ModelError(f"there is no language model {name!r}: give {', '.join(BASES)}, a folder, or a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct.")
+    raise ModelError(
+        f"there is no language model {name!r}: give {', '.join(BASES)}, a folder, or a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct."
+    )
 
 
 def locate(name: str) -> Path | str:

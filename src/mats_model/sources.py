@@ -10,7 +10,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,9 @@ def _rows(path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any] 
             raise UsageError(f"{path} is no JSON ({error}).") from None
         if not isinstance(entries, list):
             raise UsageError(f"{path} should hold a list of rows.")
-        yield from ((number, entry if isinstance(entry, dict) else f"is {type(entry).__name__}, not a group") for number, entry in enumerate(entries, 1))
+        yield from (
+            (number, entry if isinstance(entry, dict) else f"is {type(entry).__name__}, not a group") for number, entry in enumerate(entries, 1)
+        )
     elif kind in (".jsonl", ".ndjson"):
         for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
@@ -112,6 +114,13 @@ def _rows(path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any] 
         yield from ((number, {"text": line}) for number, line in enumerate(text.split("\n"), 1) if line.strip() and not line.startswith("#"))
     else:
         raise UsageError(f"{path}: mats reads .jsonl, .json, .csv, .tsv and .txt.")
+
+
+def cells(settings: SourceSettings, folder: Path) -> Iterator[dict[str, str]]:
+    """Rows of a table as text, those left out that are no rows. Errors: UsageError."""
+    for _, row in _rows(folder / settings.file, settings.columns):
+        if isinstance(row, dict):
+            yield {str(key): str(value) for key, value in row.items() if key is not None}
 
 
 def _value(row: dict[str, Any], column: str) -> str:
@@ -134,11 +143,9 @@ def _value(row: dict[str, Any], column: str) -> str:
 
 def _defaults(settings: SourceSettings, path: Path, first: dict[str, Any]) -> SourceSettings:
     """Columns that were not named, from the task and what the file has. Errors: UsageError, naming the columns there are."""
-    from dataclasses import replace
-
     have = [str(key) for key in first if key is not None]
     guesses = {"text": ("caption", "text", "description"), "answer": ("answer", "label", "name"), "instruction": ("instruction", "question")}
-    known: dict[str, str] = {}
+    known: dict[str, Any] = {}
     for part, names in guesses.items():
         named = getattr(settings, part)
         if named and named not in have:
@@ -172,7 +179,9 @@ def _examples(settings: SourceSettings, row: dict[str, Any], number: int) -> Ite
         yield TextExample(clean(_value(row, settings.text)), tag, " ".join(question.split()), clean(_value(row, settings.answer)))
     else:
         label = clean(_value(row, settings.answer))
-        texts = [_value(row, settings.text)] if settings.text else [each.replace("{}", label) for each in settings.templates or ["{}", "the sound of {}"]]
+        texts = (
+            [_value(row, settings.text)] if settings.text else [each.replace("{}", label) for each in settings.templates or ["{}", "the sound of {}"]]
+        )
         for text in texts:
             yield TextExample(clean(text), tag, asked or _WHAT, label)
 
@@ -187,10 +196,9 @@ def read_source(settings: SourceSettings, folder: Path, strict: bool = False) ->
         raise UsageError(f"{settings.file}: ratio {settings.ratio:g} should be above 0.")
     path = folder / settings.file
     never: set[str] = set()
+    kind = "caption" if settings.task == "presence" else settings.task
     for other in settings.leave_out:
-        from dataclasses import replace
-
-        never |= {example.text for example in read_source(replace(settings, file=other, leave_out=[]), folder).examples}
+        never |= {example.text for example in read_source(replace(settings, file=other, leave_out=[], task=kind), folder).examples}
     examples: dict[TextExample, None] = {}
     bad: list[BadRow] = []
     whole: SourceSettings | None = None

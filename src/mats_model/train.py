@@ -13,7 +13,7 @@ import os
 import pickle
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from mats_model.device import fast_bf16
 from mats_model.embeddings import TextCache
 from mats_model.errors import DeviceError, MatsError, ModelError, UsageError
 from mats_model.llm.base import LanguageModel, Tokens
-from mats_model.llm.decoder import learn_tokenizer
+from mats_model.llm.decoder import SmallLLM, learn_tokenizer, vocabulary_size
 from mats_model.mapper import Mapper
 from mats_model.mats import Mats
 from mats_model.noise import add_noise
@@ -146,39 +146,12 @@ def prepare(recipe: TextRecipe, data: Path, device: str = "auto", strict: bool =
     parts = [split(source, recipe.held_out.share, recipe.held_out.most) for source in sources]
     if not all(told for told, _ in parts):
         raise UsageError(f"held_out.share {recipe.held_out.share:g} leaves nothing of a source to train on: lower it.")
-    start = load_folder(EMBEDDED if recipe.start == "nano" else Path(recipe.start), locate, "cpu") if recipe.start else None
-    nano = start.config if start else load_folder(EMBEDDED, locate).config
-    config = MatsConfig(
-        name=recipe.name, width=nano.width, label_scale=nano.label_scale, multi_scale=nano.multi_scale, multi_bias=nano.multi_bias,
-        clap=recipe.clap, mapper=recipe.mapper, llm=recipe.llm, decoder=recipe.decoder, santa=recipe.santa, search=recipe.search,
-    )  # fmt: skip
-    if start:
-        config = replace(config, mapper=nano.mapper, llm=nano.llm, decoder=nano.decoder)
-    clap = borrowed_clap(config, locate)
-    variance = recipe.noise.variance if recipe.noise.variance >= 0 else 0.015 * 1024 / clap.dim
-    texts = memory_texts(recipe, [told for told, _ in parts])
-    vectors = add_noise(clap.embed_text(texts), recipe.memory.variance, torch.Generator().manual_seed(recipe.memory.seed))
-    if start:
-        vectors = torch.cat([start.santa.memory.float(), vectors])
-    settings = replace(config.santa, size=len(vectors), clusters=min(config.santa.clusters, len(vectors)))
-    config = replace(config, santa=settings, space=clap.space, noise_variance=variance)
-    if config.llm.kind == "decoder":
-        tokenizer = start.llm.words.tokenizer_json if start else learn_tokenizer([e.answer for told, _ in parts for e in told], config.decoder.vocabulary)  # type: ignore[union-attr]
-    else:
-        tokenizer = ""
-    llm = load_llm(config, locate, device, tokenizer, recipe.train.dropout, force)
-    if config.llm.kind == "transformers":
-        from mats_model.llm.huggingface import fingerprint
-
-        config = replace(config, llm=replace(config.llm, fingerprint=fingerprint(llm.base)))
-        if recipe.train.checkpointing:
-            llm.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator, union-attr]
-    mats = build(config, clap, llm)
-    mats.santa = Santa.build(vectors, settings, seed=recipe.memory.seed)
-    if start:
-        mats.mapper.load_state_dict(start.mapper.state_dict())
-        mats.llm.keep(start.llm.kept())
-    yield Note(f"santa: {len(vectors)} texts in {settings.clusters} clusters; noise variance {variance:.4f}, cosine {1 / math.sqrt(1 + variance * clap.dim):.2f}")
+    mats = make_model(recipe, [told for told, _ in parts], device, force)
+    clap, llm, variance = mats.clap, mats.llm, mats.config.noise_variance
+    cosine = 1 / math.sqrt(1 + variance * clap.dim)
+    yield Note(
+        f"santa: {mats.santa.settings.size} texts in {mats.santa.settings.clusters} clusters; noise variance {variance:.4f}, cosine {cosine:.2f}"
+    )
     store = TextCache(cache() / "text", clap.space, clap.dim)
     held = [example for _, out in parts for example in out][: recipe.held_out.most]
     encoded: list[Data] = []
@@ -190,6 +163,46 @@ def prepare(recipe: TextRecipe, data: Path, device: str = "auto", strict: bool =
                 encoded.append(said)
     names = clap.embed_text(read_names(data / recipe.noise.names)) if recipe.noise.tags else None
     yield Prepared(recipe, mats, encoded[0], encoded[1] if held else None, names, variance)
+
+
+def make_model(recipe: TextRecipe, told: list[list[TextExample]], device: str, force: bool) -> Mats:
+    """Encoder, memory, mapper and language model of a recipe, before any training. Errors: MatsError."""
+    start = load_folder(EMBEDDED if recipe.start == "nano" else Path(recipe.start), locate) if recipe.start else None
+    like = start.config if start else load_folder(EMBEDDED, locate).config
+    config = MatsConfig(
+        name=recipe.name, width=like.width, label_scale=like.label_scale, multi_scale=like.multi_scale, multi_bias=like.multi_bias,
+        clap=recipe.clap, mapper=recipe.mapper, llm=recipe.llm, decoder=recipe.decoder, santa=recipe.santa, search=recipe.search,
+    )  # fmt: skip
+    if start:
+        config = replace(config, mapper=like.mapper, llm=like.llm, decoder=like.decoder)
+    clap = borrowed_clap(config, locate)
+    variance = recipe.noise.variance if recipe.noise.variance >= 0 else 0.015 * 1024 / clap.dim
+    vectors = add_noise(clap.embed_text(memory_texts(recipe, told)), recipe.memory.variance, torch.Generator().manual_seed(recipe.memory.seed))
+    if start:
+        vectors = torch.cat([start.santa.memory.float(), vectors])
+    santa = replace(config.santa, size=len(vectors), clusters=min(config.santa.clusters, len(vectors)))
+    config = replace(config, santa=santa, space=clap.space, noise_variance=variance)
+    tokenizer = ""
+    if start and isinstance(start.llm, SmallLLM):
+        tokenizer = start.llm.words.tokenizer_json
+    elif config.llm.kind == "decoder":
+        tokenizer = learn_tokenizer([example.answer for part in told for example in part], config.decoder.vocabulary)
+        # few texts have fewer pieces than were asked for
+        config = replace(config, decoder=replace(config.decoder, vocabulary=vocabulary_size(tokenizer)))
+    llm = load_llm(config, locate, device, tokenizer, recipe.train.dropout, force)
+    if config.llm.kind == "transformers":
+        from mats_model.llm.huggingface import HubLLM, fingerprint
+
+        assert isinstance(llm, HubLLM)
+        config = replace(config, llm=replace(config.llm, fingerprint=fingerprint(llm.base)))
+        if recipe.train.checkpointing:
+            llm.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    mats = build(config, clap, llm)
+    mats.santa = Santa.build(vectors, santa, seed=recipe.memory.seed)
+    if start:
+        mats.mapper.load_state_dict(start.mapper.state_dict())
+        mats.llm.keep(start.llm.kept())
+    return mats
 
 
 def memory_texts(recipe: TextRecipe, parts: list[list[TextExample]]) -> list[str]:
@@ -248,8 +261,8 @@ class Trainer:
         ]
         self.optimiser = torch.optim.AdamW(groups, lr=self.settings.rate, betas=(0.9, self.settings.beta2))
         self.averaged = {key: value.detach().float().clone() for key, value in self.learner.trained().items()} if self.settings.ema else {}
-        self.step, self.best = 0, math.inf
-        self.facts = {
+        self.step, self.started, self.best = 0, 0, math.inf
+        self.facts: dict[str, Any] = {
             "recipe": written(self.recipe),
             "data": prepared.data.fingerprint(),
             "base": self.mats.config.llm.fingerprint,
@@ -323,10 +336,12 @@ class Trainer:
 
     # ---- the loop
 
-    def steps(self) -> Iterator[Event]:
-        """Errors: DeviceError when memory runs out, with the setting to lower."""
+    def steps(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+        """Goes on until the last step, or saves and ends when `stop` says so. Errors: DeviceError when memory runs out, with
+        the setting to lower."""
         self.work.mkdir(parents=True, exist_ok=True)
         yield from self.resume()
+        self.started = self.step
         settings, crew = self.settings, self.crew
         micro = settings.micro_batch or settings.batch // crew.size
         if settings.batch % (micro * crew.size):
@@ -372,7 +387,9 @@ class Trainer:
             last = self.step == settings.steps
             if self.step % _EVERY == 0 or last:
                 seconds = time.monotonic() - began
-                yield Step(self.step, settings.steps, losses / tokens, scheduled(settings, self.step - 1), done * settings.batch / seconds, norms / done)
+                yield Step(
+                    self.step, settings.steps, losses / tokens, scheduled(settings, self.step - 1), done * settings.batch / seconds, norms / done
+                )
                 began, done, losses, tokens, norms = time.monotonic(), 0, 0.0, 0, 0.0
             if crew.rank == 0:
                 paused = time.monotonic()
@@ -384,6 +401,10 @@ class Trainer:
                     yield self.save()
                 began += time.monotonic() - paused
             crew.wait()
+            if not last and stop():
+                if crew.rank == 0:
+                    yield self.save()
+                return
 
     def evaluate(self) -> Evaluated:
         """Mean loss per token on held-out examples; the best weights so far are kept in best.pt."""

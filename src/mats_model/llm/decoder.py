@@ -15,7 +15,6 @@ from mats_model.config import DecoderConfig, SearchSettings
 from mats_model.llm.base import Candidate, LanguageModel, Tokens, answer_places, padded
 from mats_model.prompts import ask
 
-
 SPECIAL = ["<pad>", "<end>", CAPTION, QUESTION, ANSWER]
 
 
@@ -169,6 +168,13 @@ def learn_tokenizer(answers: list[str], vocabulary: int) -> str:
     )
     tokenizer.train_from_iterator(answers, trainer)
     return tokenizer.to_str()
+
+
+def vocabulary_size(tokenizer_json: str) -> int:
+    """Tokens of a tokenizer.json."""
+    from tokenizers import Tokenizer
+
+    return int(Tokenizer.from_str(tokenizer_json).get_vocab_size())
 
 
 # rows are always decoded this many at a time, so that an answer never depends on its neighbours

@@ -202,7 +202,9 @@ def load_base(source: str | Path, config: LLMConfig, placement: Placement, offli
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(source), local_files_only=offline)
         base = transformers.AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, local_files_only=offline, use_safetensors=True, **more)
     except torch.OutOfMemoryError:
-        raise DeviceError(f"{config.base} does not fit into the memory of {placement.device}: set llm.quantise to nf4 or take a smaller base.") from None
+        raise DeviceError(
+            f"{config.base} does not fit into the memory of {placement.device}: set llm.quantise to nf4 or take a smaller base."
+        ) from None
     except (OSError, ValueError, KeyError) as error:
         first = str(error).strip().splitlines()[0][:200]
         raise ModelError(f"the language model {config.base} cannot be loaded ({first}).") from None
@@ -229,3 +231,14 @@ def convert_gguf(file: Path, folder: Path) -> None:
     base.load_state_dict(read.state_dict())
     base.to(torch.bfloat16).save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
+
+
+def empty_base(folder: Path) -> Any:
+    """A base of the right sizes without weights, to count. Errors: ModelError."""
+    transformers = _need("transformers")
+    try:
+        config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True)
+        with torch.device("meta"):
+            return transformers.AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{folder} is no language model that transformers knows ({str(error).strip().splitlines()[0][:200]}).") from None

@@ -27,11 +27,11 @@ from mats_model.noise import add_noise
 from mats_model.santa import Santa
 from mats_model.teach.align import AlignSettings, Heard, calibrate, file_label, fit_head
 from mats_model.teach.clips import Clips, prepare
+from mats_model.teach.decoder import Encoded, TrainSettings, encode, train_text
 from mats_model.teach.listen import ListenSettings, ListenStep, hear_pool, train_tower, write
 from mats_model.teach.minilm import MiniLM
 from mats_model.teach.pool import Pool, fill, open_pool
 from mats_model.teach.tune import TuneSettings, tune
-from mats_model.teach.decoder import Encoded, TrainSettings, encode, train_text
 
 STAGES = ("clips", "pool", "listen", "relisten", "words", "text", "align", "tune", "memory")
 

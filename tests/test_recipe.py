@@ -1,0 +1,88 @@
+"""Recipes: all of ours load; whatever is wrong with one is said with its file, line and setting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from mats_model.errors import UsageError
+from mats_model.recipe import TextRecipe, override, read_values, text_recipe, written
+
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+
+
+def parse(folder: Path, text: str, *settings: str) -> TextRecipe:
+    (folder / "r.yaml").write_text(text)
+    values, where = read_values(folder / "r.yaml")
+    return text_recipe(override(values, list(settings)), where)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_ours_load_and_open_with_their_command(path: Path, tmp_path: Path) -> None:
+    values, where = read_values(path)
+    recipe = text_recipe(values, where)
+    assert f"mats train recipes/{path.name}" in path.read_text(encoding="utf-8").split("kind:")[0]
+    # the recipe as run, written out, is the same recipe
+    assert parse(tmp_path, written(recipe)) == recipe
+
+
+def test_there_are_as_many_as_promised() -> None:
+    assert {path.stem for path in RECIPES} >= {"nano", "smollm2", "gpt2", "llama", "audiocaps", "custom-labels"}
+
+
+GOOD = "kind: text\nsources:\n  - file: a.txt\ntrain:\n  steps: 5\n  rate: 0.1\n"
+
+
+def test_overrides(tmp_path: Path) -> None:
+    recipe = parse(tmp_path, GOOD, "train.rate=1e-5", "sources.0.ratio=2", "name=other", "llm.targets=[a, b]", "train.bf16=false")
+    assert (recipe.train.rate, recipe.sources[0].ratio, recipe.name, recipe.llm.targets, recipe.train.bf16) == (1e-5, 2.0, "other", ["a", "b"], False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD.replace("steps", "stepps"), r"r\.yaml:5: unknown setting train\.stepps; did you mean train\.steps\?"),
+        (GOOD.replace("0.1", "1e-5"), r"r\.yaml:6: train\.rate should be a number, but YAML reads 1e-5 as text: write it as 0\.00001\."),
+        (GOOD.replace("5", "many"), r"r\.yaml:5: train\.steps should be a whole number, not 'many'"),
+        (GOOD.replace("5", "-1"), r"r\.yaml:5: train\.steps should be 1 or more"),
+        (GOOD.replace("0.1", "0"), r"r\.yaml:6: train\.rate should be above 0"),
+        (GOOD.replace("file", "fiel"), r"r\.yaml:3: unknown setting sources\.0\.fiel; did you mean sources\.0\.file\?"),
+        ("kind: text\n", r"r\.yaml: sources is missing"),
+        ("sources: a.txt\n", r"r\.yaml:1: sources should be a list, not 'a\.txt'"),
+        ("kind: gpt\nsources: [{file: a}]\n", r"r\.yaml:1: kind 'gpt'"),
+        ("train: [", r"r\.yaml is no YAML at line 1"),
+        ("", r"r\.yaml: a recipe is a list of settings"),
+        (GOOD + "  batch: 10\n  micro_batch: 4\n", r"r\.yaml:8: train\.micro_batch should divide train\.batch \(10\)"),
+        (GOOD + "  schedule: step\n", r"r\.yaml:7: train\.schedule 'step': choose cosine"),
+        (GOOD + "noise: {tags: 0.3}\n", r"noise\.names should be given"),
+        (GOOD + "llm: {kind: transformers, prompt: chat}\n", r"llm\.base is missing"),
+        (GOOD + "llm: {kind: transformers, base: x}\n", r"llm\.prompt 'nano': choose paper or chat"),
+        (GOOD + "start: nowhere\n", r"r\.yaml:7: start 'nowhere' is no model folder"),
+        (GOOD + "clap: laion\n", r"r\.yaml:7: clap 'laion'"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        parse(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("train.steps", "write NAME=VALUE"),
+        ("train.stepps=3", r"unknown setting train\.stepps"),
+        ("name.x=3", "there is no group|is no group"),
+        ("sources.7.ratio=3", "there is no group '7'"),
+        ("train.steps=[", "the value is no YAML"),
+    ],
+)
+def test_bad_overrides(tmp_path: Path, setting: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        parse(tmp_path, GOOD + "name: x\n", setting)
+
+
+def test_missing_recipe(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_values(tmp_path / "none.yaml")

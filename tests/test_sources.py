@@ -1,0 +1,93 @@
+"""Training text of the user's own: every format, every column, and every row that cannot be used said with its line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mats_model.errors import UsageError
+from mats_model.sources import LONGEST, SourceSettings, TextExample, read_names, read_source
+
+
+def read(folder: Path, name: str, data: str | bytes, strict: bool = False, **settings: object) -> list[TextExample]:
+    (folder / name).write_bytes(data.encode() if isinstance(data, str) else data)
+    return read_source(SourceSettings(file=name, **settings), folder, strict).examples  # type: ignore[arg-type]
+
+
+def test_formats_say_the_same(tmp_path: Path) -> None:
+    rows = [{"caption": "A dog barks."}, {"caption": "Rain falls, hard"}]
+    told = [("a dog barks", "a dog barks"), ("rain falls, hard", "rain falls, hard")]
+    for name, data in {
+        "a.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
+        "a.json": json.dumps(rows),
+        "a.csv": '\ufeffcaption,x\n"A dog barks.",1\n"Rain falls, hard",2\n',
+        "a.tsv": "caption\tx\nA dog barks.\t1\nRain falls, hard\t2\n",
+        "a.txt": "A dog barks.\n\n# a remark\nRain falls, hard\n",
+    }.items():
+        assert [(e.text, e.answer) for e in read(tmp_path, name, data)] == told, name
+    assert read(tmp_path, "a.csv", "A dog barks.,1\n", columns=["said", "n"], text="said")[0].answer == "a dog barks"
+    assert read(tmp_path, "a.csv", "caption\nA Dog.\n", tidy=False)[0].answer == "A Dog."
+
+
+def test_tasks(tmp_path: Path) -> None:
+    question = read(tmp_path, "q.csv", "caption,question,answer\nA dog barks,Is there a dog?,Yes\n", task="question")
+    assert question == [TextExample("a dog barks", "[audio qa]", "Is there a dog?", "yes")]
+    labels = read(tmp_path, "l.txt", "Dog\nRain\n", task="labels", templates=["{}", "the sound of {}"], instructions=["What?"])
+    assert labels[1] == TextExample("the sound of dog", "[single event]", "What?", "dog") and len(labels) == 4
+    described = read(tmp_path, "d.csv", "label,description\nkettle,steam whistles\n", task="labels")
+    assert (described[0].text, described[0].answer) == ("steam whistles", "kettle")
+    (tmp_path / "names.txt").write_text("Dog\nCat\nRain\n")
+    said = "".join(f"a {thing} is heard {number} times\n" for number in range(100) for thing in ("dog", "cat"))
+    asked = read(tmp_path, "p.txt", said, task="presence", names="names.txt")
+    assert {e.answer for e in asked} == {"yes", "no"}
+    assert all(e.instruction.startswith("Is there ") and e.instruction.endswith("?") for e in asked)
+    assert all((e.instruction[9:-1] in e.text) == (e.answer == "yes") for e in asked)
+    assert read_names(tmp_path / "names.txt") == ["Dog", "Cat", "Rain"]
+
+
+def test_bad_rows_are_told_and_skipped(tmp_path: Path) -> None:
+    lines = [b'{"caption": "fine"}', b"{half", b'{"caption": "  "}', b'{"other": 1}', b'{"caption": 3}', b"[1]", b'{"caption": "caf\xe9"}']
+    lines += [json.dumps({"caption": "x" * 1_000_000}).encode(), b'{"caption": "fine"}', b'{"caption": "also fine"}']
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    source = read_source(SourceSettings(file="a.jsonl"), tmp_path)
+    assert [e.text for e in source.examples] == ["fine", "also fine"] and source.duplicates == 1
+    assert [(bad.line, bad.why) for bad in source.bad] == [
+        (2, "is no JSON"),
+        (3, "column 'caption' is blank"),
+        (4, "has no column 'caption'"),
+        (5, "column 'caption' holds int, not text"),
+        (6, "is list, not a group"),
+        (7, "column 'caption' is not UTF-8"),
+        (8, f"column 'caption' has 1000000 characters; at most {LONGEST} are read"),
+    ]
+    with pytest.raises(UsageError, match=r"a\.jsonl:2: the row is no JSON\."):
+        read_source(SourceSettings(file="a.jsonl"), tmp_path, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "settings", "said"),
+    [
+        ("a.csv", "", {}, "holds no text that can be used"),
+        ("a.jsonl", '{"caption": " "}\n', {}, r"no text that can be used \(the first: line 1 column 'caption' is blank\)"),
+        ("a.csv", "said\nx\n", {}, "say which column is the text of this caption source; it has said"),
+        ("a.csv", "said\nx\n", {"text": "sad"}, r"has no column 'sad' \(text\); it has said"),
+        ("a.wav", "x", {}, "mats reads .jsonl, .json, .csv, .tsv and .txt"),
+        ("a.json", "{", {}, "is no JSON"),
+        ("a.json", "{}", {}, "should hold a list"),
+        ("a.txt", "x", {"task": "poem"}, "choose one of caption"),
+        ("a.txt", "x", {"ratio": 0.0}, "ratio 0 should be above 0"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, name: str, data: str, settings: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read(tmp_path, name, data, **settings)
+
+
+def test_missing_file_and_what_is_left_out(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.csv cannot be read \(No such file"):
+        read_source(SourceSettings(file="none.csv"), tmp_path)
+    (tmp_path / "test.csv").write_text("caption\nA dog barks\n")
+    kept = read(tmp_path, "train.csv", "caption\na dog BARKS.\nrain falls\n", leave_out=["test.csv"])
+    assert [e.text for e in kept] == ["rain falls"]

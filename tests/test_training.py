@@ -1,0 +1,368 @@
+"""Text-only training of any recipe: the same run every time, however often it is stopped, and whatever the pieces of a batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, Run
+
+from mats_model import checkpoint, registry
+from mats_model.batches import Plan, some_words, split
+from mats_model.config import DecoderConfig, MapperConfig
+from mats_model.embeddings import TextCache
+from mats_model.errors import MismatchError, UsageError
+from mats_model.mats import Mats
+from mats_model.recipe import HeldOutSettings, LoopSettings, MemorySettings, NoiseSettings, TextRecipe, read_values, text_recipe
+from mats_model.sources import Source, SourceSettings, TextExample
+from mats_model.train import BEST, LAST, PREVIOUS, Crew, Evaluated, Event, Note, Prepared, Sample, Step, Trainer, prepare, scheduled
+
+THINGS = [("dog", "barks"), ("cat", "meows"), ("clock", "ticks"), ("car", "passes"), ("bell", "rings"), ("door", "slams")]
+CAPTIONS = [f"a {size} {thing} {does}" for size in ("small", "big", "loud") for thing, does in THINGS]
+RECIPE = TextRecipe(
+    name="tiny",
+    sources=[
+        SourceSettings(file="captions.txt", ratio=0.7),
+        SourceSettings(file="labels.csv", task="labels", ratio=0.3),
+    ],
+    held_out=HeldOutSettings(share=0.1, most=4),
+    noise=NoiseSettings(variance=0.004, keywords=0.3),
+    mapper=MapperConfig(width=32, layers=1),
+    decoder=DecoderConfig(vocabulary=320, width=32, layers=1, heads=2, hidden=48),
+    memory=MemorySettings(captions=10),
+    train=LoopSettings(steps=24, batch=8, rate=5e-3, warmup=3, evaluate_every=8, sample_every=24, save_every=5, dropout=0.1),
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
+    torch.set_num_threads(1)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "captions.txt").write_text("\n".join(CAPTIONS))
+    (folder / "labels.csv").write_text("label,description\n" + "".join(f"{t},{t} that {d}\n" for t, d in THINGS))
+    return folder
+
+
+def ready(recipe: TextRecipe, data: Path) -> Prepared:
+    *_, last = prepare(recipe, data, "cpu")
+    assert isinstance(last, Prepared)
+    return last
+
+
+def run(recipe: TextRecipe, data: Path, out: Path, stop: int = 0) -> tuple[Trainer, list[Event]]:
+    trainer = Trainer(ready(recipe, data), out)
+    return trainer, list(trainer.steps(lambda: bool(stop) and trainer.step >= stop))
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in trainer.learner.trained().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_it_learns_and_a_folder_comes_out(data: Path, tmp_path: Path) -> None:
+    recipe = replace(
+        RECIPE, train=replace(RECIPE.train, steps=60, rate=1e-2), held_out=replace(RECIPE.held_out, audio=[str(ROOT / "examples" / "dog.ogg")])
+    )
+    trainer, events = run(recipe, data, tmp_path / "out")
+    losses = [event.loss for event in events if isinstance(event, Step)]
+    assert losses[-1] < losses[0] - 1.0
+    evaluated = [event for event in events if isinstance(event, Evaluated)]
+    assert len(evaluated) == 8 and any(event.best for event in evaluated)
+    samples = [event for event in events if isinstance(event, Sample)]
+    assert samples and samples[-1].heard.endswith("dog.ogg") and samples[-1].answer.endswith(".")
+    config = trainer.finish()
+    mats = registry.load(str(tmp_path / "out"))
+    assert mats.config == config and config.clap == "nano" and config.space == mats.clap.space
+    assert mats.caption(ROOT / "examples" / "dog.ogg").endswith(".")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"config.json", "model.safetensors", "recipe.yaml", "tokenizer.json", "training"}
+    values, where = read_values(tmp_path / "out" / "recipe.yaml")
+    assert text_recipe(values, where) == recipe
+
+
+def test_stopped_anywhere_ends_the_same(data: Path, tmp_path: Path) -> None:
+    whole, _ = run(RECIPE, data, tmp_path / "whole")
+    for stop in (1, 7, 20):
+        run(RECIPE, data, tmp_path / f"stop{stop}", stop)
+        again, events = run(RECIPE, data, tmp_path / f"stop{stop}")
+        assert Note(f"going on from step {stop}") in events and same(weights(whole), weights(again))
+    other, _ = run(replace(RECIPE, train=replace(RECIPE.train, seed=1)), data, tmp_path / "seed")
+    assert not same(weights(whole), weights(other))
+
+
+def test_pieces_add_up_to_the_batch(data: Path, tmp_path: Path) -> None:
+    # float32 and no dropout: what is left is the order of additions
+    plain = replace(RECIPE, train=replace(RECIPE.train, steps=3, batch=32, dropout=0.0, bf16=False))
+    one, _ = run(plain, data, tmp_path / "one")
+    four, _ = run(replace(plain, train=replace(plain.train, micro_batch=8)), data, tmp_path / "four")
+    for key, value in weights(one).items():
+        assert torch.allclose(value, weights(four)[key], atol=2e-4), key
+
+
+def test_killed_process_ends_the_same(data: Path, tmp_path: Path) -> None:
+    from mats_model.recipe import written
+
+    recipe = replace(RECIPE, train=replace(RECIPE.train, steps=60, save_every=3))
+    (data / "r.yaml").write_text(written(recipe))
+    whole, _ = run(recipe, data, tmp_path / "whole")
+    command = [sys.executable, "-m", "mats_cli", "train", str(data / "r.yaml"), "-o", str(tmp_path / "out"), "-q", "--device", "cpu"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=env)
+    deadline = time.monotonic() + 90
+    while not (tmp_path / "out" / "training" / LAST).exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (tmp_path / "out" / "training" / LAST).exists()
+    assert subprocess.run(command, env=env, timeout=90, check=False).returncode == 0
+    state = torch.load(tmp_path / "out" / "training" / LAST, weights_only=True)
+    assert state["step"] == 60 and same(state["trained"], weights(whole))
+    rows = [json.loads(line) for line in (tmp_path / "out" / "training" / "steps.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["kind"] == "step"] == sorted({row["step"] for row in rows if row["kind"] == "step"})
+    assert rows[-1]["step"] == 60
+
+
+def test_cut_checkpoint_and_other_run(data: Path, tmp_path: Path) -> None:
+    whole, _ = run(RECIPE, data, tmp_path / "whole")
+    run(RECIPE, data, tmp_path / "cut", 12)
+    work = tmp_path / "cut" / "training"
+    last = (work / LAST).read_bytes()
+    (work / LAST).write_bytes(last[: len(last) // 2])
+    again, events = run(RECIPE, data, tmp_path / "cut")
+    assert Note("going on from step 10") in events and same(weights(whole), weights(again))
+    assert any(isinstance(event, Note) and "cannot be read" in event.text for event in events)
+    with pytest.raises(UsageError, match=r"holds another run \(its recipe differs: train\.rate was 0\.005 and is 0\.1\).*--restart"):
+        run(replace(RECIPE, train=replace(RECIPE.train, rate=0.1)), data, tmp_path / "cut")
+    (data / "captions.txt").write_text("\n".join([*CAPTIONS, "one more"]))
+    with pytest.raises(UsageError, match="its data differs"):
+        run(RECIPE, data, tmp_path / "cut")
+
+
+def test_full_disk_keeps_the_last_checkpoint(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, _ = run(RECIPE, data, tmp_path / "out", 5)
+    before = (tmp_path / "out" / "training" / LAST).read_bytes()
+
+    def full(state: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UsageError, match=r"last\.pt cannot be written \(No space left on device\): make room"):
+        trainer.save()
+    assert (tmp_path / "out" / "training" / LAST).read_bytes() == before
+    assert not list((tmp_path / "out" / "training").glob("*.tmp"))
+
+
+def test_running_mean_is_what_is_kept(data: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, held_out=HeldOutSettings(share=0.0), train=replace(RECIPE.train, ema=0.9))
+    trainer, _ = run(recipe, data, tmp_path / "out")
+    fresh, averaged = weights(trainer), {key: value.clone() for key, value in trainer.averaged.items()}
+    assert not same(fresh, averaged)
+    trainer.finish()
+    assert same(weights(trainer), averaged)
+
+
+def test_schedule() -> None:
+    settings = LoopSettings(steps=100, rate=1.0, warmup=10)
+    assert scheduled(settings, 0) == pytest.approx(0.1) and scheduled(settings, 9) == 1.0
+    assert scheduled(settings, 55) == pytest.approx(0.5) and scheduled(settings, 99) == 0.01
+    assert scheduled(replace(settings, schedule="linear"), 55) == pytest.approx(0.5)
+    assert scheduled(replace(settings, schedule="constant"), 99) == 1.0
+
+
+def test_plan_takes_whole_batches_from_one_source(data: Path) -> None:
+    prepared = ready(RECIPE, data)
+    plan = Plan(prepared.data, replace(RECIPE.train, steps=400))
+    bounds = prepared.data.starts
+    seen = {0: 0, 1: 0}
+    for step in range(400):
+        source = int(plan.source_of[step])
+        rows = plan.rows(step)
+        assert len(rows) == 8 and ((rows >= bounds[source]) & (rows < bounds[source + 1])).all()
+        seen[source] += 1
+    assert 0.6 < seen[0] / 400 < 0.8
+    # one pass over the first source says nothing twice
+    turns = [step for step in range(400) if plan.source_of[step] == 0][: (bounds[1] - bounds[0]) // 8]
+    rows = [row for step in turns for row in plan.rows(step).tolist()]
+    assert len(rows) == len(set(rows))
+
+
+def test_held_out_by_text() -> None:
+    examples = [TextExample(f"text {n}", "", question, "x") for n in range(400) for question in ("one", "two")]
+    told, held = split(Source(SourceSettings(), "s", examples, [], 0), 0.1, 60)
+    assert 20 <= len(held) <= 60 and not {e.text for e in held} & {e.text for e in told} and len(told) > 700
+
+
+def test_some_words() -> None:
+    text = "one two three four five six seven eight"
+    fewer = some_words(text, 0.6, 0)
+    assert fewer == some_words(text, 0.6, 0) and fewer != text and set(fewer.split()) < set(text.split())
+    assert some_words("alone", 0.0, 0) == "alone"
+
+
+def test_cache_computes_each_text_once(tmp_path: Path, nano: Mats) -> None:
+    asked: list[str] = []
+
+    def embed(texts: list[str]) -> torch.Tensor:
+        asked.extend(texts)
+        return nano.clap.embed_text(texts)
+
+    cache = TextCache(tmp_path, nano.clap.space, 256)
+    list(cache.rows(["a dog", "rain", "a dog"], embed))
+    again = TextCache(tmp_path, nano.clap.space, 256)
+    list(again.rows(["rain", "wind"], embed))
+    assert asked == ["a dog", "rain", "wind"]
+    got = again.vectors(again.index(["wind", "a dog"]))
+    assert torch.allclose(got, nano.clap.embed_text(["wind", "a dog"]), atol=1e-3) and torch.allclose(got.norm(dim=-1), torch.ones(2))
+    # a killed run leaves a vector without its key: it is written over
+    with (again.folder / "vectors.f16").open("ab") as handle:
+        handle.write(b"x" * 700)
+    third = TextCache(tmp_path, nano.clap.space, 256)
+    list(third.rows(["waves"], embed))
+    assert torch.allclose(third.vectors(third.index(["waves", "rain"])), nano.clap.embed_text(["waves", "rain"]), atol=1e-3)
+
+
+def test_another_encoder_is_refused(data: Path, tmp_path: Path) -> None:
+    trainer, _ = run(replace(RECIPE, train=replace(RECIPE.train, steps=1)), data, tmp_path / "out")
+    trainer.finish()
+    path = tmp_path / "out" / "config.json"
+    path.write_text(path.read_text().replace(trainer.mats.config.space, "000000000000"))
+    with pytest.raises(MismatchError, match="trained on another version of the encoder 'nano'"):
+        checkpoint.load(tmp_path / "out", registry.locate)
+
+
+def test_new_words_from_words_alone(nano: Mats, tmp_path: Path) -> None:
+    """The recipe for the user's own labels, for some steps: what it was told of, it says."""
+    values, where = read_values(ROOT / "recipes" / "custom-labels.yaml")
+    recipe = text_recipe(values, where)
+    recipe = replace(recipe, train=replace(recipe.train, steps=50, rate=4e-4, batch=16), search=replace(recipe.search, beams=2))
+    trainer, events = run(recipe, ROOT / "recipes", tmp_path / "out")
+    losses = [event.loss for event in events if isinstance(event, Step)]
+    assert losses[-1] < losses[0] * 0.6
+    trainer.finish()
+    mats = registry.load(str(tmp_path / "out"))
+    # other words for them than those it was told
+    told = {"old computer calling over a telephone": "modem", "corn kernels pop under a lid": "popcorn", "skates scraping over ice": "skating"}
+    vectors = mats.clap.embed_text(list(told))
+    said = [word in answer.lower() for word, answer in zip(told.values(), mats.answer(vectors), strict=True)]
+    before = [word in answer.lower() for word, answer in zip(told.values(), nano.answer(vectors), strict=True)]
+    assert sum(said) >= 2 and not any(before)
+
+
+def test_recipe_of_nano_trains(tmp_path: Path) -> None:
+    """recipes/nano.yaml for some steps, its files in miniature."""
+    values, where = read_values(ROOT / "recipes" / "nano.yaml")
+    recipe = text_recipe(values, where)
+    for folder in ("captions", "teachers"):
+        (tmp_path / folder).mkdir()
+    many = [f"a {size} {thing} {does} in hall {n}" for n in range(20) for size in ("small", "big") for thing, does in THINGS]
+    (tmp_path / "captions" / "audiocaps_v1_train.csv").write_text("caption\n" + "\n".join(many) + "\n")
+    for name in ("val", "test"):
+        (tmp_path / "captions" / f"audiocaps_v1_{name}.csv").write_text("caption\na whistle\n")
+    (tmp_path / "captions" / "musiccaps-public.csv").write_text('caption,aspect_list\n"A slow song. It is sad.",x\n')
+    (tmp_path / "captions" / "vggsound_stat.csv").write_text("dog barking,12\ncat meowing,3\n")
+    (tmp_path / "captions" / "audioset_ontology.json").write_text(json.dumps([{"name": "Dog", "description": "Barks of a dog."}]))
+    (tmp_path / "teachers" / "audioset_527_labels.csv").write_text("index,mid,display_name\n0,/m,Dog\n1,/n,Cat\n2,/o,Clock\n3,/p,Bell\n")
+    small = replace(recipe.train, steps=12, batch=16, warmup=2, rate=1e-2, evaluate_every=6, sample_every=12, save_every=6)
+    tiny = replace(
+        recipe, train=small, decoder=DecoderConfig(vocabulary=400, width=32, layers=1, heads=2, hidden=48), mapper=MapperConfig(width=32, layers=1)
+    )
+    _, events = run(tiny, tmp_path, tmp_path / "out")
+    losses = [event.loss for event in events if isinstance(event, Step)]
+    assert losses[-1] < losses[0] and (tmp_path / "out" / "training" / BEST).exists() and (tmp_path / "out" / "training" / PREVIOUS).exists()
+
+
+# ---- the program
+
+
+def test_train_says_what_it_does(mats: Run, data: Path, tmp_path: Path) -> None:
+    (data / "r.yaml").write_text(
+        "name: tiny\nsources: [{file: captions.txt}]\nheld_out: {share: 0.1, file: refs.csv, clip: clip}\nmapper: {width: 32, layers: 1}\n"
+        "decoder: {vocabulary: 320, width: 32, layers: 1, heads: 2, hidden: 48}\ntrain: {steps: 20, batch: 8, evaluate_every: 10, save_every: 10}\n"
+    )
+    (data / "refs.csv").write_text("clip,caption\n1,a dog barks\n1,the dog barks\n")
+    dry = mats("train", data / "r.yaml", "--dry-run", "--device", "cpu")
+    assert dry.returncode == 0 and b"mapper" in dry.stdout and b"minutes here" in dry.stdout and not (tmp_path / "runs").exists()
+    assert json.loads(mats("train", data / "r.yaml", "-n", "--json", "--device", "cpu").stdout)["batches"] == 20
+    assert mats("train", data / "r.yaml", "--resume").returncode == 2
+    done = mats("train", data / "r.yaml", "--json", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert {json.loads(line)["kind"] for line in done.stdout.splitlines()} == {"step", "evaluated", "sample"}
+    said = done.stderr.decode()
+    assert "captions: 18 examples" in said and "held-out loss" in said and "runs/tiny written" in said and "\r" not in said
+    assert (tmp_path / "runs" / "tiny" / "training" / "loss.png").read_bytes()[:4] == b"\x89PNG"
+    heard = mats("caption", ROOT / "examples" / "dog.ogg", "--model", "runs/tiny")
+    assert heard.returncode == 0 and heard.stdout.endswith(b".\n")
+    scored = mats("train", data / "r.yaml", "--evaluate", "--json", "--device", "cpu")
+    assert scored.returncode == 0 and set(json.loads(scored.stdout)) == {"model", "clips", "cider_d", "rouge_l"}
+    again = mats("train", data / "r.yaml", "--set", "train.rate=1e-4", "--device", "cpu")
+    assert again.returncode == 2 and b"holds another run (its recipe differs: train.rate was 0.001 and is 0.0001)" in again.stderr
+    assert mats("train", data / "r.yaml", "--set", "train.rate=1e-4", "--restart", "-q", "--device", "cpu").stderr == b""
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
+    from mats_model.recipe import written
+
+    (data / "r.yaml").write_text(written(replace(RECIPE, train=replace(RECIPE.train, steps=5000))))
+    command = [sys.executable, "-m", "mats_cli", "train", str(data / "r.yaml"), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 90
+    while not (tmp_path / "out" / "training" / "steps.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and b"stopped and saved at step" in err and b"The same command goes on from there." in err
+    step = torch.load(tmp_path / "out" / "training" / LAST, weights_only=True)["step"]
+    assert f"saved at step {step} of 5000".encode() in err
+
+
+def test_unwritable_folder(mats: Run, data: Path, tmp_path: Path) -> None:
+    (data / "r.yaml").write_text("sources: [{file: captions.txt}]\n")
+    (tmp_path / "file").touch()
+    done = mats("train", data / "r.yaml", "-o", "file/inside", "--device", "cpu")
+    assert done.returncode == 2 and done.stderr == b"mats: -o file/inside: it cannot be made (Not a directory).\n"
+
+
+def test_4_bits_are_refused_on_a_cpu(mats: Run, data: Path) -> None:
+    (data / "r.yaml").write_text("sources: [{file: captions.txt}]\nllm: {kind: transformers, base: ., prompt: paper, quantise: nf4}\n")
+    done = mats("train", data / "r.yaml", "--device", "cpu")
+    assert done.returncode == 7 and b"about 15 times slower" in done.stderr and b"--force" in done.stderr
+
+
+def test_several_processes_train_as_one(data: Path, tmp_path: Path) -> None:
+    """Two processes on this machine's loopback, as accelerate and torchrun launch them; each takes its pieces of every batch."""
+    pytest.importorskip("accelerate")
+    from mats_model.recipe import written
+
+    recipe = replace(RECIPE, held_out=HeldOutSettings(share=0.0), train=replace(RECIPE.train, steps=4, dropout=0.0, bf16=False))
+    (data / "r.yaml").write_text(written(recipe))
+    alone, _ = run(recipe, data, tmp_path / "alone")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "mats_cli"]
+    command += ["train", str(data / "r.yaml"), "-o", str(tmp_path / "two"), "-q"]
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    state = torch.load(tmp_path / "two" / "training" / LAST, weights_only=True)
+    assert state["facts"]["world"] == 2
+    for key, value in weights(alone).items():
+        assert torch.allclose(value, state["trained"][key], atol=1e-5), key
+
+
+def test_one_process_is_the_rule() -> None:
+    assert (Crew().size, Crew().rank, Crew().accelerator) == (1, 0, None)
