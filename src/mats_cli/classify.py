@@ -40,6 +40,7 @@ def classify(
     csv: shared.Csv = False,
     output: shared.Output = None,
     model: shared.Model = "nano",
+    offline: shared.Offline = False,
     quiet: shared.Quiet = False,
 ) -> None:
     """Choose among labels of your own: any words, no fixed list.
@@ -67,9 +68,7 @@ def classify(
     found = expand(inputs)
     if not found.items:
         raise InputError(job.nothing_found(found, inputs))
-    from mats_model import load
-
-    mats = load(model)
+    mats = shared.load_model(model, offline, answers=False)
     vectors = mats.label_embeddings(names, template)
     least = 0.5 if threshold is None else threshold
     chosen = job.Options(every, kind, output, quiet, timed=every is not None or multi)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from mats_cli import console
 from mats_cli.formats import FORMATS
 from mats_model.errors import UsageError
+
+if TYPE_CHECKING:
+    from mats_model.mats import Mats
 
 Inputs = Annotated[
     list[str],
@@ -21,8 +25,24 @@ Output = Annotated[
     Optional[str],
     typer.Option("-o", "--output", metavar="FILE|DIR", help="Write to a file, or to a folder with one file per input, instead of stdout."),
 ]
-Model = Annotated[str, typer.Option("--model", metavar="NAME|DIR", envvar="MATS_MODEL", help="The model: nano, or the path of a model folder.")]
+Model = Annotated[str, typer.Option("--model", metavar="NAME|DIR", envvar="MATS_MODEL", help="The model: nano, mini, or the path of a model folder.")]
+Offline = Annotated[bool, typer.Option("--offline", envvar="MATS_OFFLINE", help="Open no connection; what is not here is an error.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No bar and no remarks on stderr; errors are still said.")]
+
+
+def load_model(name: str, offline: bool, answers: bool = True) -> Mats:
+    """The model; its base language model is fetched first where it is not here. With `answers` false only its ears are loaded."""
+    import os
+
+    if offline:
+        # read by the hub's library when it is imported
+        os.environ.update(MATS_OFFLINE="1", HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    from mats_model import registry
+
+    if not answers:
+        return registry.load(registry.listener(name))
+    registry.fetch(name, console.note, offline)
+    return registry.load(name)
 
 
 def chosen_format(given: str | None, json: bool, csv: bool) -> str:

