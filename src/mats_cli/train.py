@@ -43,10 +43,25 @@ Stage = Annotated[Optional[list[str]], typer.Option("--stage", metavar="NAME", h
 
 
 def train(
-    recipe: Recipe, data: Data = None, output: Out = None, set_: Set = None, dry_run: DryRun = False, resume: Resume = False,
-    offline: shared.Offline = False, restart: Restart = False, strict: Strict = False, evaluate: Evaluate = False, fetch: Fetch = False, device: Device = "auto",
-    force: Force = False, json: Json = False, quiet: Quiet = False, minilm: MiniLM = None, work: Work = Path("build/nano"), stage: Stage = None,
-) -> None:  # fmt: skip
+    recipe: Recipe,
+    data: Data = None,
+    output: Out = None,
+    set_: Set = None,
+    dry_run: DryRun = False,
+    resume: Resume = False,
+    restart: Restart = False,
+    strict: Strict = False,
+    evaluate: Evaluate = False,
+    fetch: Fetch = False,
+    offline: shared.Offline = False,
+    device: Device = "auto",
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    minilm: MiniLM = None,
+    work: Work = Path("build/nano"),
+    stage: Stage = None,
+) -> None:
     """Make a model from text alone, by a recipe; a killed run goes on with the same command.
 
     \b
