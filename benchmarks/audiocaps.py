@@ -21,8 +21,7 @@ def main() -> None:
     torch.set_num_threads(1)
     mats = load(options.model)
     groups = references(options.data / "captions" / "audiocaps_v1_test.csv", "youtube_id", "caption", options.clips)
-    for _, scores in text_to_text(mats, groups):
-        pass
+    *_, (_, scores) = text_to_text(mats, groups)
     others = [some[1:] for some in groups]
     people = cider_d([some[0] for some in groups], others)
     alike = [rouge_l(some[0], some[1:]) for some in groups]

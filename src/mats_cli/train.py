@@ -166,7 +166,8 @@ def _run(trainer: Trainer, crew: Crew, out: Path, json: bool, show: bool) -> Non
                         f"step {event.step}/{event.steps}, loss {event.loss:.3f}, {event.examples:.0f} examples/s, {console.clock(left)} left"
                     )
             elif isinstance(event, Evaluated):
-                bar.say(f"step {event.step}: held-out loss {event.loss:.3f}" + (", the best so far" if event.best else ""))
+                scored = f", ROUGE-L {event.rouge_l:.3f}" if event.rouge_l is not None else ""
+                bar.say(f"step {event.step}: held-out loss {event.loss:.3f}{scored}" + (", the best so far" if event.best else ""))
             elif isinstance(event, Sample):
                 wanted = f" (wanted: {event.wanted})" if event.wanted and event.wanted != event.heard else ""
                 bar.say(f"step {event.step}: {event.heard} -> {event.answer}{wanted}")

@@ -30,6 +30,7 @@ class HeldOutSettings:
 
     share: float = 0.02  # of each source
     most: int = 400  # in all
+    answers: int = 8  # of them whose answers are scored at each evaluation
     audio: list[str] = field(default_factory=list)  # sound files that the model is asked about now and then
     file: str = ""  # CSV of captions with several references a clip, for --evaluate
     clip: str = "youtube_id"  # its column that says which captions belong together

@@ -84,7 +84,7 @@ def _rows(path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any] 
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}).") from None
+        raise UsageError(f"{path} cannot be read ({error.strerror}); --data says where a recipe's files lie.") from None
     # a byte that is no UTF-8 spoils its row only
     text = data.decode("utf-8-sig", "surrogateescape")
     kind = path.suffix.lower()

@@ -29,6 +29,7 @@ from mats_model.config import MatsConfig
 from mats_model.device import fast_bf16
 from mats_model.embeddings import TextCache
 from mats_model.errors import DeviceError, MatsError, ModelError, UsageError
+from mats_model.evaluate import rouge_l
 from mats_model.llm.base import LanguageModel, Tokens
 from mats_model.llm.decoder import SmallLLM, learn_tokenizer, vocabulary_size
 from mats_model.mapper import Mapper
@@ -64,11 +65,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Loss on held-out examples, with the same noise each time."""
+    """Loss on held-out examples, with the same noise each time; ROUGE-L of some of their answers, where any were asked for."""
 
     step: int
     loss: float
     best: bool
+    rouge_l: float | None
 
 
 @dataclass(frozen=True)
@@ -422,16 +424,25 @@ class Trainer:
         if better:
             self.best = total / count
             _write({"trained": self._kept(), "step": self.step, "loss": self.best, "facts": self.facts, "versions": self.versions}, self.work / BEST)
-        return Evaluated(self.step, total / count, better)
+        return Evaluated(self.step, total / count, better, self._rouge(data))
+
+    def _rouge(self, data: Data) -> float | None:
+        some = data.examples[: self.recipe.held_out.answers]
+        if not some:
+            return None
+        with self._as_kept(), torch.inference_mode():
+            return sum(rouge_l(self._answer(example), [example.answer]) for example in some) / len(some)
+
+    def _answer(self, example: TextExample) -> str:
+        prefix = self.mats.mapper(self.mats.clap.embed_text([example.text]).to(self.device))
+        return self.mats.llm.answers(prefix, example.tag, example.instruction, self.mats.config.search)[0][0].text
 
     def samples(self, count: int = 3) -> Iterator[Sample]:
         """Answers to held-out texts, and to the sounds that the recipe names."""
         data = self.prepared.held_out
         with self._as_kept(), torch.inference_mode():
             for example in data.examples[:count] if data else []:
-                meant = self.mats.clap.embed_text([example.text]).to(self.device)
-                said = self.mats.llm.answers(self.mats.mapper(meant), example.tag, example.instruction, self.mats.config.search)
-                yield Sample(self.step, example.text, example.answer, said[0][0].text)
+                yield Sample(self.step, example.text, example.answer, self._answer(example))
             for path in self.recipe.held_out.audio:
                 try:
                     yield Sample(self.step, path, "", self.mats.caption(path))
