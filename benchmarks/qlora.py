@@ -27,6 +27,7 @@ from mats_model.llm.base import Tokens
 from mats_model.llm.huggingface import HubLLM, load_base
 from mats_model.mapper import make_mapper
 from mats_model.noise import add_noise
+from mats_model.prompts import CAPTION_TAG, DESCRIBE, ask
 
 SHAPES = {
     "7b": dict(hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=32, vocab_size=32000),
@@ -35,13 +36,16 @@ SHAPES = {
 
 
 def random_base(folder: Path, shape: str) -> None:
-    """Weights drawn layer by layer and saved in pieces, with a tokenizer of bytes."""
+    """Weights drawn at random and saved in pieces, with a small tokenizer that writes the prompt in some twenty tokens."""
     import transformers
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    raw = Tokenizer(models.BPE({token: number for number, token in enumerate(["<s>", "</s>", *alphabet])}, []))
+    prompt = ask("paper", CAPTION_TAG, DESCRIBE)
+    raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False)
+    raw.train_from_iterator([prompt.before, prompt.after] * 9, trainer)
     transformers.PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>").save_pretrained(str(folder))
     config = transformers.LlamaConfig(**SHAPES[shape], bos_token_id=0, eos_token_id=1)
     torch.set_default_dtype(torch.bfloat16)
@@ -54,9 +58,9 @@ def examples(llm: HubLLM, count: int) -> tuple[list[str], list[Tokens]]:
     """Captions of 8 to 150 tokens, most of them short, as captions are."""
     rng = np.random.default_rng(0)
     lengths = np.clip(np.exp(rng.normal(3.3, 0.6, count)), 8, 150).astype(int)
-    texts = ["a dog barks and rain falls " * 6 for _ in lengths]
-    batch = [llm.encode("", "", text[: int(n) - 2]) for text, n in zip(texts, lengths, strict=True)]
-    return [text[: int(n)] for text, n in zip(texts, lengths, strict=True)], batch
+    asked = llm.encode(CAPTION_TAG, "", "x")
+    batch = [replace(asked, answer=rng.integers(2, 300, int(n)).tolist()) for n in lengths]
+    return [" ".join(["rain"] * max(1, int(n) // 2)) for n in lengths], batch
 
 
 def peak(device: torch.device) -> str:

@@ -225,18 +225,19 @@ def test_cache_computes_each_text_once(tmp_path: Path, nano: Mats) -> None:
         return nano.clap.embed_text(texts)
 
     cache = TextCache(tmp_path, nano.clap.space, 256)
-    list(cache.rows(["a dog", "rain", "a dog"], embed))
+    list(cache.fill(["a dog", "rain", "a dog"], embed))
     again = TextCache(tmp_path, nano.clap.space, 256)
-    list(again.rows(["rain", "wind"], embed))
-    assert asked == ["a dog", "rain", "wind"]
-    got = again.vectors(again.index(["wind", "a dog"]))
-    assert torch.allclose(got, nano.clap.embed_text(["wind", "a dog"]), atol=1e-3) and torch.allclose(got.norm(dim=-1), torch.ones(2))
-    # a killed run leaves a vector without its key: it is written over
-    with (again.folder / "vectors.f16").open("ab") as handle:
-        handle.write(b"x" * 700)
+    # another run adds to the same folder meanwhile
+    other = TextCache(tmp_path, nano.clap.space, 256)
+    list(again.fill(["rain", "wind"], embed))
+    list(other.fill(["waves", "wind", "rain"], embed))
+    assert asked == ["a dog", "rain", "wind", "waves", "wind"]
+    # a killed run leaves a half block that has no name yet
+    (again.folder / "half.tmp").write_bytes(b"x" * 700)
     third = TextCache(tmp_path, nano.clap.space, 256)
-    list(third.rows(["waves"], embed))
-    assert torch.allclose(third.vectors(third.index(["waves", "rain"])), nano.clap.embed_text(["waves", "rain"]), atol=1e-3)
+    texts = ["wind", "a dog", "waves", "rain", "wind"]
+    got = third.vectors(third.index(texts))
+    assert torch.allclose(got, nano.clap.embed_text(texts), atol=1e-3) and torch.allclose(got.norm(dim=-1), torch.ones(5))
 
 
 def test_another_encoder_is_refused(data: Path, tmp_path: Path) -> None:

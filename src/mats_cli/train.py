@@ -116,12 +116,16 @@ def _train(
     if resume and not any(path.exists() for path in checkpoints[:2]):
         raise UsageError(f"--resume: there is no checkpoint in {out / 'training'}; leave the option out to begin.")
     prepared: Any = None
+    if crew.rank:
+        crew.wait()  # the first process embeds the texts, the others find them
     for said in prepare(settings, data, crew.device if crew.accelerator else device, strict, force):
         if isinstance(said, Note):
             if show:
                 console.note(said.text)
         else:
             prepared = said
+    if crew.accelerator and not crew.rank:
+        crew.wait()
     _run(Trainer(prepared, out, crew), crew, out, json, show)
 
 

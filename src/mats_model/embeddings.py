@@ -1,13 +1,14 @@
 """Text embeddings on disk, each computed once: the key is the encoder's id and the text, the vectors are memory-mapped.
 
-vectors.f16   (rows, d) float16, appended to
-keys.bin      32 bytes a row, the SHA-256 of the text; written after the vectors, so a killed run leaves whole rows only
+A folder per encoder, in it blocks that are written whole and never changed, so that several runs may add to it at once:
+n SHA-256 digests of 32 bytes, then n vectors (n, d) in float16.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,61 +16,69 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-_BLOCK = 4096
+_BLOCK = 32_768
+_DIGEST = 32
+
+
+def _key(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 class TextCache:
-    """`rows(texts)` computes what is missing; `vectors(rows)` reads (n, d) float32, unit length."""
+    """`fill(texts, embed)` computes what is missing; `vectors(index(texts))` reads (n, d) float32, unit length."""
 
     def __init__(self, folder: Path, encoder: str, width: int) -> None:
         self.folder, self.width = folder / f"{encoder}-{width}", width
         self.folder.mkdir(parents=True, exist_ok=True)
-        keys = self._file("keys.bin").read_bytes() if self._file("keys.bin").exists() else b""
-        stored = self._file("vectors.f16").stat().st_size // (2 * width) if self._file("vectors.f16").exists() else 0
-        whole = min(len(keys) // 32, stored)
-        self.row_of = {keys[32 * row : 32 * row + 32]: row for row in range(whole)}
-        self.count = whole
-        self._open()
+        self.row_of: dict[bytes, int] = {}
+        self.starts: list[int] = []
+        self.blocks: list[np.ndarray] = []
+        self.count = 0
+        for path in sorted(self.folder.glob("*.block")):
+            self._open(path)
 
-    def _file(self, name: str) -> Path:
-        return self.folder / name
+    def _open(self, path: Path) -> None:
+        rows = path.stat().st_size // (_DIGEST + 2 * self.width)
+        if not rows:
+            return
+        with path.open("rb") as handle:
+            digests = handle.read(rows * _DIGEST)
+        for row in range(rows):
+            self.row_of.setdefault(digests[row * _DIGEST : (row + 1) * _DIGEST], self.count + row)
+        self.starts.append(self.count)
+        self.blocks.append(np.memmap(path, np.float16, "r", offset=rows * _DIGEST, shape=(rows, self.width)))
+        self.count += rows
 
-    def _open(self) -> None:
-        self.stored = np.memmap(self._file("vectors.f16"), np.float16, "r", shape=(self.count, self.width)) if self.count else None
-
-    def rows(self, texts: list[str], embed: Callable[[list[str]], torch.Tensor]) -> Iterator[int]:
-        """Makes sure that every text has a row, a block at a time; yields how many have been looked at."""
+    def fill(self, texts: list[str], embed: Callable[[list[str]], torch.Tensor]) -> Iterator[int]:
+        """Makes sure that every text has a vector, a block at a time; yields how many have been looked at."""
         missing: dict[bytes, str] = {}
         for number, text in enumerate(texts, 1):
-            key = hashlib.sha256(text.encode()).digest()
+            key = _key(text)
             if key not in self.row_of:
                 missing[key] = text
             if missing and (len(missing) == _BLOCK or number == len(texts)):
-                self._append(missing, embed)
+                vectors = torch.cat([embed(part) for part in _parts(list(missing.values()), 1024)])
+                data = b"".join(missing) + F.normalize(vectors.float(), dim=-1).cpu().numpy().astype(np.float16).tobytes()
+                path = self.folder / f"{uuid.uuid4().hex}.block"
+                path.with_suffix(".tmp").write_bytes(data)
+                os.replace(path.with_suffix(".tmp"), path)
+                self._open(path)
                 missing = {}
-            if number % _BLOCK == 0 or number == len(texts):
                 yield number
-        self._open()
-
-    def _append(self, missing: dict[bytes, str], embed: Callable[[list[str]], torch.Tensor]) -> None:
-        vectors = F.normalize(embed(list(missing.values())).float(), dim=-1).cpu().numpy().astype(np.float16)
-        for name, data, size in (("vectors.f16", vectors.tobytes(), 2 * self.width), ("keys.bin", b"".join(missing), 32)):
-            with self._file(name).open("r+b" if self._file(name).exists() else "w+b") as handle:
-                # a row that a killed run left half written is written over
-                handle.seek(self.count * size)
-                handle.write(data)
-                handle.truncate()
-                handle.flush()
-                os.fsync(handle.fileno())
-        for key in missing:
-            self.row_of[key] = self.count
-            self.count += 1
 
     def index(self, texts: list[str]) -> np.ndarray:
-        """Rows (n,) of texts that have one."""
-        return np.array([self.row_of[hashlib.sha256(text.encode()).digest()] for text in texts], dtype=np.int64)
+        """Rows (n,) of texts that have a vector."""
+        return np.array([self.row_of[_key(text)] for text in texts], dtype=np.int64)
 
     def vectors(self, rows: np.ndarray) -> torch.Tensor:
         """(n,) -> (n, d) float32, unit length."""
-        assert self.stored is not None
-        return F.normalize(torch.from_numpy(np.asarray(self.stored[rows])).float(), dim=-1)
+        found = np.empty((len(rows), self.width), np.float16)
+        owner = np.searchsorted(self.starts, rows, "right") - 1
+        for block in np.unique(owner):
+            mine = owner == block
+            found[mine] = self.blocks[block][rows[mine] - self.starts[block]]
+        return F.normalize(torch.from_numpy(found).float(), dim=-1)
+
+
+def _parts(texts: list[str], size: int) -> Iterator[list[str]]:
+    yield from (texts[at : at + size] for at in range(0, len(texts), size))
