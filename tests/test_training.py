@@ -341,6 +341,18 @@ def test_unwritable_folder(mats: Run, data: Path, tmp_path: Path) -> None:
     assert done.returncode == 2 and done.stderr == b"mats: -o file/inside: it cannot be made (Not a directory).\n"
 
 
+def test_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    """Whatever was being written, the program says so and leaves with 2."""
+    script = (
+        "import errno, sys\nimport mats_cli.main as program\n"
+        "def full(*a, **k): raise OSError(errno.ENOSPC, 'No space left on device', 'runs/x/steps.jsonl')\n"
+        "program.app = full\nprogram.main(['train'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
+    said = b"mats: runs/x/steps.jsonl cannot be written (No space left on device): make room, or choose another place.\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
 def test_4_bits_are_refused_on_a_cpu(mats: Run, data: Path) -> None:
     (data / "r.yaml").write_text("sources: [{file: captions.txt}]\nllm: {kind: transformers, base: ., prompt: paper, quantise: nf4}\n")
     done = mats("train", data / "r.yaml", "--device", "cpu")

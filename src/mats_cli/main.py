@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated, Any, NoReturn
@@ -14,6 +15,9 @@ from mats_cli.classify import classify
 from mats_cli.train import train
 from mats_model import __version__
 from mats_model.errors import MatsError
+
+# what a disk says when it takes no more
+_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 app = typer.Typer(
     name="mats",
@@ -85,6 +89,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if show is None:
             if os.environ.get("MATS_DEBUG"):
                 raise
+            if isinstance(error, OSError) and error.errno in _REFUSED:
+                console.note(f"{error.filename or 'a file'} cannot be written ({error.strerror}): make room, or choose another place.")
+                os._exit(2)
             console.note(f"this is a bug of mats: {type(error).__name__}: {error} (MATS_DEBUG=1 shows where).")
             code = 1
         else:

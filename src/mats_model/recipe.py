@@ -195,6 +195,8 @@ def text_recipe(values: Mapping[str, Any], where: Where) -> TextRecipe:
         raise wrong("llm.base", "is missing: smollm2-135m, a folder or a hub id")
     if recipe.llm.kind == "transformers" and recipe.llm.prompt not in ("paper", "chat"):
         raise wrong("llm.prompt", f"{recipe.llm.prompt!r}: choose paper or chat for a base of transformers")
+    if recipe.llm.quantise != "none" and recipe.llm.tuning == "full":
+        raise wrong("llm.quantise", f"{recipe.llm.quantise}: weights in 4 bits cannot be trained; set llm.tuning to lora or frozen")
     if recipe.llm.kind not in ("decoder", "transformers"):
         raise wrong("llm.kind", f"{recipe.llm.kind!r}: choose decoder or transformers")
     return recipe

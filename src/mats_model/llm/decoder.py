@@ -195,13 +195,14 @@ def beam_search(decoder: Decoder, words: Words, prefix: torch.Tensor, prompt: st
 
 
 def _search(decoder: Decoder, words: Words, prefix: torch.Tensor, real: int, prompt: list[int], settings: SearchSettings) -> list[list[Candidate]]:
-    rows, beams, vocabulary = len(prefix), settings.beams, decoder.config.vocabulary
-    asked = decoder.embed(torch.tensor(prompt)).expand(rows, -1, -1)
+    rows, beams, vocabulary, device = len(prefix), settings.beams, decoder.config.vocabulary, prefix.device
+    asked = decoder.embed(torch.tensor(prompt, device=device)).expand(rows, -1, -1)
     hidden, past = decoder.read(torch.cat([prefix, asked], 1))
     logits = decoder.logits(hidden[:, -1])
-    scores = torch.zeros(rows, 1)
-    tokens = torch.zeros(rows, 1, 0, dtype=torch.long)
-    never = torch.zeros(vocabulary, dtype=torch.bool)
+    scores = torch.zeros(rows, 1, device=device)
+    tokens = torch.zeros(rows, 1, 0, dtype=torch.long, device=device)
+    never = torch.zeros(vocabulary, dtype=torch.bool, device=device)
+    stems = words.stem.to(device)
     never[words.special] = True
     banned = never.expand(rows, 1, -1)
     finished: list[list[tuple[float, list[int]]]] = [[] for _ in range(rows)]
@@ -230,11 +231,12 @@ def _search(decoder: Decoder, words: Words, prefix: torch.Tensor, real: int, pro
             settled[row] = len(finished[row]) >= beams and max(finished[row])[0] >= values[goes_on[0]] / shrink
         if all(settled):
             break
+        keep = keep.to(device)
         scores, beam, token = total.gather(1, keep), beam.gather(1, keep), token.gather(1, keep)
         tokens = torch.cat([tokens.gather(1, beam[..., None].expand(-1, -1, length)), token[..., None]], -1)
-        stem = words.stem[token][..., None]
-        banned = banned.gather(1, beam[..., None].expand(-1, -1, vocabulary)) | ((words.stem == stem) & (stem >= 0))
-        source = (torch.arange(rows)[:, None] * width + beam).flatten()
+        stem = stems[token][..., None]
+        banned = banned.gather(1, beam[..., None].expand(-1, -1, vocabulary)) | ((stems == stem) & (stem >= 0))
+        source = (torch.arange(rows, device=device)[:, None] * width + beam).flatten()
         past = [(keys[source], values[source]) for keys, values in past]
         hidden, past = decoder.read(decoder.embed(token.flatten())[:, None], past)
         logits = decoder.logits(hidden[:, -1])
