@@ -48,14 +48,12 @@ def some_words(text: str, keep: float, seed: int) -> str:
 
 
 def split(source: Source, share: float, most: int) -> tuple[list[TextExample], list[TextExample]]:
-    """Held out by a hash of the text, so that one caption is never on both sides, whatever file it comes from."""
+    """To train on, and held out: by a hash of the text, so that a caption is on one side only, in whatever file it stands."""
 
     def out(example: TextExample) -> bool:
         return int.from_bytes(hashlib.sha256(example.text.encode()).digest()[:4], "big") < share * 2**32
 
-    held = [example for example in source.examples if out(example)][:most]
-    taken = {example.text for example in held}
-    return [example for example in source.examples if example.text not in taken], held
+    return [example for example in source.examples if not out(example)], [example for example in source.examples if out(example)][:most]
 
 
 def encode(

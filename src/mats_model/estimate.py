@@ -15,7 +15,7 @@ from mats_model.errors import ModelError
 from mats_model.llm.decoder import Decoder
 from mats_model.mapper import make_mapper
 from mats_model.recipe import TextRecipe
-from mats_model.registry import EMBEDDED, find_base
+from mats_model.registry import find, find_base
 from mats_model.sources import Source
 
 
@@ -92,7 +92,7 @@ def estimate(recipe: TextRecipe, sources: list[Source], device: str = "auto", fo
     if recipe.start:
         from mats_model.checkpoint import read_config
 
-        config = read_config(EMBEDDED if recipe.start == "nano" else Path(recipe.start))
+        config = read_config(find(recipe.start))
         mapper_config, llm, decoder_config = config.mapper, config.llm, config.decoder
     else:
         mapper_config, llm, decoder_config = recipe.mapper, recipe.llm, recipe.decoder

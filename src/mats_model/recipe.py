@@ -28,8 +28,8 @@ class NoiseSettings:
 class HeldOutSettings:
     """Examples that are never trained on: for the loss, and to show what the model answers."""
 
-    share: float = 0.02  # of each source
-    most: int = 400  # in all
+    share: float = 0.02  # of each source, set aside by a hash of the text
+    most: int = 400  # of those are used, in all
     answers: int = 8  # of them whose answers are scored at each evaluation
     audio: list[str] = field(default_factory=list)  # sound files that the model is asked about now and then
     file: str = ""  # CSV of captions with several references a clip, for --evaluate
@@ -187,7 +187,7 @@ def text_recipe(values: Mapping[str, Any], where: Where) -> TextRecipe:
     for name, value in (("held_out.share", recipe.held_out.share), ("noise.keywords", recipe.noise.keywords), ("noise.tags", recipe.noise.tags)):
         if not 0.0 <= value < 1.0:
             raise wrong(name, "should be between 0 and 1")
-    if recipe.start and recipe.start != "nano" and not Path(recipe.start).is_dir():
+    if recipe.start and recipe.start not in ("nano", "mini") and not Path(recipe.start).is_dir():
         raise wrong("start", f"{recipe.start!r} is no model folder; give one, or nano")
     if recipe.noise.tags and not recipe.noise.names:
         raise wrong("noise.names", "should be given where noise.tags is above 0")

@@ -23,10 +23,9 @@ from torch import nn
 
 from mats_model import __version__
 from mats_model.batches import Data, Draw, Plan, encode, split
-from mats_model.checkpoint import borrowed_clap, build, load_llm, save
-from mats_model.checkpoint import load as load_folder
-from mats_model.config import MatsConfig
-from mats_model.device import fast_bf16
+from mats_model.checkpoint import borrowed_clap, build, load_llm, read_config, save
+from mats_model.config import MatsConfig, SearchSettings
+from mats_model.device import fast_bf16, place
 from mats_model.embeddings import TextCache
 from mats_model.errors import DeviceError, MatsError, ModelError, UsageError
 from mats_model.evaluate import rouge_l
@@ -35,8 +34,8 @@ from mats_model.llm.decoder import SmallLLM, learn_tokenizer, vocabulary_size
 from mats_model.mapper import Mapper
 from mats_model.mats import Mats
 from mats_model.noise import add_noise
-from mats_model.recipe import LoopSettings, TextRecipe, written
-from mats_model.registry import EMBEDDED, cache, locate
+from mats_model.recipe import HeldOutSettings, LoopSettings, TextRecipe, written
+from mats_model.registry import cache, find, load, locate
 from mats_model.santa import Santa
 from mats_model.sources import Source, TextExample, read_names, read_source
 
@@ -120,6 +119,7 @@ class Prepared:
     held_out: Data | None
     names: torch.Tensor | None
     variance: float
+    device: torch.device
 
 
 def scheduled(settings: LoopSettings, step: int) -> float:
@@ -164,13 +164,14 @@ def prepare(recipe: TextRecipe, data: Path, device: str = "auto", strict: bool =
             else:
                 encoded.append(said)
     names = clap.embed_text(read_names(data / recipe.noise.names)) if recipe.noise.tags else None
-    yield Prepared(recipe, mats, encoded[0], encoded[1] if held else None, names, variance)
+    where = place(mats.config.llm, device, force).device
+    yield Prepared(recipe, mats, encoded[0], encoded[1] if held else None, names, variance, where)
 
 
 def make_model(recipe: TextRecipe, told: list[list[TextExample]], device: str, force: bool) -> Mats:
     """Encoder, memory, mapper and language model of a recipe, before any training. Errors: MatsError."""
-    start = load_folder(EMBEDDED if recipe.start == "nano" else Path(recipe.start), locate) if recipe.start else None
-    like = start.config if start else load_folder(EMBEDDED, locate).config
+    start = load(recipe.start) if recipe.start else None
+    like = read_config(find(recipe.start or recipe.clap))
     config = MatsConfig(
         name=recipe.name, width=like.width, label_scale=like.label_scale, multi_scale=like.multi_scale, multi_bias=like.multi_bias,
         clap=recipe.clap, mapper=recipe.mapper, llm=recipe.llm, decoder=recipe.decoder, santa=recipe.santa, search=recipe.search,
@@ -249,12 +250,11 @@ class Trainer:
         self.crew = crew or Crew()
         self.settings = self.recipe.train
         self.mats = prepared.mats
-        base = getattr(self.mats.llm, "base", None)
-        self.device = next(base.parameters()).device if base is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = prepared.device
         self.learner = Learner(self.mats.mapper, self.mats.llm)
-        # a base in 4 bits lies where it was put
         self.mats.mapper.to(self.device)
-        if base is None:
+        # a base, which may be in 4 bits, lies where it was put
+        if isinstance(self.mats.llm, SmallLLM):
             self.mats.llm.to(self.device)
         parameters = [weight for weight in self.learner.parameters() if weight.requires_grad]
         groups = [
@@ -265,7 +265,7 @@ class Trainer:
         self.averaged = {key: value.detach().float().clone() for key, value in self.learner.trained().items()} if self.settings.ema else {}
         self.step, self.started, self.best = 0, 0, math.inf
         self.facts: dict[str, Any] = {
-            "recipe": written(self.recipe),
+            "recipe": written(_decisive(self.recipe)),
             "data": prepared.data.fingerprint(),
             "base": self.mats.config.llm.fingerprint,
             "space": self.mats.config.space,
@@ -461,6 +461,13 @@ class Trainer:
                 value.copy_(trained[key])
         self.learner.eval()
         return save(self.mats, self.folder, written(self.recipe))
+
+
+def _decisive(recipe: TextRecipe) -> TextRecipe:
+    """The recipe without what only decides how often it is looked at."""
+    usual, held, search = LoopSettings(), HeldOutSettings(), SearchSettings()
+    train = replace(recipe.train, evaluate_every=usual.evaluate_every, sample_every=usual.sample_every, save_every=usual.save_every)
+    return replace(recipe, train=train, held_out=replace(held, share=recipe.held_out.share, most=recipe.held_out.most), search=search)
 
 
 def _lower(micro: int) -> str:
