@@ -69,7 +69,8 @@ def encode(
     fewer = [some_words(text, noise.keep, settings.seed) for text in texts] if noise.keywords else texts
     wanted = list(dict.fromkeys([*texts, *fewer]))
     for done in cache.fill(wanted, clap.embed_text):
-        yield f"{done} of {len(wanted)} texts embedded"
+        if len(wanted) > 10_000:
+            yield f"{done} of {len(wanted)} texts embedded"
     yield Data(examples, tokens, cache.index(texts), cache.index(fewer), starts, [ratio for _, ratio in parts], cache)
 
 

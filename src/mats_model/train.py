@@ -40,7 +40,7 @@ from mats_model.santa import Santa
 from mats_model.sources import Source, TextExample, read_names, read_source
 
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
-_EVERY = 10  # steps between two reports
+_EVERY, _SECONDS = 10, 5.0  # steps between two reports, or seconds where steps are slow
 
 
 @dataclass(frozen=True)
@@ -387,8 +387,8 @@ class Trainer:
                 value.lerp_(self.learner.trained()[key].float(), 1 - min(settings.ema, (self.step + 1) / (self.step + 10)))
             self.step, done, norms = self.step + 1, done + 1, norms + norm
             last = self.step == settings.steps
-            if self.step % _EVERY == 0 or last:
-                seconds = time.monotonic() - began
+            seconds = time.monotonic() - began
+            if self.step % _EVERY == 0 or last or seconds > _SECONDS:
                 yield Step(
                     self.step, settings.steps, losses / tokens, scheduled(settings, self.step - 1), done * settings.batch / seconds, norms / done
                 )
