@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from mats_model.teach.nano import NanoRecipe
 from mats_model.teach.pool import fill
 from mats_model.teach.teacher import CLASSES, Teacher, kaldi_mel_bank
 from mats_model.teach.tune import TuneSettings, tune
+from mats_model.teach.wild import texture, vary
 
 
 @pytest.fixture
@@ -61,17 +63,26 @@ def test_clips_pool_and_tower(audio: Path, teacher: Path, tmp_path: Path) -> Non
     clips = prepare(audio, tmp_path / "clips")
     assert [row.label for row in clips.rows] == [f"noise {n}" for n in range(4)] * 2
     assert [abs(len(clips[i]) - (1 + i % 4) * 32_000) < 400 for i in range(8)] == [True] * 8
-    pool = fill(tmp_path / "clips", teacher, tmp_path / "pool", 80, 3)
-    again = fill(tmp_path / "clips", teacher, tmp_path / "again", 80, 3, workers=1)
+    pool = fill(tmp_path / "clips", teacher, tmp_path / "pool", 80, 3, wild_from=56)
+    again = fill(tmp_path / "clips", teacher, tmp_path / "again", 80, 3, workers=1, wild_from=56)
     for one, other in ((pool.mels, again.mels), (pool.clips, again.clips)):
         np.testing.assert_array_equal(one, other)
     assert pool.mels.shape == (80, 250, 64) and (np.asarray(pool.clips[:8, 0]) == np.arange(8)).all() and (pool.clips[:8, 1] == -1).all()
     assert np.isfinite(np.asarray(pool.mels, dtype=np.float32)).all() and np.asarray(pool.logits).any(1).all()
 
-    settings = ListenSettings(passes=2, batch=8, warmup=2)
+    # a texture has no clip, and only those that are changed further may be one
+    alone = np.asarray(pool.clips[:, 0]) < 0
+    assert alone[56:].any() and not alone[:56].any() and (np.asarray(pool.clips[56:, 1])[alone[56:]] < 0).all()
+
+    settings = ListenSettings(passes=2, batch=8, warmup=2, first=56)
     torch.set_num_threads(1)
     list(train_tower(pool, tmp_path / "whole", settings))
-    state = torch.load(tmp_path / "whole" / "tower.pt", weights_only=True)["tower"]
+    first = torch.load(tmp_path / "whole" / "tower.pt", weights_only=True)
+    list(train_tower(pool, tmp_path / "more", replace(settings, first=0, passes=1), tmp_path / "whole" / "tower.pt"))
+    second = torch.load(tmp_path / "more" / "tower.pt", weights_only=True)
+    # the second round goes on from the first, in the same units
+    assert torch.equal(first["mean"], second["mean"]) and not torch.equal(first["tower"]["tags.bias"], second["tower"]["tags.bias"])
+    state = second["tower"]
     tower = AudioTower()
     tower.load_state_dict(state)
     feature, logits = hear_pool(tower, pool)
@@ -85,6 +96,16 @@ def test_clips_pool_and_tower(audio: Path, teacher: Path, tmp_path: Path) -> Non
     one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
     assert all(torch.equal(one["tower"][key], two["tower"][key]) for key in one["tower"])
     assert not torch.equal(one["head"]["residual.weight"], head.residual.weight)
+
+
+def test_textures_and_changes_repeat() -> None:
+    for seed in range(12):
+        one, other = (texture(np.random.default_rng(seed), 20_000) for _ in range(2))
+        np.testing.assert_array_equal(one, other)
+        assert one.shape == (20_000,) and np.isfinite(one).all() and abs(one.std() - 1) < 1e-6
+        changed = vary(noise(1), np.random.default_rng(seed))
+        assert changed.shape == (32_000,) and np.isfinite(changed).all() and not np.array_equal(changed, noise(1))
+    assert not np.array_equal(texture(np.random.default_rng(1), 2000), texture(np.random.default_rng(2), 2000))
 
 
 def test_teacher_is_loaded_strictly(teacher: Path, tmp_path: Path) -> None:
