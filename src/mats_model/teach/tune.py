@@ -27,7 +27,7 @@ from mats_model.teach.pool import Pool
 class TuneSettings:
     """What decides the weights, besides what `listen` and `align` left."""
 
-    steps: int = 2200
+    steps: int = 1400
     batch: int = 128
     rate: float = 7e-4
     warmup: int = 100
