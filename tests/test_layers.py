@@ -12,7 +12,7 @@ MODEL = (
     "errors config device audio captions clap.logmel clap.text clap.tower clap.nano noise santa mapper prompts llm.base llm.decoder llm.huggingface"
     " mats checkpoint registry sources recipe embeddings batches evaluate train estimate"
 )
-TEACH = "teacher clips wild pool listen minilm align tune decoder nano"
+TEACH = "teacher clips wild pool listen minilm align decoder nano"
 CLI = "formats console inputs journal options job curve caption classify train main generated __main__"
 ORDER = (
     ["mats_model." + name for name in MODEL.split()]

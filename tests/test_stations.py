@@ -64,6 +64,19 @@ def test_santa_is_equations_6_and_7(neighbours: int) -> None:
         assert torch.allclose(slow_santa(z, santa), blended, atol=1e-5)
 
 
+def test_second_look_is_at_the_nearest_names() -> None:
+    texts, names, heard = units(20, 16, 1), units(6, 16, 2), units(3, 16, 3)
+    plain = Santa.build(texts, SantaSettings(1.0, 0.05, 4, len(texts), 1))
+    assert len(plain.looks(heard)) == 1 and "names" not in plain.state_dict()
+    santa = Santa.build(texts, SantaSettings(1.0, 0.05, 4, len(texts), 1, names=6, near_names=2), names=names)
+    first, second = santa.looks(heard)
+    assert torch.equal(first, plain(heard))
+    for z, look in zip(heard, second, strict=True):
+        near = sorted(range(6), key=lambda k: -float(z @ names[k]))[:2]
+        weight = torch.softmax(torch.stack([z @ names[k] for k in near]) / 0.05, 0)
+        assert torch.allclose(look, F.normalize(weight[0] * names[near[0]] + weight[1] * names[near[1]], dim=-1), atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_mapper_shapes_and_rows(kind: str) -> None:
     torch.manual_seed(0)

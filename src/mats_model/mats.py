@@ -119,8 +119,11 @@ class Mats(nn.Module):
     def answer(self, embeddings: torch.Tensor, question: str | None = None) -> list[str]:
         """Embeddings (n, d) -> n sentences: captions, or answers to one question."""
         tag = CAPTION_TAG if question is None else QUESTION_TAG
-        candidates = self.llm.answers(self.hear(embeddings), tag, question or "", self.config.search)
-        if question is not None or not self.config.search.rerank:
+        judged = question is None and self.config.search.rerank > 0
+        looks = self.santa.looks(embeddings) if judged else [self.santa(embeddings)]
+        found = [self.llm.answers(self.mapper(look.to(self.device)), tag, question or "", self.config.search) for look in looks]
+        candidates = [[candidate for some in row for candidate in some] for row in zip(*found, strict=True)]
+        if not judged:
             return [sentence(some[0].text) for some in candidates]
         return [sentence(self._closest(embedding, some)) for embedding, some in zip(embeddings, candidates, strict=True)]
 

@@ -35,6 +35,7 @@ class Santa(nn.Module):
     memory: torch.Tensor
     centres: torch.Tensor
     assign: torch.Tensor
+    names: torch.Tensor
 
     def __init__(self, width: int, settings: SantaSettings) -> None:
         super().__init__()
@@ -42,11 +43,17 @@ class Santa(nn.Module):
         self.register_buffer("memory", torch.zeros(settings.size, width))
         self.register_buffer("centres", torch.zeros(settings.clusters, width))
         self.register_buffer("assign", torch.zeros(settings.size, dtype=torch.int32))
+        self.register_buffer("names", torch.zeros(settings.names, width), persistent=settings.names > 0)
 
     @classmethod
-    def build(cls, texts: torch.Tensor, settings: SantaSettings, rounds: int = 25, seed: int = 0) -> Santa:
-        """Cluster the embeddings (m, d) of the training texts, noise included if they carry any; m and K are `settings`'."""
+    def build(cls, texts: torch.Tensor, settings: SantaSettings, rounds: int = 25, seed: int = 0, names: torch.Tensor | None = None) -> Santa:
+        """Cluster the embeddings (m, d) of the training texts, noise included if they carry any; m and K are `settings`'.
+
+        `names` (c, d) are embeddings of class names, kept beside them.
+        """
         santa = cls(texts.shape[1], settings)
+        if names is not None:
+            santa.names.copy_(names)
         santa.memory.copy_(texts)
         centres, assign = kmeans(texts, settings.clusters, rounds, seed)
         santa.centres.copy_(centres)
@@ -60,7 +67,20 @@ class Santa(nn.Module):
         cluster = torch.cdist(heard, self.centres).argmin(1)
         # unit vectors: nearest by L2 is largest by product
         closeness = (heard @ self.memory.T).masked_fill(self.assign[None, :] != cluster[:, None], float("-inf"))
-        value, which = closeness.topk(min(self.settings.neighbours, len(self.memory)), -1)
-        weight = (value / self.settings.temperature).softmax(-1)
-        near = (weight[..., None] * self.memory[which]).sum(-2)
+        near = self._near(self.memory, closeness, self.settings.neighbours)
         return F.normalize((1.0 - self.settings.blend) * heard + self.settings.blend * near, dim=-1)
+
+    def looks(self, heard: torch.Tensor) -> list[torch.Tensor]:
+        """What the mapper may be given, each (n, d) unit length: the blend above, and where names are kept the nearest of those.
+
+        Captions are vague where several sounds are alike; a name is not. Which of the answers fits best is judged by the encoder.
+        """
+        first = self(heard)
+        if not len(self.names):
+            return [first]
+        return [first, F.normalize(self._near(self.names, heard @ self.names.T, self.settings.near_names), dim=-1)]
+
+    def _near(self, texts: torch.Tensor, closeness: torch.Tensor, count: int) -> torch.Tensor:
+        value, which = closeness.topk(min(count, len(texts)), -1)
+        weight = (value / self.settings.temperature).softmax(-1)
+        return (weight[..., None] * texts[which]).sum(-2)

@@ -1,7 +1,7 @@
 """The embedded model from the given data, stage by stage; each stage is kept and a killed run goes on where it ended.
 
     clips -> pool -> listen -> relisten (audio tower)  \\
-    words (text tower) -> text (decoder)               -> align (audio head) -> tune (both) -> memory -> a model folder
+    words (text tower) -> text (decoder)               -> align (audio head) -> memory -> a model folder
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ from mats_model.teach.clips import Clips, prepare
 from mats_model.teach.decoder import Encoded, TrainSettings, encode, train_text
 from mats_model.teach.listen import ListenSettings, ListenStep, hear_pool, train_tower, write
 from mats_model.teach.minilm import MiniLM
-from mats_model.teach.pool import Pool, fill, open_pool
-from mats_model.teach.tune import TuneSettings, tune
+from mats_model.teach.pool import fill, open_pool
 
-STAGES = ("clips", "pool", "listen", "relisten", "words", "text", "align", "tune", "memory")
+STAGES = ("clips", "pool", "listen", "relisten", "words", "text", "align", "memory")
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,8 @@ class NanoRecipe:
     relisten: ListenSettings = field(default_factory=lambda: ListenSettings(passes=8, rate=1.5e-3, seed=11))
     text: TrainSettings = field(default_factory=TrainSettings)
     align: AlignSettings = field(default_factory=AlignSettings)
-    tune: TuneSettings = field(default_factory=TuneSettings)
     memory: MemorySettings = field(default_factory=MemorySettings)
-    model: MatsConfig = field(default_factory=lambda: MatsConfig(santa=SantaSettings(1.0, 0.02, 8), search=SearchSettings(beams=5, rerank=6.0)))
+    model: MatsConfig = field(default_factory=lambda: MatsConfig(santa=SantaSettings(1.0, 0.02, 8), search=SearchSettings(beams=4, rerank=12.0)))
 
 
 def _said(step: ListenStep) -> str:
@@ -189,7 +187,9 @@ class NanoMaker:
 
     def _santa(self, tower: TextTower) -> Santa:
         memory = self.memory_texts(tower)
-        return Santa.build(memory, replace(self.recipe.model.santa, size=len(memory)), seed=self.recipe.memory.seed)
+        names = tower(self._names())
+        settings = replace(self.recipe.model.santa, size=len(memory), names=len(names))
+        return Santa.build(memory, settings, seed=self.recipe.memory.seed, names=names)
 
     # ---- where they meet
 
@@ -215,34 +215,24 @@ class NanoMaker:
         write(dict(head.state_dict()), self.work / "align.pt")
         yield f"align: {int(labelled.sum())} clips with a file label"
 
-    def _tune(self) -> Iterator[str]:
-        if (self.work / "tune.pt").exists():
-            return
-        tower, pool, head = self._tower(), open_pool(self.work / "pool"), AudioHead()
-        head.load_state_dict(torch.load(self.work / "align.pt", weights_only=True))
-        names, (labels, labelled) = tower(self._names()), self._labels(tower)
-        out = self.work / "tune.pt"
-        for step in tune(pool, self.work / "relisten" / "tower.pt", head, names, labels, labelled, out, self.recipe.tune):
-            yield f"tune: step {step.step}/{step.steps}, feature {step.feature_loss:.3f}, contrast {step.tag_loss:.2f}, {step.seconds:.0f} s"
-
-    def _scales(self, names: torch.Tensor) -> tuple[float, float, float]:
+    def _scales(self, head: AudioHead, names: torch.Tensor) -> tuple[float, float, float]:
         """cosine -> score, on 6000 examples of the pool."""
-        tuned, audio, head = torch.load(self.work / "tune.pt", weights_only=True), AudioTower(), AudioHead()
-        audio.load_state_dict(tuned["tower"])
-        head.load_state_dict(tuned["head"])
         pool = open_pool(self.work / "pool")
-        rows = torch.randperm(len(pool.mels), generator=torch.Generator().manual_seed(0))[:6000].sort().values.numpy()
-        some = Pool(pool.mels[rows], pool.feature[rows], pool.logits[rows], pool.clips[rows], pool.levels[rows])
-        feature, logits = hear_pool(audio, some)
-        return calibrate(Heard(feature, logits, torch.from_numpy(some.logits.astype("float32")), some.clips), head.requires_grad_(False), names)
+        rows = torch.randperm(len(pool.mels), generator=torch.Generator().manual_seed(0))[:6000].sort().values
+        feature, logits = torch.load(self.work / "align-heard.pt", weights_only=True)
+        at = rows.numpy()
+        heard = Heard(feature[rows], logits[rows], torch.from_numpy(pool.logits[at].astype("float32")), pool.clips[at])
+        return calibrate(heard, head.requires_grad_(False), names)
 
     def _memory(self, out: Path | None) -> Iterator[str]:
         if out is None:
             raise UsageError("the last stage writes the model: say where with -o FOLDER.")
-        tuned = torch.load(self.work / "tune.pt", weights_only=True)
+        listened = torch.load(self.work / "relisten" / "tower.pt", weights_only=True)
+        head = AudioHead()
+        head.load_state_dict(torch.load(self.work / "align.pt", weights_only=True))
         trained = torch.load(self.work / "text" / "text.pt", weights_only=True)
         tower = self._tower()
-        label_scale, multi_scale, multi_bias = self._scales(tower(self._names()))
+        label_scale, multi_scale, multi_bias = self._scales(head, tower(self._names()))
         built = self._santa(tower)
         santa = built.settings
         config = replace(
@@ -256,8 +246,8 @@ class NanoMaker:
         llm = small_llm(config, (self.work / "text" / "tokenizer.json").read_text(encoding="utf-8"))
         mats = build(config, NanoClap(tower.tokenizer_json), llm)
         mats.clap.text.load_state_dict(tower.state_dict())
-        mats.clap.tower.load_state_dict(tuned["tower"])
-        mats.clap.head.load_state_dict(tuned["head"])
+        mats.clap.tower.load_state_dict(listened["tower"])
+        mats.clap.head.load_state_dict(head.state_dict())
         mats.mapper.load_state_dict(trained["mapper"])
         llm.decoder.load_state_dict(trained["decoder"])
         mats.santa.load_state_dict(built.state_dict())
