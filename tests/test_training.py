@@ -357,7 +357,7 @@ def test_full_disk_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_4_bits_are_refused_on_a_cpu(mats: Run, data: Path) -> None:
-    (data / "r.yaml").write_text("sources: [{file: captions.txt}]\nllm: {kind: transformers, base: ., prompt: paper, quantise: nf4}\n")
+    (data / "r.yaml").write_text("sources: [{file: captions.txt}]\nllm: {kind: transformers, base: ., prompt: paper, tuning: lora, quantise: nf4}\n")
     done = mats("train", data / "r.yaml", "--device", "cpu")
     assert done.returncode == 7 and b"about 15 times slower" in done.stderr and b"--force" in done.stderr
 

@@ -44,6 +44,7 @@ class MemorySettings:
 
     captions: int = 5172
     longest: int = 0  # words of a text that may enter; 0 takes all
+    names: str = ""  # CSV (display_name) or TXT of class names for a second look; those of `start` are kept if not given
     variance: float = 0.0  # of the noise drawn once on it
     seed: int = 0
 

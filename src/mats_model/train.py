@@ -148,7 +148,7 @@ def prepare(recipe: TextRecipe, data: Path, device: str = "auto", strict: bool =
     parts = [split(source, recipe.held_out.share, recipe.held_out.most) for source in sources]
     if not all(told for told, _ in parts):
         raise UsageError(f"held_out.share {recipe.held_out.share:g} leaves nothing of a source to train on: lower it.")
-    mats = make_model(recipe, [told for told, _ in parts], device, force)
+    mats = make_model(recipe, [told for told, _ in parts], data, device, force)
     clap, llm, variance = mats.clap, mats.llm, mats.config.noise_variance
     cosine = 1 / math.sqrt(1 + variance * clap.dim)
     yield Note(
@@ -168,7 +168,7 @@ def prepare(recipe: TextRecipe, data: Path, device: str = "auto", strict: bool =
     yield Prepared(recipe, mats, encoded[0], encoded[1] if held else None, names, variance, where)
 
 
-def make_model(recipe: TextRecipe, told: list[list[TextExample]], device: str, force: bool) -> Mats:
+def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, device: str, force: bool) -> Mats:
     """Encoder, memory, mapper and language model of a recipe, before any training. Errors: MatsError."""
     start = load(recipe.start) if recipe.start else None
     like = read_config(find(recipe.start or recipe.clap))
@@ -183,7 +183,10 @@ def make_model(recipe: TextRecipe, told: list[list[TextExample]], device: str, f
     vectors = add_noise(clap.embed_text(memory_texts(recipe, told)), recipe.memory.variance, torch.Generator().manual_seed(recipe.memory.seed))
     if start:
         vectors = torch.cat([start.santa.memory.float(), vectors])
-    santa = replace(config.santa, size=len(vectors), clusters=min(config.santa.clusters, len(vectors)))
+    names = clap.embed_text(read_names(data / recipe.memory.names)) if recipe.memory.names else vectors[:0]
+    if start and not recipe.memory.names:
+        names = start.santa.names.float()
+    santa = replace(config.santa, size=len(vectors), clusters=min(config.santa.clusters, len(vectors)), names=len(names))
     config = replace(config, santa=santa, space=clap.space, noise_variance=variance)
     tokenizer = ""
     if start and isinstance(start.llm, SmallLLM):
@@ -201,7 +204,7 @@ def make_model(recipe: TextRecipe, told: list[list[TextExample]], device: str, f
         if recipe.train.checkpointing:
             llm.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     mats = build(config, clap, llm)
-    mats.santa = Santa.build(vectors, santa, seed=recipe.memory.seed)
+    mats.santa = Santa.build(vectors, santa, seed=recipe.memory.seed, names=names)
     if start:
         mats.mapper.load_state_dict(start.mapper.state_dict())
         mats.llm.keep(start.llm.kept())
