@@ -324,3 +324,26 @@ def test_gguf_becomes_a_folder(bases: dict[str, Path], tmp_path: Path, monkeypat
     llm = load_base(folder, config_, place(config_, "cpu"))
     for key, value in model.state_dict().items():
         assert torch.allclose(llm.base.state_dict()[key], value, atol=2e-2), key
+
+
+def test_mini_is_small_and_fits_nano() -> None:
+    """What is shipped of mini; its base is not needed for this."""
+    from safetensors import safe_open
+
+    from mats_model.checkpoint import read_config
+
+    folder = registry.find("mini")
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 25e6 and (folder / "CARD.md").is_file()
+    config = read_config(folder)
+    assert config.clap == "nano" and config.space == registry.load().clap.space and registry.listener("mini") == "nano"
+    with safe_open(str(folder / "model.safetensors"), "pt") as state:
+        keys = set(state.keys())
+    assert {key.split(".")[0] for key in keys} == {"llm", "mapper", "santa"} and all("lora_" in key for key in keys if key.startswith("llm."))
+
+
+def test_mini_answers(dog: Path) -> None:
+    try:
+        mats = registry.load("mini")
+    except ModelError as error:
+        pytest.skip(f"the base of mini is not on this machine ({error})")
+    assert mats.caption(dog).endswith(".") and mats.caption(dog) == mats.caption(dog)
