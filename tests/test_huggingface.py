@@ -19,10 +19,11 @@ from mats_model.config import LLMConfig, MapperConfig, SearchSettings
 from mats_model.device import place
 from mats_model.errors import DeviceError, ModelError, UsageError
 from mats_model.llm.base import Tokens
+from mats_model.prepare import Prepared, prepare
 from mats_model.prompts import ask
 from mats_model.recipe import HeldOutSettings, LoopSettings, MemorySettings, NoiseSettings, TextRecipe
 from mats_model.sources import SourceSettings
-from mats_model.train import Prepared, Step, Trainer, prepare
+from mats_model.train import Step, Trainer
 
 transformers = pytest.importorskip("transformers", reason="pip install 'mats[llm]'")
 pytest.importorskip("peft", reason="pip install 'mats[llm]'")

@@ -10,7 +10,7 @@ import pytest
 SRC = Path(__file__).parent.parent / "src"
 MODEL = (
     "errors config device audio captions clap.logmel clap.text clap.tower clap.nano noise santa mapper prompts llm.base llm.decoder llm.huggingface"
-    " mats checkpoint registry sources recipe embeddings batches evaluate train estimate"
+    " mats checkpoint registry sources recipe embeddings batches prepare evaluate train estimate"
 )
 TEACH = "teacher clips wild pool listen minilm align decoder nano"
 CLI = "formats console inputs journal options job curve caption classify train main generated __main__"

@@ -21,9 +21,10 @@ from mats_model.config import DecoderConfig, MapperConfig
 from mats_model.embeddings import TextCache
 from mats_model.errors import MismatchError, UsageError
 from mats_model.mats import Mats
+from mats_model.prepare import Note, Prepared, prepare
 from mats_model.recipe import HeldOutSettings, LoopSettings, MemorySettings, NoiseSettings, TextRecipe, read_values, text_recipe
 from mats_model.sources import Source, SourceSettings, TextExample
-from mats_model.train import BEST, LAST, PREVIOUS, Crew, Evaluated, Event, Note, Prepared, Sample, Step, Trainer, prepare, scheduled
+from mats_model.train import BEST, LAST, PREVIOUS, Crew, Evaluated, Event, Sample, Step, Trainer, scheduled
 
 THINGS = [("dog", "barks"), ("cat", "meows"), ("clock", "ticks"), ("car", "passes"), ("bell", "rings"), ("door", "slams")]
 CAPTIONS = [f"a {size} {thing} {does}" for size in ("small", "big", "loud") for thing, does in THINGS]

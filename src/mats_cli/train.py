@@ -101,7 +101,8 @@ def train(
 def _train(
     settings: TextRecipe, data: Path, out: Path, resume: bool, restart: bool, strict: bool, device: str, force: bool, json: bool, quiet: bool
 ) -> None:
-    from mats_model.train import BEST, LAST, PREVIOUS, Crew, Note, Trainer, prepare
+    from mats_model.prepare import Note, prepare
+    from mats_model.train import BEST, LAST, PREVIOUS, Crew, Trainer
 
     crew = Crew()
     show = not quiet and crew.rank == 0
@@ -131,7 +132,8 @@ def _train(
 
 def _run(trainer: Trainer, crew: Crew, out: Path, json: bool, show: bool) -> None:
     from mats_cli.curve import Curve
-    from mats_model.train import Evaluated, Note, Sample, Saved, Step
+    from mats_model.prepare import Note
+    from mats_model.train import Evaluated, Sample, Saved, Step
 
     asked: list[int] = []
 
@@ -195,7 +197,7 @@ def _dry_run(settings: TextRecipe, data: Path, strict: bool, device: str, force:
     from dataclasses import asdict
 
     from mats_model.estimate import estimate
-    from mats_model.train import read_all
+    from mats_model.prepare import read_all
 
     sources = read_all(settings, data, strict)
     found = estimate(settings, sources, device, force)

@@ -1,0 +1,133 @@
+"""Everything that a text-only run needs before its first step: texts read, embedded and tokenized, the model built."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from mats_model.batches import Data, encode, split
+from mats_model.checkpoint import borrowed_clap, build, load_llm, read_config
+from mats_model.config import MatsConfig
+from mats_model.device import place
+from mats_model.embeddings import TextCache
+from mats_model.errors import UsageError
+from mats_model.llm.decoder import SmallLLM, learn_tokenizer, vocabulary_size
+from mats_model.mats import Mats
+from mats_model.noise import add_noise
+from mats_model.recipe import TextRecipe
+from mats_model.registry import cache, find, load, locate
+from mats_model.santa import Santa
+from mats_model.sources import Source, TextExample, read_names, read_source
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to say."""
+
+    text: str
+
+
+@dataclass
+class Prepared:
+    """All that a run needs, before its first step."""
+
+    recipe: TextRecipe
+    mats: Mats
+    data: Data
+    held_out: Data | None
+    names: torch.Tensor | None
+    variance: float
+    device: torch.device
+
+
+def read_all(recipe: TextRecipe, data: Path, strict: bool) -> list[Source]:
+    """Every source of a recipe. Errors: UsageError."""
+    return [read_source(source, data, strict) for source in recipe.sources]
+
+
+def prepare(recipe: TextRecipe, data: Path, device: str = "auto", strict: bool = False, force: bool = False) -> Iterator[Note | Prepared]:
+    """Read, embed and build; yields what to say, then the `Prepared`. Errors: MatsError."""
+    torch.manual_seed(recipe.train.seed)
+    sources = read_all(recipe, data, strict)
+    for source in sources:
+        more = f", {source.duplicates} duplicates" if source.duplicates else ""
+        yield Note(f"{source.name}: {len(source.examples)} examples{more}" + (f", {len(source.bad)} bad rows skipped" if source.bad else ""))
+        yield from (Note(str(bad)) for bad in source.bad[:5])
+        if len(source.bad) > 5:
+            yield Note(f"... and {len(source.bad) - 5} more in {source.name} (--strict stops at the first)")
+    parts = [split(source, recipe.held_out.share, recipe.held_out.most) for source in sources]
+    if not all(told for told, _ in parts):
+        raise UsageError(f"held_out.share {recipe.held_out.share:g} leaves nothing of a source to train on: lower it.")
+    mats = make_model(recipe, [told for told, _ in parts], data, device, force)
+    clap, llm, variance = mats.clap, mats.llm, mats.config.noise_variance
+    cosine = 1 / math.sqrt(1 + variance * clap.dim)
+    yield Note(
+        f"santa: {mats.santa.settings.size} texts in {mats.santa.settings.clusters} clusters; noise variance {variance:.4f}, cosine {cosine:.2f}"
+    )
+    store = TextCache(cache() / "text", clap.space, clap.dim)
+    held = [example for _, out in parts for example in out][: recipe.held_out.most]
+    encoded: list[Data] = []
+    for some in ([(told, source.settings.ratio) for (told, _), source in zip(parts, sources, strict=True)], [(held, 1.0)] if held else []):
+        for said in encode(some, llm, clap, store, recipe.noise, recipe.train) if some else ():
+            if isinstance(said, str):
+                yield Note(said)
+            else:
+                encoded.append(said)
+    names = clap.embed_text(read_names(data / recipe.noise.names)) if recipe.noise.tags else None
+    where = place(mats.config.llm, device, force).device
+    yield Prepared(recipe, mats, encoded[0], encoded[1] if held else None, names, variance, where)
+
+
+def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, device: str, force: bool) -> Mats:
+    """Encoder, memory, mapper and language model of a recipe, before any training. Errors: MatsError."""
+    start = load(recipe.start) if recipe.start else None
+    like = read_config(find(recipe.start or recipe.clap))
+    config = MatsConfig(
+        name=recipe.name, width=like.width, label_scale=like.label_scale, multi_scale=like.multi_scale, multi_bias=like.multi_bias,
+        clap=recipe.clap, mapper=recipe.mapper, llm=recipe.llm, decoder=recipe.decoder, santa=recipe.santa, search=recipe.search,
+    )  # fmt: skip
+    if start:
+        config = replace(config, mapper=like.mapper, llm=like.llm, decoder=like.decoder)
+    clap = borrowed_clap(config, locate)
+    variance = recipe.noise.variance if recipe.noise.variance >= 0 else 0.015 * 1024 / clap.dim
+    vectors = add_noise(clap.embed_text(memory_texts(recipe, told)), recipe.memory.variance, torch.Generator().manual_seed(recipe.memory.seed))
+    if start:
+        vectors = torch.cat([start.santa.memory.float(), vectors])
+    names = clap.embed_text(read_names(data / recipe.memory.names)) if recipe.memory.names else vectors[:0]
+    if start and not recipe.memory.names:
+        names = start.santa.names.float()
+    santa = replace(config.santa, size=len(vectors), clusters=min(config.santa.clusters, len(vectors)), names=len(names))
+    config = replace(config, santa=santa, space=clap.space, noise_variance=variance)
+    tokenizer = ""
+    if start and isinstance(start.llm, SmallLLM):
+        tokenizer = start.llm.words.tokenizer_json
+    elif config.llm.kind == "decoder":
+        tokenizer = learn_tokenizer([example.answer for part in told for example in part], config.decoder.vocabulary)
+        # few texts have fewer pieces than were asked for
+        config = replace(config, decoder=replace(config.decoder, vocabulary=vocabulary_size(tokenizer)))
+    llm = load_llm(config, locate, device, tokenizer, recipe.train.dropout, force)
+    if config.llm.kind == "transformers":
+        from mats_model.llm.huggingface import HubLLM, fingerprint
+
+        assert isinstance(llm, HubLLM)
+        config = replace(config, llm=replace(config.llm, fingerprint=fingerprint(llm.base)))
+        if recipe.train.checkpointing:
+            llm.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    mats = build(config, clap, llm)
+    mats.santa = Santa.build(vectors, santa, seed=recipe.memory.seed, names=names)
+    if start:
+        mats.mapper.load_state_dict(start.mapper.state_dict())
+        mats.llm.keep(start.llm.kept())
+    return mats
+
+
+def memory_texts(recipe: TextRecipe, parts: list[list[TextExample]]) -> list[str]:
+    """Texts of the training captions and labels, drawn with a seed."""
+    texts = sorted({e.text for part in parts for e in part if not recipe.memory.longest or len(e.text.split()) <= recipe.memory.longest})
+    texts = texts or sorted({e.text for part in parts for e in part})
+    order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(recipe.memory.seed))
+    return [texts[place] for place in order[: recipe.memory.captions].tolist()]
