@@ -22,7 +22,7 @@ ORDER = (
 # the map imports the registry inside its one function
 DOORS = {"soundfile": {"mats_model.audio", "mats_model.teach.clips"}, "soxr": {"mats_model.audio", "mats_model.teach.clips"}}
 DOORS |= {"av": {"mats_model.audio"}, "safetensors": {"mats_model.checkpoint", "mats_model.teach.minilm"}}
-DOORS |= {"typer": {"mats_cli." + name for name in CLI.split()}, "tqdm": {"mats_cli.console"}, "yaml": {"mats_model.recipe", "mats_model.train"}}
+DOORS |= {"typer": {"mats_cli." + name for name in CLI.split()}, "tqdm": {"mats_cli.console"}, "yaml": {"mats_model.recipe"}}
 DOORS |= {name: {"mats_model.llm.huggingface"} for name in ("transformers", "peft", "bitsandbytes")}
 DOORS |= {"matplotlib": {"mats_cli.curve"}, "accelerate": {"mats_model.train"}}
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from mats_model.errors import UsageError
-from mats_model.recipe import TextRecipe, override, read_values, text_recipe, written
+from mats_model.recipe import TextRecipe, decisive, differences, override, read_values, text_recipe, written
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
@@ -86,3 +86,15 @@ def test_bad_overrides(tmp_path: Path, setting: str, said: str) -> None:
 def test_missing_recipe(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         read_values(tmp_path / "none.yaml")
+
+
+def test_what_differs_between_two_runs(tmp_path: Path) -> None:
+    one = parse(tmp_path, GOOD)
+    text = written(one)
+    assert differences(text, text) == ""
+    # a setting that the older of two did not know counts as its default
+    older = "".join(line for line in text.splitlines(keepends=True) if "beta2" not in line and "ratio" not in line)
+    assert older != text and differences(older, text) == "" and differences(text, older) == ""
+    other = written(parse(tmp_path, GOOD, "train.beta2=0.5", "sources.0.ratio=2"))
+    assert differences(older, other) == "sources.0.ratio was 1.0 and is 2.0, train.beta2 was 0.999 and is 0.5"
+    assert decisive(parse(tmp_path, GOOD, "train.save_every=7", "held_out.answers=3")) == decisive(one)

@@ -91,3 +91,8 @@ def test_missing_file_and_what_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_text("caption\nA dog barks\n")
     kept = read(tmp_path, "train.csv", "caption\na dog BARKS.\nrain falls\n", leave_out=["test.csv"])
     assert [e.text for e in kept] == ["rain falls"]
+
+
+def test_presence_needs_names(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"a\.txt: a presence source needs names, a file of the things that are asked after"):
+        read(tmp_path, "a.txt", "a dog barks\n", task="presence")

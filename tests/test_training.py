@@ -16,12 +16,12 @@ import torch
 from conftest import ROOT, Run
 
 from mats_model import checkpoint, registry
-from mats_model.batches import Plan, some_words, split
+from mats_model.batches import Note, Plan, some_words, split
 from mats_model.config import DecoderConfig, MapperConfig
 from mats_model.embeddings import TextCache
 from mats_model.errors import MismatchError, UsageError
 from mats_model.mats import Mats
-from mats_model.prepare import Note, Prepared, prepare
+from mats_model.prepare import Prepared, prepare
 from mats_model.recipe import HeldOutSettings, LoopSettings, MemorySettings, NoiseSettings, TextRecipe, read_values, text_recipe
 from mats_model.sources import Source, SourceSettings, TextExample
 from mats_model.train import BEST, LAST, PREVIOUS, Crew, Evaluated, Event, Sample, Step, Trainer, scheduled
@@ -154,6 +154,18 @@ def test_cut_checkpoint_and_other_run(data: Path, tmp_path: Path) -> None:
     (data / "captions.txt").write_text("\n".join([*CAPTIONS, "one more"]))
     with pytest.raises(UsageError, match="its data differs"):
         run(RECIPE, data, tmp_path / "cut")
+
+
+def test_a_cut_best_is_said_and_written_anew(data: Path, tmp_path: Path) -> None:
+    whole, _ = run(RECIPE, data, tmp_path / "whole")
+    run(RECIPE, data, tmp_path / "cut", 12)
+    best = tmp_path / "cut" / "training" / BEST
+    best.write_bytes(best.read_bytes()[:1000])
+    trainer, events = run(RECIPE, data, tmp_path / "cut")
+    assert [event.text for event in events if isinstance(event, Note)][0].endswith("best.pt cannot be read: the next evaluation writes it anew.")
+    assert best.stat().st_size > 1000 and trainer.finish().id
+    best.write_bytes(b"")
+    assert trainer.finish().id
 
 
 def test_full_disk_keeps_the_last_checkpoint(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

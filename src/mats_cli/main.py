@@ -64,6 +64,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         from typer.completion import completion_init
 
         completion_init()
+    # libraries that count their users are told not to
+    os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1")
     code: Any = 0
     try:
         code = app(arguments, prog_name="mats", standalone_mode=False)
@@ -91,9 +93,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
                 raise
             if isinstance(error, OSError) and error.errno in _REFUSED:
                 console.note(f"{error.filename or 'a file'} cannot be written ({error.strerror}): make room, or choose another place.")
-                os._exit(2)
-            console.note(f"this is a bug of mats: {type(error).__name__}: {error} (MATS_DEBUG=1 shows where).")
-            code = 1
+                code = 2
+            else:
+                console.note(f"this is a bug of mats: {type(error).__name__}: {error} (MATS_DEBUG=1 shows where).")
+                code = 1
         else:
             show(file=sys.stderr)
             code = getattr(error, "exit_code", 2)

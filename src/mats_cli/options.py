@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -30,13 +31,15 @@ Offline = Annotated[bool, typer.Option("--offline", envvar="MATS_OFFLINE", help=
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No bar and no remarks on stderr; errors are still said.")]
 
 
+def forbid_connections() -> None:
+    """For this process; the hub's library reads these when it is imported."""
+    os.environ.update(MATS_OFFLINE="1", HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+
+
 def load_model(name: str, offline: bool, answers: bool = True) -> Mats:
     """The model; its base language model is fetched first where it is not here. With `answers` false only its ears are loaded."""
-    import os
-
     if offline:
-        # read by the hub's library when it is imported
-        os.environ.update(MATS_OFFLINE="1", HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+        forbid_connections()
     from mats_model import registry
 
     if not answers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsonlib
-import os
 import signal
 import time
 from pathlib import Path
@@ -74,7 +73,7 @@ def train(
     from mats_model.recipe import override, read_values
 
     if offline:
-        os.environ.update(MATS_OFFLINE="1", HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+        shared.forbid_connections()
     values, where = read_values(recipe)
     values = override(values, set_ or [])
     if values.get("kind") == "nano":
@@ -101,7 +100,8 @@ def train(
 def _train(
     settings: TextRecipe, data: Path, out: Path, resume: bool, restart: bool, strict: bool, device: str, force: bool, json: bool, quiet: bool
 ) -> None:
-    from mats_model.prepare import Note, prepare
+    from mats_model.batches import Note
+    from mats_model.prepare import prepare
     from mats_model.train import BEST, LAST, PREVIOUS, Crew, Trainer
 
     crew = Crew()
@@ -132,7 +132,7 @@ def _train(
 
 def _run(trainer: Trainer, crew: Crew, out: Path, json: bool, show: bool) -> None:
     from mats_cli.curve import Curve
-    from mats_model.prepare import Note
+    from mats_model.batches import Note
     from mats_model.train import Evaluated, Sample, Saved, Step
 
     asked: list[int] = []
@@ -183,7 +183,7 @@ def _run(trainer: Trainer, crew: Crew, out: Path, json: bool, show: bool) -> Non
         if curve:
             curve.draw()
             curve.close()
-    if asked:
+    if trainer.step < trainer.settings.steps:
         if crew.rank == 0:
             console.note(f"stopped and saved at step {trainer.step} of {trainer.settings.steps}. The same command goes on from there.")
         raise console.Stopped

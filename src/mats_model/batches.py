@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,13 @@ from mats_model.recipe import LoopSettings, NoiseSettings
 from mats_model.sources import Source, TextExample
 
 _POOLED = 16  # batches that are sorted by length together, so that little is padded
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to say."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,8 @@ def split(source: Source, share: float, most: int) -> tuple[list[TextExample], l
 
 def encode(
     parts: list[tuple[list[TextExample], float]], llm: LanguageModel, clap: NanoClap, cache: TextCache, noise: NoiseSettings, settings: LoopSettings
-) -> Iterator[Data | str]:
-    """Tokenize everything and compute the embeddings that are missing; yields what to say, then the data."""
+) -> Generator[Note, None, Data]:
+    """Tokenize everything and compute the embeddings that are missing; yields what to say and returns the data."""
     examples = [example for part, _ in parts for example in part]
     starts = np.cumsum([0, *(len(part) for part, _ in parts)]).tolist()
     tokens = [llm.encode(example.tag, example.instruction, example.answer) for example in examples]
@@ -70,8 +77,8 @@ def encode(
     wanted = list(dict.fromkeys([*texts, *fewer]))
     for done in cache.fill(wanted, clap.embed_text):
         if len(wanted) > 10_000:
-            yield f"{done} of {len(wanted)} texts embedded"
-    yield Data(examples, tokens, cache.index(texts), cache.index(fewer), starts, [ratio for _, ratio in parts], cache)
+            yield Note(f"{done} of {len(wanted)} texts embedded")
+    return Data(examples, tokens, cache.index(texts), cache.index(fewer), starts, [ratio for _, ratio in parts], cache)
 
 
 class Plan:
@@ -82,7 +89,7 @@ class Plan:
         self.data, self.settings = data, settings
         generator = torch.Generator().manual_seed(settings.seed)
         odds = torch.tensor(data.ratios)
-        self.source_of = torch.multinomial(odds, settings.steps, replacement=True, generator=generator) if settings.steps else odds.long()
+        self.source_of = torch.multinomial(odds, settings.steps, replacement=True, generator=generator)
         self.turn_of = torch.zeros(settings.steps, dtype=torch.long)
         for source in range(len(odds)):
             mine = self.source_of == source

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from mats_model.clap.text import WIDTH
 from mats_model.config import LLMConfig
 from mats_model.device import Placement, fast_bf16, place
 from mats_model.errors import ModelError
@@ -105,7 +106,7 @@ def estimate(recipe: TextRecipe, sources: list[Source], device: str = "auto", fo
         shape = _base_shape(llm)
         trained = {"full": shape.parameters, "lora": shape.lora, "frozen": 0}[llm.tuning]
         size = {"nf4": 0.57}.get(llm.quantise, 4.0 if llm.tuning == "full" else float(placement.dtype.itemsize))
-    mapper = sum(weight.numel() for weight in make_mapper(mapper_config, 256, shape.width).parameters())
+    mapper = sum(weight.numel() for weight in make_mapper(mapper_config, WIDTH, shape.width).parameters())
     total = shape.parameters + (shape.lora if llm.tuning == "lora" else 0)
     frozen = total - trained
     parts = [

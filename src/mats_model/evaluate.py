@@ -18,7 +18,7 @@ import torch
 from mats_model.errors import UsageError
 from mats_model.mats import Mats
 from mats_model.prompts import CAPTION_TAG, sentence
-from mats_model.sources import SourceSettings, cells
+from mats_model.sources import cells
 
 Grams = Counter[tuple[str, ...]]
 
@@ -93,7 +93,7 @@ class TextScores:
 def references(path: Path, clip: str, text: str, limit: int) -> list[list[str]]:
     """Captions that belong to one clip, clip by clip in the order of the file. Errors: UsageError."""
     groups: dict[str, list[str]] = {}
-    for row in cells(SourceSettings(file=path.name), path.parent):
+    for row in cells(path):
         if clip not in row or text not in row:
             raise UsageError(f"{path} has no columns {clip!r} and {text!r}; it has {', '.join(row)}.")
         groups.setdefault(row[clip], []).append(row[text])

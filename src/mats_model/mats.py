@@ -57,12 +57,15 @@ class Mats(nn.Module):
 
     def hear(self, heard: torch.Tensor) -> torch.Tensor:
         """Audio embeddings (n, d) -> prefix (n, p, h): the line used after training, eq. 3."""
-        return self.mapper(self.santa(heard).to(self.device))
+        return self._prefix(self.santa(heard))
 
     def read(self, captions: list[str], generator: torch.Generator | None = None) -> torch.Tensor:
         """n captions -> prefix (n, p, h): the line used while training, eq. 1."""
         meant = self.clap.embed_text(captions)
-        return self.mapper(add_noise(meant, self.config.noise_variance, generator).to(self.device))
+        return self._prefix(add_noise(meant, self.config.noise_variance, generator))
+
+    def _prefix(self, meant: torch.Tensor) -> torch.Tensor:
+        return self.mapper(meant.to(self.device))
 
     @property
     def device(self) -> torch.device:
@@ -121,7 +124,7 @@ class Mats(nn.Module):
         tag = CAPTION_TAG if question is None else QUESTION_TAG
         judged = question is None and self.config.search.rerank > 0
         looks = self.santa.looks(embeddings) if judged else [self.santa(embeddings)]
-        found = [self.llm.answers(self.mapper(look.to(self.device)), tag, question or "", self.config.search) for look in looks]
+        found = [self.llm.answers(self._prefix(look), tag, question or "", self.config.search) for look in looks]
         candidates = [[candidate for some in row for candidate in some] for row in zip(*found, strict=True)]
         if not judged:
             return [sentence(some[0].text) for some in candidates]

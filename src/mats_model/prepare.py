@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mats_model.batches import Data, encode, split
+from mats_model.batches import Data, Note, encode, split
 from mats_model.checkpoint import borrowed_clap, build, load_llm, read_config
 from mats_model.config import MatsConfig
 from mats_model.device import place
@@ -24,13 +24,6 @@ from mats_model.santa import Santa
 from mats_model.sources import Source, TextExample, read_names, read_source
 
 
-@dataclass(frozen=True)
-class Note:
-    """Something to say."""
-
-    text: str
-
-
 @dataclass
 class Prepared:
     """All that a run needs, before its first step."""
@@ -40,7 +33,6 @@ class Prepared:
     data: Data
     held_out: Data | None
     names: torch.Tensor | None
-    variance: float
     device: torch.device
 
 
@@ -70,16 +62,12 @@ def prepare(recipe: TextRecipe, data: Path, device: str = "auto", strict: bool =
     )
     store = TextCache(cache() / "text", clap.space, clap.dim)
     held = [example for _, out in parts for example in out][: recipe.held_out.most]
-    encoded: list[Data] = []
-    for some in ([(told, source.settings.ratio) for (told, _), source in zip(parts, sources, strict=True)], [(held, 1.0)] if held else []):
-        for said in encode(some, llm, clap, store, recipe.noise, recipe.train) if some else ():
-            if isinstance(said, str):
-                yield Note(said)
-            else:
-                encoded.append(said)
+    taught = [(told, source.settings.ratio) for (told, _), source in zip(parts, sources, strict=True)]
+    told = yield from encode(taught, llm, clap, store, recipe.noise, recipe.train)
+    held_out = (yield from encode([(held, 1.0)], llm, clap, store, recipe.noise, recipe.train)) if held else None
     names = clap.embed_text(read_names(data / recipe.noise.names)) if recipe.noise.tags else None
     where = place(mats.config.llm, device, force).device
-    yield Prepared(recipe, mats, encoded[0], encoded[1] if held else None, names, variance, where)
+    yield Prepared(recipe, mats, told, held_out, names, where)
 
 
 def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, device: str, force: bool) -> Mats:

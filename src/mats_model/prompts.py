@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from mats_model.captions import ANSWER, CAPTION, QUESTION
 
-STYLES = ("nano", "paper", "chat")
 DESCRIBE = "Describe the following audio in a caption."
 CAPTION_TAG = "[audio caption]"
 QUESTION_TAG = "[audio qa]"

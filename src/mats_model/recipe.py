@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +208,35 @@ def written(recipe: TextRecipe) -> str:
     import yaml
 
     return str(yaml.safe_dump(asdict(recipe), sort_keys=False, allow_unicode=True))
+
+
+def decisive(recipe: TextRecipe) -> TextRecipe:
+    """The recipe without what only decides how often it is looked at."""
+    usual, held, search = LoopSettings(), HeldOutSettings(), SearchSettings()
+    train = replace(recipe.train, evaluate_every=usual.evaluate_every, sample_every=usual.sample_every, save_every=usual.save_every)
+    return replace(recipe, train=train, held_out=replace(held, share=recipe.held_out.share, most=recipe.held_out.most), search=search)
+
+
+def differences(one: str, other: str) -> str:
+    """What differs between two recipes as written, in words; "" where nothing does. A setting that one of them does not know yet
+    counts as its default there, so that a run outlives a version of mats."""
+    import yaml
+
+    usual = _flat(asdict(TextRecipe()))
+    usual_source = _flat(asdict(SourceSettings()))
+
+    def whole(text: str) -> dict[str, Any]:
+        values = _flat(yaml.safe_load(text))
+        sources = {name.split(".")[1] for name in values if name.startswith("sources.")}
+        return {**usual, **{f"sources.{n}.{key}": value for n in sources for key, value in usual_source.items()}, **values}
+
+    a, b = whole(one), whole(other)
+    return ", ".join(f"{key} was {a.get(key)!r} and is {b.get(key)!r}" for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key))[:200]
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(values, list) and values and isinstance(values[0], dict):
+        values = dict(enumerate(values))
+    if isinstance(values, dict):
+        return {name: each for key, value in values.items() for name, each in _flat(value, f"{prefix}{key}.").items()}
+    return {prefix.rstrip("."): values}

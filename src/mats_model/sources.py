@@ -116,9 +116,9 @@ def _rows(path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any] 
         raise UsageError(f"{path}: mats reads .jsonl, .json, .csv, .tsv and .txt.")
 
 
-def cells(settings: SourceSettings, folder: Path) -> Iterator[dict[str, str]]:
+def cells(path: Path) -> Iterator[dict[str, str]]:
     """Rows of a table as text, those left out that are no rows. Errors: UsageError."""
-    for _, row in _rows(folder / settings.file, settings.columns):
+    for _, row in _rows(path, []):
         if isinstance(row, dict):
             yield {str(key): str(value) for key, value in row.items() if key is not None}
 
@@ -194,6 +194,8 @@ def read_source(settings: SourceSettings, folder: Path, strict: bool = False) ->
         raise UsageError("a source has no file.")
     if settings.ratio <= 0:
         raise UsageError(f"{settings.file}: ratio {settings.ratio:g} should be above 0.")
+    if settings.task == "presence" and not settings.names:
+        raise UsageError(f"{settings.file}: a presence source needs names, a file of the things that are asked after.")
     path = folder / settings.file
     never: set[str] = set()
     kind = "caption" if settings.task == "presence" else settings.task
@@ -202,14 +204,14 @@ def read_source(settings: SourceSettings, folder: Path, strict: bool = False) ->
     examples: dict[TextExample, None] = {}
     bad: list[BadRow] = []
     whole: SourceSettings | None = None
-    seen = 0
+    duplicates = 0
     for number, (line, row) in enumerate(_rows(path, settings.columns)):
         try:
             if isinstance(row, str):
                 raise ValueError(row)
             whole = whole or _defaults(settings, path, row)
             for example in _examples(whole, row, number):
-                seen += 1
+                duplicates += example in examples
                 if example.text not in never:
                     examples[example] = None
         except ValueError as error:
@@ -221,7 +223,7 @@ def read_source(settings: SourceSettings, folder: Path, strict: bool = False) ->
     if not examples:
         why = f" (the first: line {bad[0].line} {bad[0].why})" if bad else ""
         raise UsageError(f"{path} holds no text that can be used{why}.")
-    return Source(whole or settings, settings.name or path.stem, list(examples), bad, max(0, seen - len(examples)))
+    return Source(whole or settings, settings.name or path.stem, list(examples), bad, duplicates)
 
 
 def read_names(path: Path) -> list[str]:

@@ -7,14 +7,13 @@ weights, bit for bit, on the same machine.
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import os
 import pickle
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ import torch
 from torch import nn
 
 from mats_model import __version__
-from mats_model.batches import Data, Draw, Plan
+from mats_model.batches import Data, Draw, Note, Plan
 from mats_model.checkpoint import save
-from mats_model.config import MatsConfig, SearchSettings
+from mats_model.config import MatsConfig
 from mats_model.device import fast_bf16
 from mats_model.errors import DeviceError, MatsError, ModelError, UsageError
 from mats_model.evaluate import rouge_l
@@ -32,8 +31,8 @@ from mats_model.llm.base import LanguageModel, Tokens
 from mats_model.llm.decoder import SmallLLM
 from mats_model.mapper import Mapper
 from mats_model.noise import add_noise
-from mats_model.prepare import Note, Prepared
-from mats_model.recipe import HeldOutSettings, LoopSettings, TextRecipe, written
+from mats_model.prepare import Prepared
+from mats_model.recipe import LoopSettings, decisive, differences, written
 from mats_model.sources import TextExample
 
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
@@ -147,16 +146,11 @@ class Trainer:
         # a base, which may be in 4 bits, lies where it was put
         if isinstance(self.mats.llm, SmallLLM):
             self.mats.llm.to(self.device)
-        parameters = [weight for weight in self.learner.parameters() if weight.requires_grad]
-        groups = [
-            {"params": [w for w in parameters if w.ndim > 1], "weight_decay": self.settings.weight_decay},
-            {"params": [w for w in parameters if w.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self.optimiser = torch.optim.AdamW(groups, lr=self.settings.rate, betas=(0.9, self.settings.beta2))
+        self.optimiser = make_optimiser(self.learner, self.settings.rate, self.settings.weight_decay, self.settings.beta2)
         self.averaged = {key: value.detach().float().clone() for key, value in self.learner.trained().items()} if self.settings.ema else {}
         self.step, self.started, self.best = 0, 0, math.inf
         self.facts: dict[str, Any] = {
-            "recipe": written(_decisive(self.recipe)),
+            "recipe": written(decisive(self.recipe)),
             "data": prepared.data.fingerprint(),
             "base": self.mats.config.llm.fingerprint,
             "space": self.mats.config.space,
@@ -164,7 +158,7 @@ class Trainer:
         }
         self.versions = {"mats": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
         plan = Plan(prepared.data, self.settings)
-        self.draw = Draw(prepared.data, plan, self.recipe.noise, prepared.variance, prepared.names)
+        self.draw = Draw(prepared.data, plan, self.recipe.noise, prepared.mats.config.noise_variance, prepared.names)
 
     # ---- checkpoints
 
@@ -174,19 +168,24 @@ class Trainer:
             path = self.work / name
             if not path.exists():
                 continue
-            try:
-                state = torch.load(path, weights_only=True, map_location="cpu")
-                facts = state["facts"]
-            except (OSError, RuntimeError, KeyError, EOFError, ValueError, pickle.UnpicklingError):
+            state = _read(path)
+            if state is None:
                 yield Note(f"{path} cannot be read, perhaps because the disk was full or it was cut: going on from the one before it.")
                 continue
-            differing = [key for key in self.facts if facts.get(key) != self.facts[key]]
-            if differing:
-                which = f"its {differing[0]} differs" + (f": {_difference(facts['recipe'], self.facts['recipe'])}" if "recipe" in differing else "")
-                raise UsageError(f"{self.work} holds another run ({which}): give another folder with -o, or begin anew with --restart.")
+            self._same_run(state["facts"])
             self._load(state)
+            if (self.work / BEST).exists() and _read(self.work / BEST) is None:
+                self.best = math.inf
+                yield Note(f"{self.work / BEST} cannot be read: the next evaluation writes it anew.")
             yield Note(f"going on from step {self.step}")
             return
+
+    def _same_run(self, facts: dict[str, Any]) -> None:
+        changed = differences(facts["recipe"], self.facts["recipe"])
+        other = [key for key in self.facts if key != "recipe" and facts.get(key) != self.facts[key]]
+        if changed or other:
+            which = f"its recipe differs: {changed}" if changed else f"its {other[0]} differs"
+            raise UsageError(f"{self.work} holds another run ({which}): give another folder with -o, or begin anew with --restart.")
 
     def _load(self, state: dict[str, Any]) -> None:
         own = self.learner.trained()
@@ -206,7 +205,7 @@ class Trainer:
             "trained": self.learner.trained(), "averaged": self.averaged, "optimiser": self.optimiser.state_dict(),
             "step": self.step, "best": self.best, "facts": self.facts, "versions": self.versions,
         }  # fmt: skip
-        _write(state, self.work / LAST, self.work / PREVIOUS)
+        write_state(state, self.work / LAST, self.work / PREVIOUS)
         return Saved(self.step, self.work / LAST)
 
     def _kept(self) -> dict[str, torch.Tensor]:
@@ -274,8 +273,10 @@ class Trainer:
                 raise UsageError(f"the gradient is not finite at step {self.step + 1}: lower train.rate ({settings.rate:g}) or set train.bf16=false.")
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-            for key, value in self.averaged.items():
-                value.lerp_(self.learner.trained()[key].float(), 1 - min(settings.ema, (self.step + 1) / (self.step + 10)))
+            if self.averaged:
+                fresh, share = self.learner.trained(), 1 - min(settings.ema, (self.step + 1) / (self.step + 10))
+                for key, value in self.averaged.items():
+                    value.lerp_(fresh[key].float(), share)
             self.step, done, norms = self.step + 1, done + 1, norms + norm
             last = self.step == settings.steps
             seconds = time.monotonic() - began
@@ -308,13 +309,15 @@ class Trainer:
         with self._as_kept():
             for at in range(0, len(data.tokens), size):
                 generator = torch.Generator().manual_seed(at)
-                noised = add_noise(data.cache.vectors(data.rows[at : at + size]), self.prepared.variance, generator).to(self.device)
+                noised = add_noise(data.cache.vectors(data.rows[at : at + size]), self.prepared.mats.config.noise_variance, generator).to(self.device)
                 loss, tokens = self.learner(noised, data.tokens[at : at + size])
                 total, count = total + float(loss), count + tokens
         better = total / count < self.best
         if better:
             self.best = total / count
-            _write({"trained": self._kept(), "step": self.step, "loss": self.best, "facts": self.facts, "versions": self.versions}, self.work / BEST)
+            write_state(
+                {"trained": self._kept(), "step": self.step, "loss": self.best, "facts": self.facts, "versions": self.versions}, self.work / BEST
+            )
         return Evaluated(self.step, total / count, better, self._rouge(data))
 
     def _rouge(self, data: Data) -> float | None:
@@ -328,25 +331,23 @@ class Trainer:
         prefix = self.mats.mapper(self.mats.clap.embed_text([example.text]).to(self.device))
         return self.mats.llm.answers(prefix, example.tag, example.instruction, self.mats.config.search)[0][0].text
 
-    def samples(self, count: int = 3) -> Iterator[Sample]:
+    def samples(self, count: int = 3) -> list[Sample]:
         """Answers to held-out texts, and to the sounds that the recipe names."""
         data = self.prepared.held_out
         with self._as_kept(), torch.inference_mode():
-            for example in data.examples[:count] if data else []:
-                yield Sample(self.step, example.text, example.answer, self._answer(example))
-            for path in self.recipe.held_out.audio:
-                try:
-                    yield Sample(self.step, path, "", self.mats.caption(path))
-                except MatsError as error:
-                    yield Sample(self.step, path, "", f"({error})")
+            told = [Sample(self.step, e.text, e.answer, self._answer(e)) for e in (data.examples[:count] if data else [])]
+            return told + [Sample(self.step, path, "", self._heard(path)) for path in self.recipe.held_out.audio]
+
+    def _heard(self, path: str) -> str:
+        try:
+            return self.mats.caption(path)
+        except MatsError as error:
+            return f"({error})"
 
     def finish(self) -> MatsConfig:
-        """The best weights, or the last where nothing was held out, as a model folder."""
-        best = self.work / BEST
-        if self.prepared.held_out and best.exists():
-            trained = torch.load(best, weights_only=True, map_location="cpu")["trained"]
-        else:
-            trained = copy.copy(self._kept())
+        """The best weights, or the last where nothing was held out or best.pt was cut, as a model folder."""
+        state = _read(self.work / BEST) if self.prepared.held_out else None
+        trained = state["trained"] if state else dict(self._kept())
         with torch.no_grad():
             for key, value in self.learner.trained().items():
                 value.copy_(trained[key])
@@ -354,11 +355,12 @@ class Trainer:
         return save(self.mats, self.folder, written(self.recipe))
 
 
-def _decisive(recipe: TextRecipe) -> TextRecipe:
-    """The recipe without what only decides how often it is looked at."""
-    usual, held, search = LoopSettings(), HeldOutSettings(), SearchSettings()
-    train = replace(recipe.train, evaluate_every=usual.evaluate_every, sample_every=usual.sample_every, save_every=usual.save_every)
-    return replace(recipe, train=train, held_out=replace(held, share=recipe.held_out.share, most=recipe.held_out.most), search=search)
+def make_optimiser(module: nn.Module, rate: float, decay: float, beta2: float) -> torch.optim.AdamW:
+    """AdamW over what is trained; only matrices decay, not norms and biases."""
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
+    matrices, others = [w for w in weights if w.ndim > 1], [w for w in weights if w.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, beta2))
 
 
 def _lower(micro: int) -> str:
@@ -367,19 +369,16 @@ def _lower(micro: int) -> str:
     return "memory ran out with one example at a time: set train.checkpointing=true, llm.quantise=nf4 or a smaller base."
 
 
-def _difference(one: str, other: str) -> str:
-    import yaml
-
-    def flat(values: Any, prefix: str = "") -> dict[str, Any]:
-        if isinstance(values, dict):
-            return {name: each for key, value in values.items() for name, each in flat(value, f"{prefix}{key}.").items()}
-        return {prefix.rstrip("."): values}
-
-    a, b = flat(yaml.safe_load(one)), flat(yaml.safe_load(other))
-    return ", ".join(f"{key} was {a.get(key)!r} and is {b.get(key)!r}" for key in [*a, *(b.keys() - a.keys())] if a.get(key) != b.get(key))[:200]
+def _read(path: Path) -> dict[str, Any] | None:
+    """A checkpoint of ours, or None where it is not there or not whole."""
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+        return None
+    return state if isinstance(state, dict) and {"facts", "trained"} <= state.keys() else None
 
 
-def _write(state: object, path: Path, before: Path | None = None) -> None:
+def write_state(state: object, path: Path, before: Path | None = None) -> None:
     """Whole or not at all. Errors: UsageError when the disk refuses."""
     temporary = path.with_suffix(".tmp")
     try:

@@ -56,6 +56,7 @@ class HubLLM(LanguageModel):
             weight.requires_grad_(config.tuning == "full")
         if config.tuning == "lora":
             self._add_lora()
+        self._asked: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
 
     def _add_lora(self) -> None:
         peft = _need("peft")
@@ -89,6 +90,13 @@ class HubLLM(LanguageModel):
         raise UsageError(f"llm.prompt chat: {self.config.base} has no chat template that can be used ({problem}); choose paper.")
 
     def _ask(self, tag: str, instruction: str) -> tuple[list[int], list[int]]:
+        """Tokens before and after the prefix; the same few questions are asked of a hundred thousand captions."""
+        known = self._asked.get((tag, instruction))
+        if known is None:
+            known = self._asked[tag, instruction] = self._tokenized(tag, instruction)
+        return known
+
+    def _tokenized(self, tag: str, instruction: str) -> tuple[list[int], list[int]]:
         prompt = ask(self.config.prompt, tag, instruction or DESCRIBE, self._template)
         before = list(self.tokenizer(prompt.before, add_special_tokens=self.config.prompt != "chat")["input_ids"])
         if before and before[-1] == self.tokenizer.eos_token_id and self.config.prompt != "chat":

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +18,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from mats_model.clap.tower import AudioTower
+from mats_model.device import fast_bf16
 from mats_model.teach.pool import Pool
+from mats_model.train import make_optimiser, write_state
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,7 @@ def train_tower(pool: Pool, folder: Path, settings: ListenSettings, start: Path 
         mean, std = earlier["mean"], earlier["std"]
     target = (target - mean) / std
     averaged = copy.deepcopy(tower).requires_grad_(False)
-    groups = [
-        {"params": [p for p in tower.parameters() if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in tower.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=settings.rate, betas=(0.9, 0.99))
+    optimiser = make_optimiser(tower, settings.rate, settings.weight_decay, 0.99)
     per_pass = len(mels) // settings.batch
     steps = settings.passes * per_pass
     state_file, done = folder / "state.pt", 0
@@ -93,7 +90,6 @@ def train_tower(pool: Pool, folder: Path, settings: ListenSettings, start: Path 
         averaged.load_state_dict(state["averaged"])
         optimiser.load_state_dict(state["optimiser"])
         done = int(state["passes"])
-    bf16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     losses: list[tuple[float, float]] = []
     began = time.monotonic()
     for number in range(done, settings.passes):
@@ -107,7 +103,7 @@ def train_tower(pool: Pool, folder: Path, settings: ListenSettings, start: Path 
             for group in optimiser.param_groups:
                 group["lr"] = settings.rate * ramp * (0.5 + 0.5 * math.cos(math.pi * step / steps)) + 1e-6
             tower.train()
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=fast_bf16()):
                 feature, logits = tower(batch)
             feature_loss = F.smooth_l1_loss(feature.float(), target[rows], beta=0.5)
             wanted = scores[rows].float()
@@ -124,8 +120,8 @@ def train_tower(pool: Pool, folder: Path, settings: ListenSettings, start: Path 
                 yield ListenStep(step + 1, steps, float(a), float(b), time.monotonic() - began)
                 losses.clear()
         state = {"tower": tower.state_dict(), "averaged": averaged.state_dict(), "optimiser": optimiser.state_dict(), "passes": number + 1}
-        write(state, state_file)
-        write({"tower": averaged.state_dict(), "mean": mean, "std": std}, folder / "tower.pt")
+        write_state(state, state_file)
+        write_state({"tower": averaged.state_dict(), "mean": mean, "std": std}, folder / "tower.pt")
 
 
 @torch.inference_mode()
@@ -144,9 +140,3 @@ def blend_into(averaged: nn.Module, fresh: nn.Module, decay: float) -> None:
             kept.lerp_(new, 1.0 - decay)
         else:
             kept.copy_(new)
-
-
-def write(state: object, path: Path) -> None:
-    """Save whole or not at all."""
-    torch.save(state, path.with_suffix(".tmp"))
-    os.replace(path.with_suffix(".tmp"), path)

