@@ -157,12 +157,11 @@ def test_cut_checkpoint_and_other_run(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_cut_best_is_said_and_written_anew(data: Path, tmp_path: Path) -> None:
-    whole, _ = run(RECIPE, data, tmp_path / "whole")
     run(RECIPE, data, tmp_path / "cut", 12)
     best = tmp_path / "cut" / "training" / BEST
     best.write_bytes(best.read_bytes()[:1000])
     trainer, events = run(RECIPE, data, tmp_path / "cut")
-    assert [event.text for event in events if isinstance(event, Note)][0].endswith("best.pt cannot be read: the next evaluation writes it anew.")
+    assert next(event.text for event in events if isinstance(event, Note)).endswith("best.pt cannot be read: the next evaluation writes it anew.")
     assert best.stat().st_size > 1000 and trainer.finish().id
     best.write_bytes(b"")
     assert trainer.finish().id
