@@ -9,11 +9,11 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src"
 MODEL = (
-    "errors config device audio captions clap.logmel clap.text clap.tower clap.nano noise santa mapper prompts llm.base llm.decoder llm.huggingface"
-    " mats checkpoint registry sources recipe embeddings batches prepare evaluate train estimate"
+    "errors config places device audio library export captions clap.logmel clap.text clap.tower clap.nano noise santa mapper prompts llm.base"
+    " llm.decoder llm.huggingface mats checkpoint registry crawl search sources memory recipe embeddings batches prepare evaluate tune train estimate"
 )
 TEACH = "teacher clips wild pool listen minilm align decoder nano"
-CLI = "formats console inputs journal options job curve caption classify train main generated __main__"
+CLI = "formats console inputs journal options job curve caption classify library memory tune index search train main generated __main__"
 ORDER = (
     ["mats_model." + name for name in MODEL.split()]
     + ["mats_model.teach." + name for name in TEACH.split()]

@@ -24,6 +24,9 @@ def caption(
     csv: shared.Csv = False,
     output: shared.Output = None,
     model: shared.Model = "nano",
+    memory: shared.Memory = None,
+    santa: shared.SantaWay = "",
+    no_santa: shared.NoSanta = False,
     offline: shared.Offline = False,
     quiet: shared.Quiet = False,
 ) -> None:
@@ -47,8 +50,9 @@ def caption(
 
         raise InputError(job.nothing_found(found, inputs))
     mats = shared.load_model(model, offline)
+    across = shared.apply_santa(mats, memory, santa, no_santa)
     chosen = job.Options(every, kind, output, quiet, timed=every is not None)
-    raise typer.Exit(job.run(mats, found, chosen, {"verb": "caption"}, lambda heard: _answer(mats, heard)))
+    raise typer.Exit(job.run(mats, found, chosen, {"verb": "caption", **across}, lambda heard: _answer(mats, heard)))
 
 
 def _answer(mats: Mats, all_heard: Iterator[Listened]) -> Iterator[tuple[Item, Result]]:

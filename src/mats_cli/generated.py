@@ -6,6 +6,7 @@ import contextlib
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 from mats_cli.main import app
 
@@ -19,13 +20,18 @@ def _help(words: list[str]) -> str:
     return shown.getvalue().rstrip()
 
 
+def _names(group: Any) -> list[str]:
+    return [command.name or command.callback.__name__ for command in group.registered_commands]
+
+
 def contents() -> dict[str, str]:
     """Path in the repository -> text."""
     from typer._completion_shared import get_completion_script
 
-    verbs = [command.callback.__name__ for command in app.registered_commands if command.callback]
+    groups = [(group.name or "", ["", *_names(group.typer_instance)]) for group in app.registered_groups]
+    verbs = [[name] for name in _names(app)] + [[group, name] for group, names in groups for name in names]
     parts = ["# The command line\n\nMade by `make generated`; a test compares it with the program.\n"]
-    for words in ([], *([verb] for verb in verbs)):
+    for words in ([], *(list(filter(None, verb)) for verb in verbs)):
         parts.append(f"## {' '.join(['mats', *words])}\n\n```\n{_help(words)}\n```\n")
     made = {"docs/cli.md": "\n".join(parts)}
     for shell, name in SHELLS.items():

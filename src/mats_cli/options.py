@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -27,8 +28,40 @@ Output = Annotated[
     typer.Option("-o", "--output", metavar="FILE|DIR", help="Write to a file, or to a folder with one file per input, instead of stdout."),
 ]
 Model = Annotated[str, typer.Option("--model", metavar="NAME|DIR", envvar="MATS_MODEL", help="The model: nano, mini, or the path of a model folder.")]
+Index = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--index", metavar="FILE", envvar="MATS_INDEX", help="The index; library.db among the user's data if not given.", show_default=False
+    ),
+]
 Offline = Annotated[bool, typer.Option("--offline", envvar="MATS_OFFLINE", help="Open no connection; what is not here is an error.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No bar and no remarks on stderr; errors are still said.")]
+
+
+Memory = Annotated[
+    Optional[Path], typer.Option("--memory", metavar="DIR", help="Santa's memory, from `mats index memory`; the model's own if not given.")
+]
+SantaWay = Annotated[
+    str,
+    typer.Option(
+        "--santa", metavar="SETTINGS", help="Other settings of Santa: lambda=0.5,tau=0.1,k=32,clusters=100,way=project.", show_default=False
+    ),
+]
+NoSanta = Annotated[bool, typer.Option("--no-santa", help="Hear without Santa: nothing is moved toward the captions.")]
+
+
+def apply_santa(mats: Mats, memory: Path | None, settings: str, without: bool) -> dict[str, str]:
+    """Another memory or another way across; returns what was asked for, since answers depend on it."""
+    from mats_model.memory import DiskMemory
+    from mats_model.santa import changed
+
+    if without and (memory or settings):
+        raise UsageError("--no-santa leaves out what --memory and --santa ask for: choose one.")
+    if without:
+        settings = "way=none"
+    if memory or settings:
+        mats.santa.cross(changed(mats.santa.settings, settings), DiskMemory(memory, mats.clap.space) if memory else None)
+    return {"memory": str(memory and memory.absolute()), "santa": settings}
 
 
 def forbid_connections() -> None:
@@ -48,13 +81,20 @@ def load_model(name: str, offline: bool, answers: bool = True) -> Mats:
     return registry.load(name)
 
 
-def chosen_format(given: str | None, json: bool, csv: bool) -> str:
+def index_path(given: Path | None) -> Path:
+    """Of --index, or the user's own library."""
+    from mats_model.places import data
+
+    return given.expanduser() if given else data() / "library.db"
+
+
+def chosen_format(given: str | None, json: bool, csv: bool, formats: tuple[str, ...] = FORMATS) -> str:
     """One format out of --format, --json and --csv. Errors: UsageError when they contradict each other."""
     named = [name for name, wanted in ((given, given is not None), ("json", json), ("csv", csv)) if wanted]
     kinds = list(dict.fromkeys(named))
     if len(kinds) > 1:
         raise UsageError(f"--format {kinds[0]} and {kinds[1]} were both asked for: choose one.")
     kind = kinds[0] if kinds else "text"
-    if kind not in FORMATS:
-        raise UsageError(f"--format {kind}: choose one of {', '.join(FORMATS)}.")
+    if kind not in formats:
+        raise UsageError(f"--format {kind}: choose one of {', '.join(formats)}.")
     return kind

@@ -128,6 +128,70 @@ def blocks(item: Source, rate: int) -> Iterator[np.ndarray]:
         yield from _resampled(item, _decoded(item, handle, head), rate)
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What a file's header says: container or codec, samples a second, channels; "" and 0 where it says nothing."""
+
+    format: str = ""
+    rate: int = 0
+    channels: int = 0
+
+
+def facts(item: Source) -> Facts:
+    """Whether the file can be heard is for `blocks` to say. Errors: InputError when it cannot be opened."""
+    import soundfile
+
+    with item.open() as handle:
+        try:
+            with soundfile.SoundFile(handle) as sound:
+                return Facts(sound.format.lower(), sound.samplerate, sound.channels)
+        except (soundfile.LibsndfileError, OSError):
+            handle.seek(0)
+            try:
+                import av
+
+                with av.open(handle) as container:
+                    stream = container.streams.audio[0]
+                    return Facts(container.format.name.split(",")[0], stream.rate or 0, stream.channels)
+            except (ImportError, IndexError, OSError, ValueError):
+                return Facts()
+
+
+def cut(item: Source, start: float, end: float, target: Path) -> None:
+    """A stretch of a file, in seconds, as a WAV of its own: all channels, the file's own rate. Errors: InputError; OSError when it
+    cannot be written."""
+    import soundfile
+
+    with item.open() as handle:
+        try:
+            with soundfile.SoundFile(handle) as sound:
+                sound.seek(min(sound.frames, round(start * sound.samplerate)))
+                samples = sound.read(round((end - start) * sound.samplerate), dtype="float32", always_2d=True)
+                rate, kind = sound.samplerate, sound.subtype if sound.subtype in ("PCM_24", "PCM_32", "FLOAT") else "PCM_16"
+        except soundfile.LibsndfileError:
+            handle.seek(0)
+            samples, rate, kind = *_between(_decoded(item, handle, handle.read(512)), start, end), "PCM_16"
+    if not len(samples):
+        raise InputError(f"{item.name} ends before {start:.1f} s: it changed since it was indexed.")
+    temporary = target.with_name(f".{target.name}.tmp")
+    try:
+        soundfile.write(temporary, samples, rate, kind, format="WAV")
+    except soundfile.LibsndfileError as error:
+        raise OSError(None, error.error_string.strip(" ."), str(target)) from None
+    os.replace(temporary, target)
+
+
+def _between(decoded: Iterator[tuple[np.ndarray, int]], start: float, end: float) -> tuple[np.ndarray, int]:
+    parts, at, rate = [], 0, 0
+    for block, rate in decoded:
+        first, last = round(start * rate) - at, round(end * rate) - at
+        if last <= 0:
+            break
+        parts.append(block[max(0, first) : last])
+        at += len(block)
+    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32), rate
+
+
 def _decoded(item: Source, handle: Any, head: bytes) -> Iterator[tuple[np.ndarray, int]]:
     """(frames, channels) float32 and the file's own rate."""
     import soundfile

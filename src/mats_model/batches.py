@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
-from dataclasses import dataclass
+import itertools
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,10 +13,11 @@ from torch.nn import functional as F
 
 from mats_model.clap.nano import NanoClap
 from mats_model.embeddings import TextCache
+from mats_model.errors import UsageError
 from mats_model.llm.base import LanguageModel, Tokens
 from mats_model.noise import add_noise
 from mats_model.recipe import LoopSettings, NoiseSettings
-from mats_model.sources import Source, TextExample
+from mats_model.sources import Source, SourceSettings, TextExample
 
 _POOLED = 16  # batches that are sorted by length together, so that little is padded
 
@@ -36,8 +38,9 @@ class Data:
     rows: np.ndarray
     fewer: np.ndarray  # the same text told by some of its words
     starts: list[int]  # first example of each source, and the end
-    ratios: list[float]
+    sources: list[SourceSettings]
     cache: TextCache
+    odds: np.ndarray | None = None  # (n,) of an example within its source, where they are not all alike
 
     def fingerprint(self) -> str:
         """Of all text, in order."""
@@ -64,7 +67,13 @@ def split(source: Source, share: float, most: int) -> tuple[list[TextExample], l
 
 
 def encode(
-    parts: list[tuple[list[TextExample], float]], llm: LanguageModel, clap: NanoClap, cache: TextCache, noise: NoiseSettings, settings: LoopSettings
+    parts: list[tuple[list[TextExample], SourceSettings]],
+    llm: LanguageModel,
+    clap: NanoClap,
+    cache: TextCache,
+    noise: NoiseSettings,
+    settings: LoopSettings,
+    names: torch.Tensor | None = None,
 ) -> Generator[Note, None, Data]:
     """Tokenize everything and compute the embeddings that are missing; yields what to say and returns the data."""
     examples = [example for part, _ in parts for example in part]
@@ -78,7 +87,27 @@ def encode(
     for done in cache.fill(wanted, clap.embed_text):
         if len(wanted) > 10_000:
             yield Note(f"{done} of {len(wanted)} texts embedded")
-    return Data(examples, tokens, cache.index(texts), cache.index(fewer), starts, [ratio for _, ratio in parts], cache)
+    data = Data(examples, tokens, cache.index(texts), cache.index(fewer), starts, [source for _, source in parts], cache)
+    return replace(data, odds=_even_odds(data, names)) if names is not None and any(source.even for source in data.sources) else data
+
+
+def _even_odds(data: Data, names: torch.Tensor) -> np.ndarray:
+    """(n,): by how many examples of the source have the same nearest class name; names are (c, d)."""
+    near = np.concatenate([(data.cache.vectors(data.rows[at : at + 8192]) @ names.T).argmax(-1).numpy() for at in range(0, len(data.rows), 8192)])
+    odds = np.ones(len(near))
+    for first, end, source in zip(data.starts, data.starts[1:], data.sources, strict=False):
+        odds[first:end] = np.bincount(near[first:end])[near[first:end]] ** -source.even
+    return odds
+
+
+def _stretches(sources: list[SourceSettings], steps: int) -> Iterator[tuple[torch.Tensor, int]]:
+    """The odds of the sources, and for how many steps they hold. Errors: UsageError when at some step none is drawn."""
+    turns = sorted({round(share * steps) for source in sources for share in (source.begin, source.end)} | {0, steps})
+    for first, last in itertools.pairwise(turns):
+        odds = torch.tensor([each.ratio if round(each.begin * steps) <= first and last <= round(each.end * steps) else 0.0 for each in sources])
+        if not odds.any():
+            raise UsageError(f"no source is drawn between steps {first} and {last}: change begin or end of one.")
+        yield odds, last - first
 
 
 class Plan:
@@ -88,13 +117,21 @@ class Plan:
     def __init__(self, data: Data, settings: LoopSettings) -> None:
         self.data, self.settings = data, settings
         generator = torch.Generator().manual_seed(settings.seed)
-        odds = torch.tensor(data.ratios)
-        self.source_of = torch.multinomial(odds, settings.steps, replacement=True, generator=generator)
+        self.source_of = torch.cat(
+            [torch.multinomial(odds, count, replacement=True, generator=generator) for odds, count in _stretches(data.sources, settings.steps)]
+        )
         self.turn_of = torch.zeros(settings.steps, dtype=torch.long)
-        for source in range(len(odds)):
+        for source in range(len(data.sources)):
             mine = self.source_of == source
             self.turn_of[mine] = torch.arange(int(mine.sum()))
         self._orders: dict[int, tuple[int, list[np.ndarray]]] = {}
+
+    def _pass(self, rng: np.random.Generator, first: int, end: int) -> np.ndarray:
+        """All examples of a source once, or as many drawn by their odds."""
+        if self.data.odds is None:
+            return rng.permutation(end - first)
+        odds = self.data.odds[first:end]
+        return rng.choice(end - first, end - first, p=odds / odds.sum())
 
     def _batches(self, source: int, number: int) -> list[np.ndarray]:
         known = self._orders.get(source)
@@ -102,9 +139,9 @@ class Plan:
             return known[1]
         first, end, batch = self.data.starts[source], self.data.starts[source + 1], self.settings.batch
         rng = np.random.default_rng([self.settings.seed, source, number])
-        order = first + rng.permutation(end - first)
+        order = first + self._pass(rng, first, end)
         while len(order) < batch:
-            order = np.concatenate([order, first + rng.permutation(end - first)])
+            order = np.concatenate([order, first + self._pass(rng, first, end)])
         order = order[: len(order) // batch * batch]
         lengths = np.array([len(self.data.tokens[row]) for row in order])
         made: list[np.ndarray] = []

@@ -23,6 +23,8 @@ class SantaSettings:
     clusters: int = 1  # K
     names: int = 0  # class names beside the texts: a second look, at the nearest of these
     near_names: int = 2  # of them
+    way: str = "blend"  # blend (eq. 6-7), project (the whole memory), shift (by the mean gap) or none
+    prompt: int = 0  # of kind transformers: so many of the nearest captions are put into the prompt as text
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from mats_model.errors import SilenceError, UsageError
 from mats_model.llm.base import Candidate, LanguageModel
 from mats_model.mapper import Mapper
 from mats_model.noise import add_noise
-from mats_model.prompts import CAPTION_TAG, QUESTION_TAG, sentence
+from mats_model.prompts import CAPTION_TAG, DESCRIBE, QUESTION_TAG, sentence
 from mats_model.santa import Santa
 
 Sound = str | os.PathLike[str] | bytes | Source
@@ -84,7 +84,7 @@ class Mats(nn.Module):
             raise UsageError(f"--every {every:g}: give between 0.1 and 86400 seconds.")
         segment, start, end = 0, 0.0, 0.0
         total: torch.Tensor | None = None
-        for window, raw in self._embedded(windows(source(sound), self.clap.rate, self.clap.window, every)):
+        for window, raw in self.windows(sound, every):
             if window.segment != segment:
                 yield Heard(start, end, F.normalize(total, dim=-1) if total is not None else None)
                 segment, start, total = window.segment, window.start, None
@@ -93,10 +93,11 @@ class Mats(nn.Module):
                 total = raw if total is None else total + raw
         yield Heard(start, end, F.normalize(total, dim=-1) if total is not None else None)
 
-    def _embedded(self, cut: Iterator[Window]) -> Iterator[tuple[Window, torch.Tensor | None]]:
-        """Windows with their raw embeddings, a few at a time; None for a silent one."""
+    @torch.inference_mode()
+    def windows(self, sound: Sound, every: float | None = None) -> Iterator[tuple[Window, torch.Tensor | None]]:
+        """Windows with their raw embeddings (d,), a few at a time; None for a silent one. Errors: InputError."""
         waiting: list[Window] = []
-        for window in cut:
+        for window in windows(source(sound), self.clap.rate, self.clap.window, every):
             waiting.append(window)
             if len(waiting) == BATCH:
                 yield from self._embed(waiting)
@@ -121,8 +122,20 @@ class Mats(nn.Module):
     @torch.inference_mode()
     def answer(self, embeddings: torch.Tensor, question: str | None = None) -> list[str]:
         """Embeddings (n, d) -> n sentences: captions, or answers to one question."""
-        tag = CAPTION_TAG if question is None else QUESTION_TAG
-        judged = question is None and self.config.search.rerank > 0
+        if self.santa.settings.prompt:
+            return [self._told(z, texts, question) for z, texts in zip(embeddings, self.santa.near_texts(embeddings), strict=True)]
+        return self._answer(embeddings, CAPTION_TAG if question is None else QUESTION_TAG, question)
+
+    def _told(self, embedding: torch.Tensor, texts: list[str], question: str | None) -> str:
+        """One answer, with the nearest captions in the prompt. Errors: UsageError."""
+        if self.config.llm.kind == "decoder":
+            raise UsageError("prompt=N puts captions into the prompt, which this small decoder does not read: take --model mini, or leave it out.")
+        told = f"It may sound like: {'; '.join(texts)}. {question or DESCRIBE}"
+        return self._answer(embedding[None], CAPTION_TAG if question is None else QUESTION_TAG, told, question is None)[0]
+
+    def _answer(self, embeddings: torch.Tensor, tag: str, question: str | None, caption: bool | None = None) -> list[str]:
+        caption = question is None if caption is None else caption
+        judged = caption and self.config.search.rerank > 0
         looks = self.santa.looks(embeddings) if judged else [self.santa(embeddings)]
         found = [self.llm.answers(self._prefix(look), tag, question or "", self.config.search) for look in looks]
         candidates = [[candidate for some in row for candidate in some] for row in zip(*found, strict=True)]

@@ -21,7 +21,7 @@ from mats_model.noise import add_noise
 from mats_model.recipe import TextRecipe
 from mats_model.registry import cache, find, load, locate
 from mats_model.santa import Santa
-from mats_model.sources import Source, TextExample, read_names, read_source
+from mats_model.sources import Source, SourceSettings, TextExample, read_names, read_source
 
 
 @dataclass
@@ -62,12 +62,12 @@ def prepare(recipe: TextRecipe, data: Path, device: str = "auto", strict: bool =
     )
     store = TextCache(cache() / "text", clap.space, clap.dim)
     held = [example for _, out in parts for example in out][: recipe.held_out.most]
-    taught = [(told, source.settings.ratio) for (told, _), source in zip(parts, sources, strict=True)]
-    told = yield from encode(taught, llm, clap, store, recipe.noise, recipe.train)
-    held_out = (yield from encode([(held, 1.0)], llm, clap, store, recipe.noise, recipe.train)) if held else None
-    names = clap.embed_text(read_names(data / recipe.noise.names)) if recipe.noise.tags else None
+    names = clap.embed_text(read_names(data / recipe.noise.names)) if recipe.noise.names else None
+    taught = [(told, source.settings) for (told, _), source in zip(parts, sources, strict=True)]
+    told = yield from encode(taught, llm, clap, store, recipe.noise, recipe.train, names)
+    held_out = (yield from encode([(held, SourceSettings())], llm, clap, store, recipe.noise, recipe.train)) if held else None
     where = place(mats.config.llm, device, force).device
-    yield Prepared(recipe, mats, told, held_out, names, where)
+    yield Prepared(recipe, mats, told, held_out, names if recipe.noise.tags else None, where)
 
 
 def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, device: str, force: bool) -> Mats:

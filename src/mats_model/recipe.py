@@ -190,8 +190,8 @@ def text_recipe(values: Mapping[str, Any], where: Where) -> TextRecipe:
             raise wrong(name, "should be between 0 and 1")
     if recipe.start and recipe.start not in ("nano", "mini") and not Path(recipe.start).is_dir():
         raise wrong("start", f"{recipe.start!r} is no model folder; give one, or nano")
-    if recipe.noise.tags and not recipe.noise.names:
-        raise wrong("noise.names", "should be given where noise.tags is above 0")
+    if (recipe.noise.tags or any(source.even for source in recipe.sources)) and not recipe.noise.names:
+        raise wrong("noise.names", "should be given where noise.tags, or even of a source, is above 0")
     if recipe.llm.kind == "transformers" and not recipe.llm.base:
         raise wrong("llm.base", "is missing: smollm2-135m, a folder or a hub id")
     if recipe.llm.kind == "transformers" and recipe.llm.prompt not in ("paper", "chat"):

@@ -17,6 +17,7 @@ from mats_model.checkpoint import load as load_folder
 from mats_model.checkpoint import read_config
 from mats_model.errors import ModelError
 from mats_model.mats import Mats
+from mats_model.places import cache
 
 EMBEDDED = Path(__file__).parent / "nano"
 DEFAULT = "nano"
@@ -49,17 +50,6 @@ BASES = {
         licence="Apache-2.0",
     )
 }
-
-
-def cache() -> Path:
-    """Where fetched and computed things are kept: $MATS_HOME, or mats/ in the user's cache folder."""
-    if home := os.environ.get("MATS_HOME"):
-        return Path(home).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "mats"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "mats"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mats"
 
 
 def find(name: str = DEFAULT) -> Path:

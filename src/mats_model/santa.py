@@ -1,12 +1,38 @@
-"""Santa, the listening side of the gap: an audio embedding moves toward the captions nearest to it (eq. 6-7)."""
+"""Santa, the listening side of the gap: an audio embedding moves toward the captions nearest to it (eq. 6-7), or crosses otherwise.
+
+Each way is a function (heard (n, d), memory, settings) -> (n, d), unit length in and out, and treats every row by itself, so
+that company changes nothing.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from mats_model.config import SantaSettings
+from mats_model.errors import UsageError
+
+
+class Memory(Protocol):
+    """Text embeddings in K clusters."""
+
+    centres: torch.Tensor  # (K, d)
+    audio_mean: torch.Tensor | None  # (d,) of some recordings, for `shift`
+
+    @property
+    def text_mean(self) -> torch.Tensor:
+        """(d,) of the memory."""
+
+    def members(self, cluster: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The embeddings (c, d) of a cluster, float32, and their places (c,) in the memory."""
+
+    def texts(self, places: list[int]) -> list[str]:
+        """The captions themselves. Errors: UsageError where only their embeddings were kept."""
 
 
 def kmeans(vectors: torch.Tensor, clusters: int, rounds: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -29,8 +55,90 @@ def kmeans(vectors: torch.Tensor, clusters: int, rounds: int, seed: int) -> tupl
     return centres, torch.cdist(vectors, centres).argmin(1)
 
 
+def nearest(memory: Memory, heard: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """heard (d,) -> cosines, embeddings and places of the texts nearest to it, in the cluster nearest to it, best first."""
+    cluster = int(torch.cdist(heard[None], memory.centres).argmin())
+    texts, places = memory.members(cluster)
+    # unit vectors: nearest by L2 is largest by product
+    value, which = (texts @ heard).topk(min(count, len(texts)))
+    return value, texts[which], places[which]
+
+
+def _weighed(value: torch.Tensor, texts: torch.Tensor, temperature: float) -> torch.Tensor:
+    return ((value / temperature).softmax(-1)[:, None] * texts).sum(0)
+
+
+def blend(heard: torch.Tensor, memory: Memory, settings: SantaSettings) -> torch.Tensor:
+    """The paper's: normalise((1 - lambda) z + lambda sum_i softmax(z.m_i / tau)_i m_i), over the L nearest of z's cluster."""
+    moved = []
+    for z in heard:
+        value, texts, _ = nearest(memory, z, settings.neighbours)
+        moved.append((1.0 - settings.blend) * z + settings.blend * _weighed(value, texts, settings.temperature))
+    return F.normalize(torch.stack(moved), dim=-1)
+
+
+def project(heard: torch.Tensor, memory: Memory, settings: SantaSettings) -> torch.Tensor:
+    """DRCap's: lambda = 1 over the whole memory, all clusters."""
+    moved = []
+    for z in heard:
+        total, most = torch.zeros_like(z), -torch.inf
+        for cluster in range(len(memory.centres)):
+            texts, _ = memory.members(cluster)
+            if not len(texts):
+                continue
+            value = (texts @ z) / settings.temperature
+            # the largest so far is taken out of the exponent, so that nothing overflows
+            top = max(most, float(value.max()))
+            total = total * torch.tensor(most - top).exp() + ((value - top).exp()[:, None] * texts).sum(0)
+            most = top
+        moved.append(total)
+    return F.normalize(torch.stack(moved), dim=-1)
+
+
+def shift(heard: torch.Tensor, memory: Memory, settings: SantaSettings) -> torch.Tensor:
+    """normalise(z - (mean audio - mean text)). Errors: UsageError where the memory knows no mean of audio."""
+    if memory.audio_mean is None:
+        raise UsageError("way=shift needs the mean of some recordings: build the memory with `mats index memory --audio FOLDER`.")
+    return F.normalize(heard - (memory.audio_mean - memory.text_mean), dim=-1)
+
+
+def stay(heard: torch.Tensor, memory: Memory, settings: SantaSettings) -> torch.Tensor:
+    """Nothing is moved."""
+    return heard
+
+
+# what the letters of the paper and of the options stand for
+_LETTERS = {"lambda": "blend", "tau": "temperature", "k": "neighbours", "names": "near_names"}
+_CHANGED = ("blend", "temperature", "neighbours", "clusters", "near_names", "way", "prompt")
+
+
+def changed(settings: SantaSettings, text: str) -> SantaSettings:
+    """`settings` with some of them as in "lambda=0.5,tau=0.1,k=32,clusters=100,way=project". Errors: UsageError."""
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        name, _, value = pair.partition("=")
+        key = _LETTERS.get(name, name)
+        if key not in _CHANGED:
+            known = ", ".join(dict.fromkeys([*_LETTERS, *(each for each in _CHANGED if each not in _LETTERS.values())]))
+            raise UsageError(f"--santa {pair}: there is no setting {name!r}; there are {known}.")
+        kind = type(getattr(settings, key))
+        try:
+            settings = replace(settings, **{key: kind(value)})
+        except ValueError:
+            raise UsageError(f"--santa {pair}: {name} should be {'text' if kind is str else 'a number'}.") from None
+    if settings.way not in WAYS:
+        raise UsageError(f"--santa way={settings.way}: choose one of {', '.join(WAYS)}.")
+    if not (0.0 <= settings.blend <= 1.0 and settings.temperature > 0 and settings.neighbours > 0 and settings.clusters > 0):
+        raise UsageError(f"--santa {text}: lambda lies between 0 and 1; tau, k and clusters are above 0.")
+    if settings.near_names < 0 or not 0 <= settings.prompt <= 32:
+        raise UsageError(f"--santa {text}: names is 0 or more, prompt between 0 and 32.")
+    return settings
+
+
+WAYS: dict[str, Callable[[torch.Tensor, Memory, SantaSettings], torch.Tensor]] = {"blend": blend, "project": project, "shift": shift, "none": stay}
+
+
 class Santa(nn.Module):
-    """Memory (m, d) of text embeddings in K clusters; (n, d) unit length -> (n, d) unit length."""
+    """A memory (m, d) that lies in the model folder, or another one, and the way across; (n, d) unit length -> (n, d) unit length."""
 
     memory: torch.Tensor
     centres: torch.Tensor
@@ -40,6 +148,8 @@ class Santa(nn.Module):
     def __init__(self, width: int, settings: SantaSettings) -> None:
         super().__init__()
         self.settings = settings
+        self.other: Memory | None = None
+        self.audio_mean: torch.Tensor | None = None
         self.register_buffer("memory", torch.zeros(settings.size, width))
         self.register_buffer("centres", torch.zeros(settings.clusters, width))
         self.register_buffer("assign", torch.zeros(settings.size, dtype=torch.int32))
@@ -60,27 +170,61 @@ class Santa(nn.Module):
         santa.assign.copy_(assign)
         return santa
 
+    @property
+    def text_mean(self) -> torch.Tensor:
+        """(d,)."""
+        return self.memory.mean(0)
+
+    def members(self, cluster: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `Memory` has it."""
+        if len(self.centres) == 1:
+            return self.memory, torch.arange(len(self.memory))
+        places = (self.assign == cluster).nonzero().flatten()
+        return self.memory[places], places
+
+    def texts(self, places: list[int]) -> list[str]:
+        """As `Memory` has it."""
+        raise UsageError("this model's memory holds embeddings only: build one of your captions with `mats index memory`, and give it with --memory.")
+
+    @property
+    def used(self) -> Memory:
+        """The other memory where one was given, else its own."""
+        return self if self.other is None else self.other
+
     def forward(self, heard: torch.Tensor) -> torch.Tensor:
-        """normalise((1 - lambda) z + lambda sum_i softmax(z.m_i / tau)_i m_i), over the L texts of z's cluster nearest to z."""
-        if self.settings.blend == 0.0 or not len(self.memory):
+        """The settings' way across."""
+        if (self.settings.way == "blend" and self.settings.blend == 0.0) or (self.other is None and not len(self.memory)):
             return heard
-        cluster = torch.cdist(heard, self.centres).argmin(1)
-        # unit vectors: nearest by L2 is largest by product
-        closeness = (heard @ self.memory.T).masked_fill(self.assign[None, :] != cluster[:, None], float("-inf"))
-        near = self._near(self.memory, closeness, self.settings.neighbours)
-        return F.normalize((1.0 - self.settings.blend) * heard + self.settings.blend * near, dim=-1)
+        return WAYS[self.settings.way](heard, self.used, self.settings)
 
     def looks(self, heard: torch.Tensor) -> list[torch.Tensor]:
-        """What the mapper may be given, each (n, d) unit length: the blend above, and where names are kept the nearest of those.
+        """What the mapper may be given, each (n, d) unit length: the way above, and where names are kept the nearest of those.
 
         Captions are vague where several sounds are alike; a name is not. Which of the answers fits best is judged by the encoder.
         """
         first = self(heard)
-        if not len(self.names):
+        if not len(self.names) or not self.settings.near_names or self.settings.way == "none":
             return [first]
-        return [first, F.normalize(self._near(self.names, heard @ self.names.T, self.settings.near_names), dim=-1)]
+        near = [_weighed(*heard_names(self.names, z, self.settings.near_names), self.settings.temperature) for z in heard]
+        return [first, F.normalize(torch.stack(near), dim=-1)]
 
-    def _near(self, texts: torch.Tensor, closeness: torch.Tensor, count: int) -> torch.Tensor:
-        value, which = closeness.topk(min(count, len(texts)), -1)
-        weight = (value / self.settings.temperature).softmax(-1)
-        return (weight[..., None] * texts[which]).sum(-2)
+    def cross(self, settings: SantaSettings, memory: Memory | None = None) -> None:
+        """Another way across, or another memory. Errors: UsageError for clusters that a memory on disk does not have."""
+        if memory is not None and settings.clusters not in (self.settings.clusters, len(memory.centres)):
+            raise UsageError(f"clusters={settings.clusters}: this memory has {len(memory.centres)}; `mats index memory --clusters` sets them.")
+        if memory is None and settings.clusters != len(self.centres):
+            again = Santa.build(self.memory, settings, names=self.names if len(self.names) else None)
+            self.centres, self.assign = again.centres, again.assign
+        self.settings, self.other = settings, memory
+
+    def near_texts(self, heard: torch.Tensor) -> Iterator[list[str]]:
+        """For each row the `prompt` captions nearest to it. Errors: UsageError where only embeddings were kept."""
+        for z in heard:
+            _, _, places = nearest(self.used, z, self.settings.prompt)
+            yield self.used.texts(places.tolist())
+
+
+def heard_names(names: torch.Tensor, z: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and embeddings of the names (c, d) nearest to z (d,)."""
+    value, which = (names @ z).topk(min(count, len(names)))
+    return value, names[which]

@@ -6,13 +6,12 @@ A row that cannot be used is never silently lost: it is a BadRow with its file a
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from mats_model.captions import ANSWER, QUESTION, Example, tidy, yes_or_no
 from mats_model.errors import UsageError
@@ -41,6 +40,11 @@ class SourceSettings:
     names: str = ""  # presence: CSV (display_name) or TXT of the things that are asked after
     tag: str = ""  # task tag of the prompt; the task's own if not given
     ratio: float = 1.0  # odds of this source being drawn
+    begin: float = 0.0  # share of all steps before it is drawn for the first time: language first, say, then plain words
+    end: float = 1.0  # share of all steps after which it is drawn no more
+    even: float = 0.0  # common subjects are drawn less: odds of an example are (examples with the same nearest class name) ** -even
+    words: int = 0  # at most so many in a text; longer ones are left out; 0 takes all
+    without: list[str] = field(default_factory=list)  # texts with a word that begins so are left out
     first_sentences: int = 0  # of the text; 0 takes all
     tidy: bool = True  # lower case, single spaces, no final stop
     leave_out: list[str] = field(default_factory=list)  # files of the same columns whose texts are never taught
@@ -82,19 +86,23 @@ class Source:
 def _rows(path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """(line, row or what is wrong with it)."""
     try:
-        data = path.read_bytes()
+        # a byte that is no UTF-8 spoils its row only; the csv module and ours split lines themselves
+        handle = path.open(encoding="utf-8-sig", errors="surrogateescape", newline="" if path.suffix.lower() in (".csv", ".tsv") else "\n")
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); --data says where a recipe's files lie.") from None
-    # a byte that is no UTF-8 spoils its row only
-    text = data.decode("utf-8-sig", "surrogateescape")
+    with handle:
+        yield from _rows_of(handle, path, columns)
+
+
+def _rows_of(handle: TextIO, path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
     kind = path.suffix.lower()
     if kind == ".csv" or kind == ".tsv":
         csv.field_size_limit(1 << 30)
-        reader = csv.DictReader(io.StringIO(text, newline=""), fieldnames=columns or None, delimiter="\t" if kind == ".tsv" else ",")
+        reader = csv.DictReader(handle, fieldnames=columns or None, delimiter="\t" if kind == ".tsv" else ",")
         yield from ((reader.line_num, row) for row in reader)
     elif kind == ".json":
         try:
-            entries = json.loads(text)
+            entries = json.load(handle)
         except ValueError as error:
             raise UsageError(f"{path} is no JSON ({error}).") from None
         if not isinstance(entries, list):
@@ -103,7 +111,7 @@ def _rows(path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any] 
             (number, entry if isinstance(entry, dict) else f"is {type(entry).__name__}, not a group") for number, entry in enumerate(entries, 1)
         )
     elif kind in (".jsonl", ".ndjson"):
-        for number, line in enumerate(text.split("\n"), 1):
+        for number, line in enumerate(handle, 1):
             if line.strip():
                 try:
                     entry = json.loads(line)
@@ -111,7 +119,7 @@ def _rows(path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any] 
                 except ValueError:
                     yield number, "is no JSON"
     elif kind == ".txt":
-        yield from ((number, {"text": line}) for number, line in enumerate(text.split("\n"), 1) if line.strip() and not line.startswith("#"))
+        yield from ((number, {"text": line.rstrip("\n")}) for number, line in enumerate(handle, 1) if line.strip() and not line.startswith("#"))
     else:
         raise UsageError(f"{path}: mats reads .jsonl, .json, .csv, .tsv and .txt.")
 
@@ -121,6 +129,21 @@ def cells(path: Path) -> Iterator[dict[str, str]]:
     for _, row in _rows(path, []):
         if isinstance(row, dict):
             yield {str(key): str(value) for key, value in row.items() if key is not None}
+
+
+def captions_in(path: Path, column: str = "") -> Iterator[str | BadRow]:
+    """The texts of a file one by one, however long it is. Errors: UsageError."""
+    for line, row in _rows(path, []):
+        try:
+            if isinstance(row, str):
+                raise ValueError(row)
+            if not column:
+                column = _defaults(SourceSettings(task="caption"), path, row).text
+            elif column not in row:
+                raise UsageError(f"{path} has no column {column!r}; it has {', '.join(str(key) for key in row)}.")
+            yield " ".join(_value(row, column).split())
+        except ValueError as error:
+            yield BadRow(str(path), line, str(error))
 
 
 def _value(row: dict[str, Any], column: str) -> str:
@@ -186,6 +209,11 @@ def _examples(settings: SourceSettings, row: dict[str, Any], number: int) -> Ite
             yield TextExample(clean(text), tag, asked or _WHAT, label)
 
 
+def _wanted(text: str, settings: SourceSettings) -> bool:
+    words = re.findall(r"\w+", text.lower())
+    return (not settings.words or len(words) <= settings.words) and not any(word.startswith(tuple(settings.without)) for word in words)
+
+
 def read_source(settings: SourceSettings, folder: Path, strict: bool = False) -> Source:
     """Errors: UsageError when nothing can be used, or with `strict` at the first bad row."""
     if settings.task not in TASKS:
@@ -194,6 +222,8 @@ def read_source(settings: SourceSettings, folder: Path, strict: bool = False) ->
         raise UsageError("a source has no file.")
     if settings.ratio <= 0:
         raise UsageError(f"{settings.file}: ratio {settings.ratio:g} should be above 0.")
+    if not 0.0 <= settings.begin < settings.end <= 1.0:
+        raise UsageError(f"{settings.file}: begin {settings.begin:g} and end {settings.end:g} should lie between 0 and 1, in this order.")
     if settings.task == "presence" and not settings.names:
         raise UsageError(f"{settings.file}: a presence source needs names, a file of the things that are asked after.")
     path = folder / settings.file
@@ -212,7 +242,7 @@ def read_source(settings: SourceSettings, folder: Path, strict: bool = False) ->
             whole = whole or _defaults(settings, path, row)
             for example in _examples(whole, row, number):
                 duplicates += example in examples
-                if example.text not in never:
+                if example.text not in never and _wanted(example.text, settings):
                     examples[example] = None
         except ValueError as error:
             if strict:

@@ -61,6 +61,16 @@ class NanoClap(nn.Module):
         return hashlib.sha256(codes.numpy().tobytes() + scales.numpy().tobytes() + self.text.tokenizer_json.encode()).hexdigest()[:12]
 
     @property
+    def id(self) -> str:
+        """Of the whole pipeline: front end, windows, pooling and both sides' weights. Vectors of two ids do not compare."""
+        digest = hashlib.sha256(f"{self.front.spec} {SECONDS} s, half a window apart, padded, raw vectors averaged {self.space}".encode())
+        for part in (self.tower, self.head):
+            for key, value in part.state_dict().items():
+                if value.is_floating_point():
+                    digest.update(key.encode() + value.half().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:12]
+
+    @property
     def window(self) -> int:
         """Samples in a window."""
         return round(SECONDS * self.rate)

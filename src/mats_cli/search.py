@@ -1,0 +1,189 @@
+"""mats search: the moments of the library that are nearest to what is asked for."""
+
+from __future__ import annotations
+
+import csv as csvlib
+import io
+import itertools
+import json as jsonlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from mats_cli import console
+from mats_cli import options as shared
+from mats_cli.formats import clock, visible
+from mats_model.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from mats_model.library import Library
+    from mats_model.search import Moment
+
+FORMATS = ("text", "json", "jsonl", "csv", "m3u8", "audacity")
+
+Words = Annotated[Optional[list[str]], typer.Argument(metavar="QUERY", help="What to look for, in words.", show_default=False)]
+Like = Annotated[Optional[list[Path]], typer.Option("--like", metavar="FILE", help="Look for what sounds like this; may be given again.")]
+Unlike = Annotated[Optional[list[str]], typer.Option("--not", metavar="TEXT", help="What should not be heard; may be given again.")]
+Count = Annotated[int, typer.Option("-n", "--count", metavar="N", min=1, max=1_000_000, help="Moments to show.")]
+Folder = Annotated[Optional[Path], typer.Option("--in", metavar="FOLDER", help="Only sounds in this folder.")]
+Files = Annotated[bool, typer.Option("--files", help="The best moment of each sound only.")]
+Least = Annotated[float, typer.Option("--least", metavar="SCORE", help="Leave out what scores less.", show_default=False)]
+Format = Annotated[Optional[str], typer.Option("--format", metavar="|".join(FORMATS), help="How results are written; text if not given.")]
+Clips = Annotated[Optional[Path], typer.Option("--clips", metavar="DIR", help="Cut the moments out, as WAV files in this folder.")]
+Out = Annotated[Optional[Path], typer.Option("-o", "--output", metavar="FILE|DIR", help="Write there; audacity: a label file for each sound.")]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A moment, and the sound it is in."""
+
+    score: float
+    start: float
+    end: float
+    paths: list[str]
+    seconds: float
+    caption: str | None
+    tags: list[Any] | None
+
+    def json(self) -> dict[str, Any]:
+        """Plain values."""
+        told = {"score": round(self.score, 4), "path": self.paths[0], "start": round(self.start, 3), "end": round(self.end, 3)}
+        more = {"caption": self.caption, "tags": self.tags, "copies": self.paths[1:]}
+        return {**told, **{key: value for key, value in more.items() if value}}
+
+
+def search(
+    words: Words = None,
+    like: Like = None,
+    unlike: Unlike = None,
+    count: Count = 10,
+    folder: Folder = None,
+    files: Files = False,
+    least: Least = -2.0,
+    format: Format = None,
+    json: shared.Json = False,
+    csv: shared.Csv = False,
+    output: Out = None,
+    clips: Clips = None,
+    index: shared.Index = None,
+    model: shared.Model = "nano",
+    offline: shared.Offline = False,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Find moments in the library by describing them, or by a sound like them.
+
+    A line for each: score (a cosine), path, start-end, caption if one is kept.
+
+    \b
+    Examples:
+      mats search "kids laughing in the rain"
+      mats search --like dog.wav --not speech -n 50 --format csv
+      mats search "glass breaking" --clips out/
+    """
+    from mats_model.library import Library
+    from mats_model.search import Searcher, best_files, caution, query
+
+    kind = shared.chosen_format(format, json, csv, FORMATS)
+    text = " ".join(words or [])
+    if (words and not text.strip()) or not (words or like):
+        raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
+    with Library(shared.index_path(index)) as store:
+        mats = shared.load_model(model, offline, answers=False)
+        if store.pipeline:
+            store.of_pipeline(mats.clap.id, mats.clap.dim)
+        if not quiet:
+            for line in filter(None, (caution(mats, each) for each in ([text] if text else []) + (unlike or []))):
+                console.note(line)
+        asked = query(mats, [text] if text else [], [str(path) for path in like or []], unlike or [])
+        searcher = Searcher(store.matrix(os.path.abspath(folder) if folder else None))
+        if not len(searcher.vectors):
+            raise InputError(f"the library holds no sound{f' in {folder}' if folder else ''}: `mats index library FOLDER` puts some in.")
+        moments = searcher.best(asked, least)
+        hits = _hits(store, list(itertools.islice(best_files(moments) if files else moments, count)))
+    if clips:
+        _cut(hits, clips)
+    _show(hits, kind, output)
+    raise typer.Exit(0 if hits else 4)
+
+
+def _hits(store: Library, moments: list[Moment]) -> list[Hit]:
+    rows = store.rows(moment.sound for moment in moments)
+    told = []
+    for moment in moments:
+        row = rows.get(moment.sound)
+        if row and row["paths"]:
+            told.append(Hit(moment.score, moment.start, moment.end, row["paths"], row["seconds"], row["caption"], row["tags"]))
+    return told
+
+
+def _show(hits: list[Hit], kind: str, output: Path | None) -> None:
+    if kind == "audacity" and (output is None or output.is_dir() or str(output).endswith(os.sep) or len({hit.paths[0] for hit in hits}) > 1):
+        if output is None and len({hit.paths[0] for hit in hits}) > 1:
+            raise UsageError(f"--format audacity holds one recording, and these are of several: give a folder with -o FOLDER{os.sep}.")
+        if output is not None:
+            for path in dict.fromkeys(hit.paths[0] for hit in hits):
+                _write(output / f"{Path(path).name}.txt", document([hit for hit in hits if hit.paths[0] == path], kind))
+            return
+    if output is None:
+        console.out(document(hits, kind))
+    else:
+        _write(output, document(hits, kind))
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}); choose another place with -o.") from None
+
+
+def document(hits: list[Hit], kind: str) -> str:
+    """All hits in one format."""
+    if kind == "json":
+        return jsonlib.dumps([hit.json() for hit in hits], indent=2, ensure_ascii=False) + "\n"
+    if kind == "jsonl":
+        return "".join(jsonlib.dumps(hit.json(), ensure_ascii=False) + "\n" for hit in hits)
+    if kind == "csv":
+        sink = io.StringIO()
+        writer = csvlib.writer(sink, lineterminator="\n")
+        writer.writerow(["score", "path", "start", "end", "caption"])
+        writer.writerows([f"{h.score:.4f}", visible(h.paths[0]), f"{h.start:.3f}", f"{h.end:.3f}", h.caption or ""] for h in hits)
+        return sink.getvalue()
+    if kind == "m3u8":
+        # players without the two VLC lines play the whole file
+        lines = ["#EXTM3U"]
+        for hit in hits:
+            name = Path(visible(hit.paths[0])).name
+            lines += [f"#EXTINF:{hit.end - hit.start:.3f},{hit.score:.2f} {name} {clock(hit.start)}"]
+            lines += [f"#EXTVLCOPT:start-time={hit.start:.3f}", f"#EXTVLCOPT:stop-time={hit.end:.3f}", hit.paths[0]]
+        return "\n".join(lines) + "\n"
+    if kind == "audacity":
+        return "".join(f"{hit.start:.6f}\t{hit.end:.6f}\t{hit.caption or f'{hit.score:.2f}'}\n" for hit in sorted(hits, key=lambda hit: hit.start))
+    lines = []
+    for hit in hits:
+        lines.append("\t".join([f"{hit.score:.2f}", visible(hit.paths[0]), f"{clock(hit.start)}-{clock(hit.end)}", *filter(None, [hit.caption])]))
+    return "".join(line + "\n" for line in lines)
+
+
+def _cut(hits: list[Hit], folder: Path) -> None:
+    """Each moment as a file of its own, the best first by name."""
+    from mats_model.audio import Source, cut
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, hit in enumerate(hits, 1):
+            path = next((each for each in hit.paths if os.path.exists(each)), hit.paths[0])
+            stem = re.sub(r"[^\w .-]", "_", Path(path).stem)[:80]
+            try:
+                cut(Source(path, path=Path(path)), hit.start, hit.end, folder / f"{number:0{len(str(len(hits)))}d} {stem} {hit.start:.1f}.wav")
+            except InputError as error:
+                console.note(str(error))
+    except OSError as error:
+        raise UsageError(f"--clips {folder}: it cannot be written ({error.strerror or error}).") from None

@@ -1,0 +1,129 @@
+"""Folders -> what is new, changed or gone in a library; one file -> what is stored of it. Work for one machine or many."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from mats_model.audio import Source, facts
+from mats_model.errors import InputError, UsageError
+from mats_model.library import Sound, State, state_of
+from mats_model.mats import Mats
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Read:
+    """A file as read: its sound, or why there is none. With only a digest its content is known already."""
+
+    path: str
+    state: State
+    digest: str
+    sound: Sound | None = None
+    notes: tuple[str, ...] = ()
+
+
+def digest_of(path: str) -> str:
+    """SHA-256 of a file. Errors: InputError."""
+    digest = hashlib.sha256()
+    with Source(path, path=Path(path)).open() as handle:
+        try:
+            while chunk := handle.read(_CHUNK):
+                digest.update(chunk)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}).") from None
+    return digest.hexdigest()
+
+
+def hear(mats: Mats, path: str, digest: str) -> tuple[Sound, tuple[str, ...]]:
+    """A file's windows and its whole, and what there is to say about it. Errors: InputError."""
+    item = Source(path, path=Path(path))
+    about = facts(item)
+    times: list[tuple[float, float]] = []
+    raws: list[torch.Tensor] = []
+    seconds = 0.0
+    for window, raw in mats.windows(item):
+        seconds = max(seconds, window.end)
+        if raw is not None:
+            times.append((window.start, window.end))
+            raws.append(raw)
+    raw = torch.stack(raws) if raws else torch.zeros(0, mats.clap.dim)
+    # windows are averaged as they are, so that what was recognised surely counts more
+    whole = F.normalize(raw.sum(0), dim=-1)
+    half = [part.half().numpy() for part in (F.normalize(raw, dim=-1), whole)]
+    return Sound(digest, seconds, about.format, about.rate, about.channels, np.array(times, np.float32).reshape(-1, 2), *half), tuple(item.notes)
+
+
+def read(mats: Mats, path: str, known: Callable[[str], bool]) -> Read:
+    """One file, read again if it changes meanwhile. An error is part of the answer."""
+    state = State(0, 0)
+    try:
+        for _ in range(3):
+            state = state_of(path)
+            digest = digest_of(path)
+            sound, notes = (None, ()) if known(digest) else hear(mats, path, digest)
+            if state.same(state_of(path)):
+                return Read(path, state, digest, sound, notes)
+        raise InputError(f"{path} changes while it is read: index it again when it is finished.")
+    except OSError as error:
+        return Read(path, State(state.size, state.mtime_ns, f"{path} cannot be read ({error.strerror})."), "")
+    except InputError as error:
+        return Read(path, State(state.size, state.mtime_ns, str(error)), "")
+
+
+def read_all(mats: Mats, paths: Iterable[str], known: Callable[[str], bool]) -> Iterator[Read]:
+    """Files in order, a few at once, each on one thread; what is `known` by its digest is not heard again."""
+    torch.set_num_threads(1)
+    workers = min(4, os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(workers)
+    waiting: deque[Future[Read]] = deque()
+    try:
+        for path in paths:
+            waiting.append(pool.submit(read, mats, path, known))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def read_on_ray(model: str, paths: Iterable[str], pipeline: str) -> Iterator[Read]:
+    """The same on a Ray cluster, whose machines see the same files; in no order. Errors: UsageError."""
+    try:
+        import ray
+        from ray.util import ActorPool
+    except ImportError:
+        raise UsageError("--engine ray needs ray, which is not installed: pip install 'mats[ray]'.") from None
+
+    class Ear:
+        """A model on one processor of one machine."""
+
+        def __init__(self) -> None:
+            from mats_model.registry import load
+
+            torch.set_num_threads(1)
+            self.mats = load(model)
+            if self.mats.clap.id != pipeline:
+                raise UsageError(f"a machine of the cluster has another version of {model}.")
+
+        def read(self, path: str) -> Read:
+            """A file as read."""
+            return read(self.mats, path, lambda digest: False)
+
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, configure_logging=False, include_dashboard=False)
+    many = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    ears: list[Any] = [ray.remote(num_cpus=1)(Ear).remote() for _ in range(many)]
+    yield from ActorPool(ears).map_unordered(lambda ear, path: ear.read.remote(path), paths)
