@@ -12,7 +12,7 @@ import torch
 from common import arguments, esc10
 
 from mats_model.audio import blocks, source
-from mats_model.captions import audioset_names
+from mats_model.sources import read_names
 from mats_model.teach.teacher import RATE, Teacher
 
 WINDOW = 5 * RATE
@@ -22,7 +22,7 @@ TAGS = ["Dog", "Rain", "Waves, surf", "Baby cry, infant cry", "Clock", "Sneeze",
 def main() -> None:
     options = arguments(__doc__.splitlines()[0]).parse_args()  # type: ignore[union-attr]
     teacher = Teacher.load(options.data / "teachers" / "mn04_as_mAP_432.pt")
-    names = audioset_names(options.data / "teachers" / "audioset_527_labels.csv")
+    names = read_names(options.data / "teachers" / "audioset_527_labels.csv")
     places = [names.index(tag) for tag in TAGS]
     right, short, whole = {"padded": 0, "repeated": 0}, 0, 0
 

@@ -12,7 +12,7 @@ MODEL = (
     "errors config places device audio library export captions clap.logmel clap.text clap.tower clap.nano noise santa mapper prompts llm.base"
     " llm.decoder llm.huggingface mats checkpoint registry crawl search sources memory recipe embeddings batches prepare evaluate tune train estimate"
 )
-TEACH = "teacher clips wild pool listen minilm align decoder nano"
+TEACH = "teacher clips wild pool listen minilm align nano"
 CLI = "formats console inputs journal options job curve caption classify library memory tune index search train main generated __main__"
 ORDER = (
     ["mats_model." + name for name in MODEL.split()]

@@ -96,3 +96,10 @@ def test_missing_file_and_what_is_left_out(tmp_path: Path) -> None:
 def test_presence_needs_names(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"a\.txt: a presence source needs names, a file of the things that are asked after"):
         read(tmp_path, "a.txt", "a dog barks\n", task="presence")
+
+
+def test_which_texts_are_taken(tmp_path: Path) -> None:
+    told = "a dog barks\nA man talks\na dog barks at the people of a small town\nrain\n"
+    assert [e.text for e in read(tmp_path, "a.txt", told, words=5, without=["man", "people"])] == ["a dog barks", "rain"]
+    with pytest.raises(UsageError, match=r"begin 0\.5 and end 0\.5 should lie between 0 and 1, in this order"):
+        read(tmp_path, "a.txt", told, begin=0.5, end=0.5)

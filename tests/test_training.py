@@ -19,7 +19,7 @@ from mats_model import checkpoint, registry
 from mats_model.batches import Note, Plan, some_words, split
 from mats_model.config import DecoderConfig, MapperConfig
 from mats_model.embeddings import TextCache
-from mats_model.errors import MismatchError, UsageError
+from mats_model.errors import MismatchError, ModelError, UsageError
 from mats_model.mats import Mats
 from mats_model.prepare import Prepared, prepare
 from mats_model.recipe import HeldOutSettings, LoopSettings, MemorySettings, NoiseSettings, TextRecipe, read_values, text_recipe
@@ -394,3 +394,31 @@ def test_several_processes_train_as_one(data: Path, tmp_path: Path) -> None:
 
 def test_one_process_is_the_rule() -> None:
     assert (Crew().size, Crew().rank, Crew().accelerator) == (1, 0, None)
+
+
+def test_memory_of_a_folder(data: Path, tmp_path: Path, nano: Mats) -> None:
+    from mats_model.memory import build
+
+    told = ["a bell rings", "a horn sounds", "water drips"]
+    list(build(told, nano.clap, data / "memory", ["told"]))
+    trainer, _ = run(replace(RECIPE, memory=MemorySettings(file="memory")), data, tmp_path / "out", 1)
+    held = trainer.mats.santa.memory
+    assert held.shape == (3, 256) and torch.allclose(held, nano.clap.embed_text(told), atol=1e-3)
+    with pytest.raises(ModelError, match="is no memory"):
+        run(replace(RECIPE, memory=MemorySettings(file="none")), data, tmp_path / "none", 1)
+
+
+def test_sources_have_their_time_and_rare_subjects_their_share(data: Path) -> None:
+    (data / "names.txt").write_text("dog\nwater\n")
+    (data / "pets.txt").write_text("\n".join([*(f"a dog number {n} barks" for n in range(60)), *(f"water drips on place {n}" for n in range(6))]))
+    first = SourceSettings(file="captions.txt", end=0.25)
+    later = SourceSettings(file="pets.txt", begin=0.25, even=1.0)
+    recipe = replace(RECIPE, sources=[first, later], noise=NoiseSettings(variance=0.004, names="names.txt"), held_out=HeldOutSettings(share=0.0))
+    prepared = ready(recipe, data)
+    plan = Plan(prepared.data, replace(RECIPE.train, steps=200))
+    assert plan.source_of.tolist() == [0] * 50 + [1] * 150
+    start = prepared.data.starts[1]
+    drawn = [prepared.data.examples[row].text for step in range(50, 200) for row in plan.rows(step).tolist()]
+    assert all(row >= start for row in plan.rows(60)) and 0.4 < sum(text.startswith("water") for text in drawn) / len(drawn) < 0.6
+    with pytest.raises(UsageError, match="no source is drawn between steps 50 and 100"):
+        Plan(replace(prepared.data, sources=[first, replace(later, begin=0.5)]), replace(RECIPE.train, steps=200))

@@ -74,6 +74,8 @@ def library(
     part = _shard(shard)
     if engine not in ("local", "ray"):
         raise UsageError(f"--engine {engine}: choose local or ray.")
+    if engine == "ray" and offline:
+        raise UsageError("--engine ray talks to the machines of its cluster: leave out --offline.")
     labels = read_labels(tags)[0] if tags else []
     path = shared.index_path(index)
     with Library(path, create=True) as store, store.job(lambda: console.note(f"another mats is at work on {path}; waiting for it.")):

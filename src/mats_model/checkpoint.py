@@ -96,8 +96,11 @@ def read_config(folder: Path) -> MatsConfig:
         raise ModelError(f"{folder / CONFIG} cannot be read ({error}); fetch or train the model again.") from None
 
 
-def load(folder: Path, find: Find, device: str = "cpu") -> Mats:
-    """Read a model folder. Errors: ModelError, which names the file and what is missing or left over in it; MismatchError."""
+def load(folder: Path, find: Find, device: str = "cpu", clap: NanoClap | None = None) -> Mats:
+    """Read a model folder; `clap` stands in for the encoder that it borrows.
+
+    Errors: ModelError, which names the file and what is missing or left over in it; MismatchError.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -107,8 +110,8 @@ def load(folder: Path, find: Find, device: str = "cpu") -> Mats:
         state = load_file(folder / WEIGHTS)
     except (ValueError, SafetensorError) as error:
         raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}); fetch or train the model again.") from None
-    clap = NanoClap(_text(folder, CLAP_TOKENIZER)) if config.clap == "inside" else borrowed_clap(config, find)
-    mats = build(config, clap, load_llm(config, find, device, _text(folder, TOKENIZER) if config.llm.kind == "decoder" else ""))
+    ears = NanoClap(_text(folder, CLAP_TOKENIZER)) if config.clap == "inside" else borrowed_clap(config, find, clap)
+    mats = build(config, ears, load_llm(config, find, device, _text(folder, TOKENIZER) if config.llm.kind == "decoder" else ""))
     wanted = tensors(mats)
     missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or extra:
@@ -124,9 +127,9 @@ def load(folder: Path, find: Find, device: str = "cpu") -> Mats:
     return mats.eval().requires_grad_(False)
 
 
-def borrowed_clap(config: MatsConfig, find: Find) -> NanoClap:
-    """The encoder of another model, if its text side is the one this model was trained on. Errors: MismatchError."""
-    clap = load(Path(find(config.clap)), find).clap
+def borrowed_clap(config: MatsConfig, find: Find, clap: NanoClap | None = None) -> NanoClap:
+    """The encoder of another model, or the one given in its place, if its text side is the one this model was trained on. Errors: MismatchError."""
+    clap = clap or load(Path(find(config.clap)), find).clap
     if config.space and clap.space != config.space:
         raise MismatchError(
             f"this model was trained on another version of the encoder {config.clap!r} (text side {config.space}, here {clap.space}): train it again."

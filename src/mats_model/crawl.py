@@ -122,8 +122,9 @@ def read_on_ray(model: str, paths: Iterable[str], pipeline: str) -> Iterator[Rea
             """A file as read."""
             return read(self.mats, path, lambda digest: False)
 
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if not ray.is_initialized():
         ray.init(log_to_driver=False, configure_logging=False, include_dashboard=False)
     many = max(1, int(ray.cluster_resources().get("CPU", 1)))
-    ears: list[Any] = [ray.remote(num_cpus=1)(Ear).remote() for _ in range(many)]
-    yield from ActorPool(ears).map_unordered(lambda ear, path: ear.read.remote(path), paths)
+    ears: Any = ActorPool([ray.remote(num_cpus=1)(Ear).remote() for _ in range(many)])
+    yield from ears.map_unordered(lambda ear, path: ear.read.remote(path), list(paths))

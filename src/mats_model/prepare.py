@@ -11,12 +11,14 @@ import torch
 
 from mats_model.batches import Data, Note, encode, split
 from mats_model.checkpoint import borrowed_clap, build, load_llm, read_config
+from mats_model.clap.nano import NanoClap
 from mats_model.config import MatsConfig
 from mats_model.device import place
 from mats_model.embeddings import TextCache
 from mats_model.errors import UsageError
 from mats_model.llm.decoder import SmallLLM, learn_tokenizer, vocabulary_size
 from mats_model.mats import Mats
+from mats_model.memory import DiskMemory
 from mats_model.noise import add_noise
 from mats_model.recipe import TextRecipe
 from mats_model.registry import cache, find, load, locate
@@ -41,8 +43,11 @@ def read_all(recipe: TextRecipe, data: Path, strict: bool) -> list[Source]:
     return [read_source(source, data, strict) for source in recipe.sources]
 
 
-def prepare(recipe: TextRecipe, data: Path, device: str = "auto", strict: bool = False, force: bool = False) -> Iterator[Note | Prepared]:
-    """Read, embed and build; yields what to say, then the `Prepared`. Errors: MatsError."""
+def prepare(
+    recipe: TextRecipe, data: Path, device: str = "auto", strict: bool = False, force: bool = False, clap: NanoClap | None = None
+) -> Iterator[Note | Prepared]:
+    """Read, embed and build; yields what to say, then the `Prepared`. `clap` stands in for the encoder that the recipe names, as while
+    a new one is made. Errors: MatsError."""
     torch.manual_seed(recipe.train.seed)
     sources = read_all(recipe, data, strict)
     for source in sources:
@@ -54,7 +59,7 @@ def prepare(recipe: TextRecipe, data: Path, device: str = "auto", strict: bool =
     parts = [split(source, recipe.held_out.share, recipe.held_out.most) for source in sources]
     if not all(told for told, _ in parts):
         raise UsageError(f"held_out.share {recipe.held_out.share:g} leaves nothing of a source to train on: lower it.")
-    mats = make_model(recipe, [told for told, _ in parts], data, device, force)
+    mats = make_model(recipe, [told for told, _ in parts], data, device, force, clap)
     clap, llm, variance = mats.clap, mats.llm, mats.config.noise_variance
     cosine = 1 / math.sqrt(1 + variance * clap.dim)
     yield Note(
@@ -70,20 +75,20 @@ def prepare(recipe: TextRecipe, data: Path, device: str = "auto", strict: bool =
     yield Prepared(recipe, mats, told, held_out, names if recipe.noise.tags else None, where)
 
 
-def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, device: str, force: bool) -> Mats:
+def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, device: str, force: bool, clap: NanoClap | None = None) -> Mats:
     """Encoder, memory, mapper and language model of a recipe, before any training. Errors: MatsError."""
     start = load(recipe.start) if recipe.start else None
-    like = read_config(find(recipe.start or recipe.clap))
+    like = read_config(find(recipe.start or recipe.clap)) if recipe.start or clap is None else MatsConfig()
     config = MatsConfig(
         name=recipe.name, width=like.width, label_scale=like.label_scale, multi_scale=like.multi_scale, multi_bias=like.multi_bias,
         clap=recipe.clap, mapper=recipe.mapper, llm=recipe.llm, decoder=recipe.decoder, santa=recipe.santa, search=recipe.search,
     )  # fmt: skip
     if start:
         config = replace(config, mapper=like.mapper, llm=like.llm, decoder=like.decoder)
-    clap = borrowed_clap(config, locate)
+    clap = clap or borrowed_clap(config, locate)
     variance = recipe.noise.variance if recipe.noise.variance >= 0 else 0.015 * 1024 / clap.dim
-    vectors = add_noise(clap.embed_text(memory_texts(recipe, told)), recipe.memory.variance, torch.Generator().manual_seed(recipe.memory.seed))
-    if start:
+    vectors = memory_vectors(recipe, told, data, clap)
+    if start and not recipe.memory.file:
         vectors = torch.cat([start.santa.memory.float(), vectors])
     names = clap.embed_text(read_names(data / recipe.memory.names)) if recipe.memory.names else vectors[:0]
     if start and not recipe.memory.names:
@@ -111,6 +116,14 @@ def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, de
         mats.mapper.load_state_dict(start.mapper.state_dict())
         mats.llm.keep(start.llm.kept())
     return mats
+
+
+def memory_vectors(recipe: TextRecipe, told: list[list[TextExample]], data: Path, clap: NanoClap) -> torch.Tensor:
+    """(m, d): of a memory folder, or of texts that are trained on. Errors: ModelError, MismatchError."""
+    if recipe.memory.file:
+        return DiskMemory(data / recipe.memory.file, clap.space).every()
+    texts = clap.embed_text(memory_texts(recipe, told))
+    return add_noise(texts, recipe.memory.variance, torch.Generator().manual_seed(recipe.memory.seed))
 
 
 def memory_texts(recipe: TextRecipe, parts: list[list[TextExample]]) -> list[str]:

@@ -40,8 +40,9 @@ class HeldOutSettings:
 
 @dataclass(frozen=True)
 class MemorySettings:
-    """Santa's memory, drawn from the training texts."""
+    """Santa's memory, drawn from the training texts, or one of `mats index memory`."""
 
+    file: str = ""  # a memory folder; the rest, but for names, then says nothing
     captions: int = 5172
     longest: int = 0  # words of a text that may enter; 0 takes all
     names: str = ""  # CSV (display_name) or TXT of class names for a second look; those of `start` are kept if not given

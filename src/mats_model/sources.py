@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from mats_model.captions import ANSWER, QUESTION, Example, tidy, yes_or_no
+from mats_model.captions import tidy, yes_or_no
 from mats_model.errors import UsageError
 from mats_model.prompts import CAPTION_TAG, QUESTION_TAG
 
@@ -264,7 +264,5 @@ def read_names(path: Path) -> list[str]:
 
 
 def _presence(captions: list[TextExample], names: Path) -> Iterator[TextExample]:
-    plain = [Example(example.text.lower(), "", "") for example in captions]
-    for made in yes_or_no(plain, read_names(names), 1):
-        question = made.prompt.removeprefix(QUESTION).removesuffix(ANSWER).strip()
-        yield TextExample(made.text, captions[0].tag, question[0].upper() + question[1:], made.answer)
+    for text, thing, there in yes_or_no([example.text.lower() for example in captions], read_names(names), 1):
+        yield TextExample(text, captions[0].tag, f"Is there {thing}?", "yes" if there else "no")

@@ -1,7 +1,7 @@
 """The embedded model from the given data, stage by stage; each stage is kept and a killed run goes on where it ended.
 
     clips -> pool -> listen -> relisten (audio tower)  \\
-    words (text tower) -> text (decoder)               -> align (audio head) -> memory -> a model folder
+    words (text tower) -> text (language side)         -> align (audio head) -> model: a folder
 """
 
 from __future__ import annotations
@@ -12,28 +12,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F
 
-from mats_model import captions as corpus
-from mats_model.captions import Example
-from mats_model.checkpoint import build, save, small_llm
+from mats_model.batches import Note
+from mats_model.checkpoint import load as load_folder
+from mats_model.checkpoint import save
 from mats_model.clap.nano import AudioHead, NanoClap
 from mats_model.clap.text import TextTower, distil_table
 from mats_model.clap.tower import AudioTower
-from mats_model.config import MatsConfig, SantaSettings, SearchSettings
 from mats_model.errors import UsageError
-from mats_model.llm.decoder import learn_tokenizer
-from mats_model.noise import add_noise
-from mats_model.santa import Santa
+from mats_model.prepare import prepare
+from mats_model.recipe import TextRecipe, written
+from mats_model.registry import locate
+from mats_model.sources import read_names
 from mats_model.teach.align import AlignSettings, Heard, calibrate, file_label, fit_head
-from mats_model.teach.clips import Clips, prepare
-from mats_model.teach.decoder import Encoded, TrainSettings, encode, train_text
+from mats_model.teach.clips import Clips
+from mats_model.teach.clips import prepare as decode
 from mats_model.teach.listen import ListenSettings, ListenStep, hear_pool, train_tower
 from mats_model.teach.minilm import MiniLM
 from mats_model.teach.pool import fill, open_pool
-from mats_model.train import write_state
+from mats_model.train import Evaluated, Step, Trainer, write_state
 
-STAGES = ("clips", "pool", "listen", "relisten", "words", "text", "align", "memory")
+STAGES = ("clips", "pool", "listen", "relisten", "words", "text", "align", "model")
 
 
 @dataclass(frozen=True)
@@ -46,16 +45,6 @@ class PoolSettings:
 
 
 @dataclass(frozen=True)
-class MemorySettings:
-    """Santa's memory."""
-
-    captions: int = 12_000  # of one sound, drawn from the training captions
-    music: int = 500  # drawn from the music captions
-    variance: float = 0.0  # of the noise drawn once on the memory
-    seed: int = 0
-
-
-@dataclass(frozen=True)
 class NanoRecipe:
     """All that decides the embedded model."""
 
@@ -63,10 +52,8 @@ class NanoRecipe:
     pool: PoolSettings = field(default_factory=PoolSettings)
     listen: ListenSettings = field(default_factory=lambda: ListenSettings(first=60_000))
     relisten: ListenSettings = field(default_factory=lambda: ListenSettings(passes=8, rate=1.5e-3, seed=11))
-    text: TrainSettings = field(default_factory=TrainSettings)
+    language: str = "../nano.yaml"  # the recipe of mapper, decoder and memory, beside this one
     align: AlignSettings = field(default_factory=AlignSettings)
-    memory: MemorySettings = field(default_factory=MemorySettings)
-    model: MatsConfig = field(default_factory=lambda: MatsConfig(santa=SantaSettings(1.0, 0.02, 8), search=SearchSettings(beams=4, rerank=12.0)))
 
 
 def _said(step: ListenStep) -> str:
@@ -76,8 +63,8 @@ def _said(step: ListenStep) -> str:
 class NanoMaker:
     """`run(stages)` yields a sentence whenever there is something to say."""
 
-    def __init__(self, recipe: NanoRecipe, data: Path, minilm: Path, work: Path) -> None:
-        self.recipe, self.data, self.minilm, self.work = recipe, data, minilm, work
+    def __init__(self, recipe: NanoRecipe, language: TextRecipe, data: Path, minilm: Path, work: Path) -> None:
+        self.recipe, self.language, self.data, self.minilm, self.work = recipe, language, data, minilm, work
         for folder in (data / "audio", data / "teachers", data / "captions"):
             if not folder.is_dir():
                 raise UsageError(f"{folder} is missing: give the folder that holds audio/, teachers/ and captions/ with --data.")
@@ -90,12 +77,12 @@ class NanoMaker:
             torch.set_num_threads(1)
             if stage in stages:
                 yield f"{stage}: started"
-                yield from getattr(self, f"_{stage}")(*([out] if stage == "memory" else []))
+                yield from getattr(self, f"_{stage}")(*([out] if stage == "model" else []))
 
     # ---- the audio side
 
     def _clips(self) -> Iterator[str]:
-        clips = prepare(self.data / "audio", self.work / "clips")
+        clips = decode(self.data / "audio", self.work / "clips")
         yield f"clips: {len(clips)} recordings, {sum(row.length for row in clips.rows) / 32_000 / 3600:.1f} hours"
 
     def _pool(self) -> Iterator[str]:
@@ -118,7 +105,7 @@ class NanoMaker:
     # ---- the text side
 
     def _names(self) -> list[str]:
-        return corpus.audioset_names(self.data / "teachers" / "audioset_527_labels.csv")
+        return read_names(self.data / "teachers" / "audioset_527_labels.csv")
 
     def _tower(self) -> TextTower:
         tower = TextTower((self.work / "words" / "tokenizer.json").read_text(encoding="utf-8"))
@@ -139,58 +126,25 @@ class NanoMaker:
         write_state(dict(tower.state_dict()), folder / "table.pt")
         yield f"words: {len(tower.codes)} word pieces of width {tower.codes.shape[1]}"
 
-    def examples(self) -> tuple[list[Example], list[Example], list[tuple[list[Example], float, bool]]]:
-        """Training captions, held-out captions, and all sources with their shares; True where rare subjects are drawn more."""
-        folder = self.data / "captions"
-        never = [folder / "audiocaps_v1_val.csv", folder / "audiocaps_v1_test.csv"]
-        told = [e for e in corpus.audiocaps(folder / "audiocaps_v1_train.csv", never) if not corpus.repeats(e.answer)]
-        held_out = told[::40]
-        told = [example for number, example in enumerate(told) if number % 40]
-        music = [e for e in corpus.musiccaps(folder / "musiccaps-public.csv") if not corpus.repeats(e.answer)]
-        sources = [
-            (told, 0.76, True),
-            (music, 0.09, False),
-            (corpus.vggsound(folder / "vggsound_stat.csv"), 0.03, False),
-            (corpus.yes_or_no(told, self._names(), 1), 0.07, False),
-            (corpus.class_labels(folder / "audioset_ontology.json", folder / "ucs_en.json"), 0.05, False),
-        ]
-        return told, held_out, sources
-
-    def _encoded(self, tower: TextTower) -> tuple[Encoded, Encoded]:
-        """Training and held-out examples; learns and writes the tokenizer."""
-        folder = self.work / "text"
-        names = tower(self._names())
-        told, held_out, sources = self.examples()
-        near = (tower([example.text for example in told]) @ names.T).argmax(1)
-        often = torch.bincount(near, minlength=len(names)).float()[near]
-        spoken = torch.tensor([corpus.adds_speech(example.answer) for example in told]).float()
-        short = torch.tensor([len(example.answer.split()) <= 9 for example in told]).float()
-        odds: list[torch.Tensor] = []
-        plain_odds: list[torch.Tensor] = []
-        for examples, share, by_subject in sources:
-            even = torch.ones(len(examples))
-            for weights, weight in ((odds, often**-0.35), (plain_odds, often**-0.5 * (1 - 0.8 * spoken) * (1 + short))):
-                chosen = weight if by_subject else even
-                weights.append(chosen / chosen.sum() * share)
-        everything = [example for examples, _, _ in sources for example in examples]
-        folder.mkdir(parents=True, exist_ok=True)
-        tokenizer = learn_tokenizer([example.answer for example in everything], self.recipe.model.decoder.vocabulary)
-        (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
-        alike = torch.ones(len(held_out))
-        return encode(everything, tower, tokenizer, torch.cat(odds), torch.cat(plain_odds)), encode(held_out, tower, tokenizer, alike, alike)
-
     def _text(self) -> Iterator[str]:
-        tower = self._tower()
-        data, held_out = self._encoded(tower)
-        for step in train_text(data, held_out, tower, tower(self._names()), self.work / "text", self.recipe.model, self.recipe.text):
-            said = f"loss {step.loss:.3f}" if step.held_out is None else f"held-out loss {step.held_out:.3f}"
-            yield f"text: step {step.step}/{step.steps}, {said}, {step.seconds:.0f} s"
+        for said in prepare(self.language, self.data, "cpu", clap=self._clap(self._tower())):
+            if isinstance(said, Note):
+                yield f"text: {said.text}"
+            else:
+                trainer = Trainer(said, self.work / "text")
+        for event in trainer.steps():
+            if isinstance(event, Step):
+                yield f"text: step {event.step}/{event.steps}, loss {event.loss:.3f}, {event.examples:.0f} examples/s"
+            elif isinstance(event, Evaluated):
+                yield f"text: step {event.step}, held-out loss {event.loss:.3f}, ROUGE-L {event.rouge_l or 0:.3f}"
+        trainer.finish()
 
-    def _santa(self, tower: TextTower) -> Santa:
-        memory = self.memory_texts(tower)
-        names = tower(self._names())
-        settings = replace(self.recipe.model.santa, size=len(memory), names=len(names))
-        return Santa.build(memory, settings, seed=self.recipe.memory.seed, names=names)
+    @staticmethod
+    def _clap(tower: TextTower) -> NanoClap:
+        """An encoder whose audio side is not made yet."""
+        clap = NanoClap(tower.tokenizer_json)
+        clap.text.load_state_dict(tower.state_dict())
+        return clap.eval().requires_grad_(False)
 
     # ---- where they meet
 
@@ -225,49 +179,16 @@ class NanoMaker:
         heard = Heard(feature[rows], logits[rows], torch.from_numpy(pool.logits[at].astype("float32")), pool.clips[at])
         return calibrate(heard, head.requires_grad_(False), names)
 
-    def _memory(self, out: Path | None) -> Iterator[str]:
+    def _model(self, out: Path | None) -> Iterator[str]:
         if out is None:
             raise UsageError("the last stage writes the model: say where with -o FOLDER.")
-        listened = torch.load(self.work / "relisten" / "tower.pt", weights_only=True)
-        head = AudioHead()
-        head.load_state_dict(torch.load(self.work / "align.pt", weights_only=True))
-        trained = torch.load(self.work / "text" / "text.pt", weights_only=True)
         tower = self._tower()
-        label_scale, multi_scale, multi_bias = self._scales(head, tower(self._names()))
-        built = self._santa(tower)
-        santa = built.settings
-        config = replace(
-            self.recipe.model,
-            label_scale=label_scale,
-            multi_scale=multi_scale,
-            multi_bias=multi_bias,
-            noise_variance=self.recipe.text.variance,
-            santa=santa,
-        )
-        llm = small_llm(config, (self.work / "text" / "tokenizer.json").read_text(encoding="utf-8"))
-        mats = build(config, NanoClap(tower.tokenizer_json), llm)
-        mats.clap.text.load_state_dict(tower.state_dict())
-        mats.clap.tower.load_state_dict(listened["tower"])
-        mats.clap.head.load_state_dict(head.state_dict())
-        mats.mapper.load_state_dict(trained["mapper"])
-        llm.decoder.load_state_dict(trained["decoder"])
-        mats.santa.load_state_dict(built.state_dict())
-        config = save(mats, out)
+        clap = self._clap(tower)
+        clap.tower.load_state_dict(torch.load(self.work / "relisten" / "tower.pt", weights_only=True)["tower"])
+        clap.head.load_state_dict(torch.load(self.work / "align.pt", weights_only=True))
+        label_scale, multi_scale, multi_bias = self._scales(clap.head, tower(self._names()))
+        told = load_folder(self.work / "text", locate, clap=clap)
+        told.config = replace(told.config, clap="inside", space="", label_scale=label_scale, multi_scale=multi_scale, multi_bias=multi_bias)
+        config = save(told, out, written(self.language))
         size = sum(file.stat().st_size for file in out.iterdir() if file.is_file())
-        yield f"memory: {santa.size} captions in {santa.clusters} clusters; {out} written, {size / 1e6:.1f} MB, id {config.id}"
-
-    def memory_texts(self, tower: TextTower) -> torch.Tensor:
-        """Embeddings (m, d) of captions drawn with a seed from the training text, noise drawn once."""
-        settings = self.recipe.memory
-        generator = torch.Generator().manual_seed(settings.seed)
-        told, _, sources = self.examples()
-        told = [example for example in told if corpus.of_one_sound(example.text)]
-
-        def drawn(examples: list[Example], count: int) -> list[str]:
-            texts = sorted({example.text for example in examples})
-            return [texts[i] for i in torch.randperm(len(texts), generator=generator)[:count].tolist()]
-
-        plain = sorted({example.text for example in sources[2][0]})
-        texts = drawn(told, settings.captions) + drawn(sources[1][0], settings.music) + plain
-        vectors = tower(texts)
-        return add_noise(vectors, settings.variance, generator) if settings.variance else F.normalize(vectors, dim=-1)
+        yield f"model: {out} written, {size / 1e6:.1f} MB, id {config.id}"
