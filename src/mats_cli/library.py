@@ -159,7 +159,9 @@ def _work(
                 if read.state.error:
                     console.note(read.state.error)
                     change.failed.append((read.path, read.state.error))
-                    store.fail(read.path, read.state, read.state.error)
+                    # one that has vanished meanwhile, perhaps with its disk, is not remembered as bad
+                    if read.state.mtime_ns:
+                        store.fail(read.path, read.state, read.state.error)
                 else:
                     store.put(read.path, read.state, read.sound or store.sound_of(read.digest) or _heard(mats, read))
                 done += 1

@@ -52,10 +52,12 @@ def _top(
     Examples:
       mats caption song.wav
       mats classify folder/ --labels "dog,rain,car horn"
+      mats index library ~/sounds
+      mats search "kids laughing in the rain"
 
     \b
     Exit codes: 0 done, 1 our bug, 2 usage, 3 some inputs failed, 4 all failed or none found,
-    5 model missing, 6 index and model differ, 7 device or memory, 130 Ctrl-C.
+    5 model or index missing, 6 index and model differ, 7 device or memory, 130 Ctrl-C.
     """
 
 

@@ -57,36 +57,38 @@ def tune(
     for settings in try_ or []:
         changed(mats.santa.settings, settings)
     items = [Item(str(row.path), row.path, Path(row.path.name)) for row in told]
-    heard, rows = [], []
+    heard, kept = [], []
     listened = listen_all(mats, items, None)
-    for row, one in zip(told, console.progress(listened, len(items), "file", quiet), strict=True):
+    for reference, one in zip(told, console.progress(listened, len(items), "file", quiet), strict=True):
         if one.error:
             console.note(one.error)
         elif one.heard[0].embedding is not None:
             heard.append(one.heard[0].embedding)
-            rows.append(row)
-    if not rows:
+            kept.append(reference)
+    if not kept:
         raise InputError(f"none of the recordings of {captions} can be heard.")
     other = DiskMemory(memory, mats.clap.space) if memory else None
     methods = try_ or METHODS
     outcomes: list[Outcome] = []
-    for outcome in console.progress(compare(mats, torch.stack(heard), rows, methods, other), len(methods) + 4, "method", quiet):
+    for outcome in console.progress(compare(mats, torch.stack(heard), kept, methods, other), len(methods) + 4, "method", quiet):
         if not json and not outcomes:
-            console.out(f"{len(rows)} recordings, model {mats.config.name} {mats.config.id}\n\n" + _head(outcome))
+            console.out(f"{len(kept)} recordings, model {mats.config.name} {mats.config.id}\n\n" + head(outcome))
         outcomes.append(outcome)
-        console.out(jsonlib.dumps(_plain(outcome)) + "\n" if json else _row(outcome))
+        console.out(jsonlib.dumps(_plain(outcome)) + "\n" if json else row(outcome))
     if json:
         console.out(jsonlib.dumps({"recommended": recommend(outcomes)}) + "\n")
     else:
         console.out(f"\nRecommended: {recommend(outcomes)}.\n")
 
 
-def _head(outcome: Outcome) -> str:
+def head(outcome: Outcome) -> str:
+    """The first two lines of the table."""
     keys = list(outcome.scores)
     return f"| settings | {' | '.join(keys)} | gain in {keys[0]} |\n|{'---|' * (len(keys) + 2)}\n"
 
 
-def _row(outcome: Outcome) -> str:
+def row(outcome: Outcome) -> str:
+    """A line of it."""
     cells = [f"{score.mean:.3f} ({score.low:.3f} to {score.high:.3f})" for score in outcome.scores.values()]
     gain = f"{outcome.gain[0]:+.3f} to {outcome.gain[1]:+.3f}" if outcome.gain else ""
     return f"| {outcome.method} | {' | '.join(cells)} | {gain} |\n"
