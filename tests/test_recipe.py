@@ -97,4 +97,4 @@ def test_what_differs_between_two_runs(tmp_path: Path) -> None:
     assert older != text and differences(older, text) == "" and differences(text, older) == ""
     other = written(parse(tmp_path, GOOD, "train.beta2=0.5", "sources.0.ratio=2"))
     assert differences(older, other) == "sources.0.ratio was 1.0 and is 2.0, train.beta2 was 0.999 and is 0.5"
-    assert decisive(parse(tmp_path, GOOD, "train.save_every=7", "held_out.answers=3")) == decisive(one)
+    assert decisive(parse(tmp_path, GOOD, "train.save_every=7", "held_out.answers=3", "train.keep=last")) == decisive(one)

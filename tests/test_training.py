@@ -422,3 +422,15 @@ def test_sources_have_their_time_and_rare_subjects_their_share(data: Path) -> No
     assert all(row >= start for row in plan.rows(60)) and 0.4 < sum(text.startswith("water") for text in drawn) / len(drawn) < 0.6
     with pytest.raises(UsageError, match="no source is drawn between steps 50 and 100"):
         Plan(replace(prepared.data, sources=[first, replace(later, begin=0.5)]), replace(RECIPE.train, steps=200))
+
+
+def test_best_or_last(data: Path, tmp_path: Path) -> None:
+    trainer, _ = run(RECIPE, data, tmp_path / "out")
+    best = torch.load(tmp_path / "out" / "training" / BEST, weights_only=True)
+    last = {key: value.clone() for key, value in weights(trainer).items()}
+    trainer.finish()
+    assert same(weights(trainer), best["trained"])
+    again = Trainer(ready(replace(RECIPE, train=replace(RECIPE.train, keep="last")), data), tmp_path / "out")
+    assert [event.text for event in again.steps() if isinstance(event, Note)] == ["going on from step 24"]
+    again.finish()
+    assert same(weights(again), last)

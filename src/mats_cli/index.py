@@ -67,9 +67,10 @@ def rm(
     from mats_model.library import Library
 
     place = shared.index_path(index)
-    Library(place).base.close()  # said to be missing before one is made
+    with Library(place):
+        pass  # said to be missing before one is made
     counts: dict[str, int] = {}
-    with Library(place, create=True) as store, store.job(lambda: console.note(f"another mats is at work on {place}; waiting for it.")):
+    with Library(place, create=True) as store, store.job(lambda: shared.say_waiting(place)):
         for name in names:
             counts[name] = store.drop_folder(os.path.abspath(name))
     console.out(jsonlib.dumps(counts) + "\n" if json else "".join(f"{count} files of {name} taken out\n" for name, count in counts.items()))
@@ -90,10 +91,11 @@ def merge(
 
     target = shared.index_path(output)
     for part in parts:
-        Library(part).base.close()
+        with Library(part):
+            pass
         if target.exists() and target.samefile(part):
             raise UsageError(f"{part} cannot be merged into itself: give another file with -o.")
-    with Library(target, create=True) as store, store.job(lambda: console.note(f"another mats is at work on {target}; waiting for it.")):
+    with Library(target, create=True) as store, store.job(lambda: shared.say_waiting(target)):
         for part in parts:
             store.merge(part)
         found = store.info()

@@ -78,7 +78,7 @@ def library(
         raise UsageError("--engine ray talks to the machines of its cluster: leave out --offline.")
     labels = read_labels(tags)[0] if tags else []
     path = shared.index_path(index)
-    with Library(path, create=True) as store, store.job(lambda: console.note(f"another mats is at work on {path}; waiting for it.")):
+    with Library(path, create=True) as store, store.job(lambda: shared.say_waiting(path)):
         if rebuild:
             store.clear()
         names = [os.path.abspath(name) for name in folders or []] or store.roots()

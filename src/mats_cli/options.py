@@ -81,6 +81,11 @@ def load_model(name: str, offline: bool, answers: bool = True) -> Mats:
     return registry.load(name)
 
 
+def say_waiting(index: Path) -> None:
+    """For a job that comes second."""
+    console.note(f"another mats is at work on {index}; waiting for it.")
+
+
 def index_path(given: Path | None) -> Path:
     """Of --index, or the user's own library."""
     from mats_model.places import data

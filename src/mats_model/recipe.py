@@ -68,6 +68,7 @@ class LoopSettings:
     longest: int = 150  # tokens of an answer
     bf16: bool = True  # where the device multiplies it in hardware
     checkpointing: bool = False  # recompute activations: less memory, a third more time
+    keep: str = "best"  # the weights with the least loss on what is held out, or the last, where later sources are unlike the first
     evaluate_every: int = 500
     sample_every: int = 500
     save_every: int = 500
@@ -184,6 +185,8 @@ def text_recipe(values: Mapping[str, Any], where: Where) -> TextRecipe:
         raise wrong("train.rate", "should be above 0")
     if train.micro_batch < 0 or (train.micro_batch and train.batch % train.micro_batch):
         raise wrong("train.micro_batch", f"should divide train.batch ({train.batch})")
+    if train.keep not in ("best", "last"):
+        raise wrong("train.keep", f"{train.keep!r}: choose best or last")
     if train.schedule not in ("cosine", "linear", "constant"):
         raise wrong("train.schedule", f"{train.schedule!r}: choose cosine, linear or constant")
     for name, value in (("held_out.share", recipe.held_out.share), ("noise.keywords", recipe.noise.keywords), ("noise.tags", recipe.noise.tags)):
@@ -212,9 +215,10 @@ def written(recipe: TextRecipe) -> str:
 
 
 def decisive(recipe: TextRecipe) -> TextRecipe:
-    """The recipe without what only decides how often it is looked at."""
+    """The recipe without what only decides how often it is looked at, and which of its weights are kept."""
     usual, held, search = LoopSettings(), HeldOutSettings(), SearchSettings()
-    train = replace(recipe.train, evaluate_every=usual.evaluate_every, sample_every=usual.sample_every, save_every=usual.save_every)
+    looks = {name: getattr(usual, name) for name in ("evaluate_every", "sample_every", "save_every", "keep")}
+    train = replace(recipe.train, **looks)
     return replace(recipe, train=train, held_out=replace(held, share=recipe.held_out.share, most=recipe.held_out.most), search=search)
 
 

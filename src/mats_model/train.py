@@ -345,8 +345,8 @@ class Trainer:
             return f"({error})"
 
     def finish(self) -> MatsConfig:
-        """The best weights, or the last where nothing was held out or best.pt was cut, as a model folder."""
-        state = _read(self.work / BEST) if self.prepared.held_out else None
+        """The weights that `keep` asks for, as a model folder; the last where nothing was held out or best.pt was cut."""
+        state = _read(self.work / BEST) if self.prepared.held_out and self.settings.keep == "best" else None
         trained = state["trained"] if state else dict(self._kept())
         with torch.no_grad():
             for key, value in self.learner.trained().items():
