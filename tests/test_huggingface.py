@@ -61,8 +61,10 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         initializer_range=0.3,
     )
     gpt2 = transformers.GPT2Config(vocab_size=size, n_embd=32, n_layer=2, n_head=4, initializer_range=0.3, bos_token_id=0, eos_token_id=1)
+    # 4-bit weights are packed in blocks of 64
+    wide = transformers.LlamaConfig(**{**llama.to_dict(), "hidden_size": 128, "intermediate_size": 128, "head_dim": 32, "initializer_range": 0.1})
     made = {}
-    for name, config in (("llama", llama), ("gpt2", gpt2)):
+    for name, config in (("llama", llama), ("gpt2", gpt2), ("wide", wide)):
         made[name] = tmp_path_factory.mktemp(name)
         transformers.AutoModelForCausalLM.from_config(config).save_pretrained(str(made[name]))
         tokenizer.save_pretrained(str(made[name]))
@@ -195,11 +197,11 @@ def recipe(base: Path, **settings: Any) -> TextRecipe:
     )
 
 
-def train(settings: TextRecipe, folder: Path, out: Path, stop: int = 0, device: str = "cpu") -> tuple[Trainer, list[Any]]:
+def train(settings: TextRecipe, folder: Path, out: Path, stop: int = 0, device: str = "cpu", force: bool = False) -> tuple[Trainer, list[Any]]:
     (folder / "captions.txt").write_text(
         "\n".join(f"{a} dog {b}" for a in ("a", "the", "one", "that") for b in ("barks", "runs", "rests", "eats", "sits"))
     )
-    prepared = next(said for said in prepare(settings, folder, device) if isinstance(said, Prepared))
+    prepared = next(said for said in prepare(settings, folder, device, force=force) if isinstance(said, Prepared))
     trainer = Trainer(prepared, out)
     return trainer, list(trainer.steps(lambda: bool(stop) and trainer.step >= stop))
 
@@ -224,15 +226,22 @@ def test_a_run_and_its_folder(bases: dict[str, Path], tmp_path: Path, monkeypatc
     assert mats.caption(ROOT / "examples" / "dog.ogg") == mats.caption(ROOT / "examples" / "dog.ogg")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="4-bit weights need CUDA")
-def test_4_bits_train_on_cuda(bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_4_bits_are_trained(bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    """On a CPU by force: slow for a model of any size, but the same code."""
     pytest.importorskip("bitsandbytes", reason="pip install 'mats[cuda]'")
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
     monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
-    settings = recipe(bases["llama"], quantise="nf4")
+    settings = recipe(bases["wide"], quantise="nf4")
     settings = replace(settings, train=replace(settings.train, checkpointing=True, micro_batch=4))
-    _, events = train(settings, tmp_path, tmp_path / "out", device="cuda")
+    trainer, events = train(settings, tmp_path, tmp_path / "out", device=device, force=True)
     losses = [event.loss for event in events if isinstance(event, Step)]
     assert losses[-1] < losses[0] - 0.5
+    kinds = {type(module).__name__ for module in trainer.mats.llm.modules()}
+    assert "Linear4bit" in kinds and all("lora_" in key for key in trainer.mats.llm.kept())
+    config = trainer.finish()
+    assert config.llm.quantise == "nf4" and (tmp_path / "out" / "model.safetensors").stat().st_size < 400_000
 
 
 # ---- a base that is fetched

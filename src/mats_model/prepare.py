@@ -109,7 +109,7 @@ def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, de
         assert isinstance(llm, HubLLM)
         config = replace(config, llm=replace(config.llm, fingerprint=fingerprint(llm.base)))
         if recipe.train.checkpointing:
-            llm.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            llm.recompute()
     mats = build(config, clap, llm)
     mats.santa = Santa.build(vectors, santa, seed=recipe.memory.seed, names=names)
     if start:
