@@ -290,3 +290,27 @@ def test_a_file_that_changes_while_it_is_read(nano: Mats, tmp_path: Path, monkey
     assert "changes while it is read" in str(crawl.read(nano, str(path), lambda digest: False).state.error)
     path.unlink()
     assert "cannot be read" in str(crawl.read(nano, str(path), lambda digest: False).state.error)
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(200):
+        (folder / f"{number:03d}.wav").write_bytes(encoded(noise(6, seed=number)))
+    command = [sys.executable, "-m", "mats_cli", "index", "library", str(folder), "--index", str(tmp_path / "l.db")]
+    job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # a second job says that it waits, and a search finds what is there already
+    deadline, found = time.monotonic() + 60, 0
+    while not found and time.monotonic() < deadline:
+        try:
+            with Library(tmp_path / "l.db") as store:
+                found = len(store.matrix().vectors)
+        except ModelError:
+            time.sleep(0.02)
+    second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert second.stderr and b"another mats is at work on" in second.stderr.readline()
+    second.kill()
+    second.communicate()
+    job.send_signal(signal.SIGINT)
+    out, err = job.communicate(timeout=60)
+    assert job.returncode == 130 and out == b"" and b"of 200 files are in. The same command goes on from there." in err and b"Traceback" not in err
