@@ -21,7 +21,7 @@ from mats_model.sources import cells
 METHODS = (
     "way=none", "way=shift", "lambda=0.3,tau=0.1,k=32", "lambda=0.6,tau=0.1,k=32", "lambda=0.9,tau=0.1,k=32", "lambda=1,tau=0.1,k=32",
     "lambda=0.6,tau=0.02,k=8", "lambda=0.9,tau=0.02,k=8", "lambda=1,tau=0.02,k=8", "lambda=1,tau=0.02,k=32", "way=project,tau=0.02",
-    "way=project,tau=0.01", "lambda=1,tau=0.02,k=8,names=2",
+    "way=project,tau=0.01", "names=1", "names=4", "lambda=0.6,tau=0.1,k=32,names=2",
 )  # fmt: skip
 _DRAWS = 2000
 _FILE, _LABEL = ("file", "file_name", "filename", "path", "clip", "audio"), ("label", "class", "category")
