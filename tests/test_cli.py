@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import EXAMPLES, Run, encoded, noise
+from conftest import EXAMPLES, ROOT, Run, encoded, noise
 
 from mats_model import __version__
 
@@ -255,12 +255,12 @@ def test_a_model_without_its_base_says_how_to_get_it(mats: Run, dog: Path, tmp_p
 
 def test_train_refuses_bad_recipes(mats: Run, tmp_path: Path) -> None:
     (tmp_path / "wheel.whl").touch()
-    good = {"kind": "nano"}
+    good = {"kind": "nano", "language": str(ROOT / "recipes" / "nano.yaml")}
     cases = [
         ("kind: [", 2, "is no YAML at line"),
         ("kind: gpt", 2, "recipe.yaml:1: kind 'gpt': this version knows text and nano."),
         (json.dumps({**good, "lisen": {}}), 2, "unknown setting lisen; did you mean listen?"),
-        (json.dumps({**good, "text": {"rate": "1e-3"}}), 2, "text.rate should be a number, but YAML reads 1e-3 as text: write it as 0.001."),
+        (json.dumps({**good, "listen": {"rate": "1e-3"}}), 2, "listen.rate should be a number, but YAML reads 1e-3 as text: write it as 0.001."),
         (json.dumps({**good, "pool": 3}), 2, "pool should be a group of settings"),
         (json.dumps(good), 2, "is missing: give the folder"),
     ]

@@ -274,7 +274,7 @@ def test_new_words_from_words_alone(nano: Mats, tmp_path: Path) -> None:
     trainer.finish()
     mats = registry.load(str(tmp_path / "out"))
     # other words for them than those it was told
-    told = {"old computer calling over a telephone": "modem", "corn kernels pop under a lid": "popcorn", "skates scraping over ice": "skating"}
+    told = {"old computer calling over a telephone": "modem", "milk is steamed in a cafe": "espresso", "skates scraping over ice": "skating"}
     vectors = mats.clap.embed_text(list(told))
     said = [word in answer.lower() for word, answer in zip(told.values(), mats.answer(vectors), strict=True)]
     before = [word in answer.lower() for word, answer in zip(told.values(), nano.answer(vectors), strict=True)]
