@@ -27,7 +27,7 @@ from mats_model.llm.base import Tokens
 from mats_model.llm.huggingface import HubLLM, load_base
 from mats_model.mapper import make_mapper
 from mats_model.noise import add_noise
-from mats_model.prompts import CAPTION_TAG, DESCRIBE, ask
+from mats_model.prompts import CAPTION_TAG, DESCRIBE, Question, ask
 
 SHAPES = {
     "7b": dict(hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=32, vocab_size=32000),
@@ -40,7 +40,7 @@ def random_base(folder: Path, shape: str) -> None:
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-    prompt = ask("paper", CAPTION_TAG, DESCRIBE)
+    prompt = ask("paper", Question(DESCRIBE, CAPTION_TAG))
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -148,7 +148,7 @@ def main() -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         with torch.inference_mode():
-            llm.eval().answers(mapper(vectors[:1].to(device)), "", "", SearchSettings(beams=4, longest=60))
+            llm.eval().answers(mapper(vectors[:1].to(device)), Question(), SearchSettings(beams=4, longest=60))
         print(f"caption, 4 beams, 60 tokens: {peak(device)} (asked: at most 6.0)")
         torch.cuda.reset_peak_memory_stats()
         llm.train()

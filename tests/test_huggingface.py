@@ -15,12 +15,13 @@ from conftest import ROOT, Run
 from torch.nn import functional as F
 
 from mats_model import registry
+from mats_model.captions import Turn
 from mats_model.config import LLMConfig, MapperConfig, SearchSettings
 from mats_model.device import place
 from mats_model.errors import DeviceError, ModelError, UsageError
 from mats_model.llm.base import Tokens
 from mats_model.prepare import Prepared, prepare
-from mats_model.prompts import ask
+from mats_model.prompts import Question, ask
 from mats_model.recipe import HeldOutSettings, LoopSettings, MemorySettings, NoiseSettings, TextRecipe
 from mats_model.sources import SourceSettings
 from mats_model.train import Step, Trainer
@@ -104,14 +105,14 @@ def test_only_adapters_are_trained_and_kept(bases: dict[str, Path], name: str) -
 def test_merged_is_unmerged(bases: dict[str, Path], name: str) -> None:
     llm = load(bases[name], alpha=16)
     prefix = torch.randn(3, 4, 32, generator=torch.Generator().manual_seed(0))
-    batch = [llm.encode("[t]", "What?", text) for text in ("a dog", "rain falls", "x")]
+    batch = [llm.encode(Question("What?", "[t]"), text) for text in ("a dog", "rain falls", "x")]
     plain = llm.loss(prefix, batch)[0].detach()
     stir(llm)
     apart = llm.loss(prefix, batch)[0].detach()
-    said = llm.answers(prefix, "[t]", "What?", SEARCH)
+    said = llm.answers(prefix, Question("What?", "[t]"), SEARCH)
     llm.merge()
     assert torch.allclose(llm.loss(prefix, batch)[0], apart, atol=1e-3) and abs(float(apart - plain)) > 0.05
-    assert [c.text for c in llm.answers(prefix, "[t]", "What?", SEARCH)[0]] == [c.text for c in said[0]]
+    assert [c.text for c in llm.answers(prefix, Question("What?", "[t]"), SEARCH)[0]] == [c.text for c in said[0]]
     llm.merge(back=True)
     assert torch.allclose(llm.loss(prefix, batch)[0], apart, atol=1e-3)
 
@@ -121,7 +122,7 @@ def test_loss_is_the_obvious_one(bases: dict[str, Path], name: str) -> None:
     """Against one row at a time, all logits, and a loop over positions."""
     llm = load(bases[name])
     prefix = torch.randn(2, 4, 32, generator=torch.Generator().manual_seed(0))
-    batch = [llm.encode("", "What is it?", "a dog barks"), llm.encode("", "Hm?", "rain")]
+    batch = [llm.encode(Question("What is it?", ""), "a dog barks"), llm.encode(Question("Hm?", ""), "rain")]
     expected, count = 0.0, 0
     embed = llm.base.get_input_embeddings()
     for row, tokens in enumerate(batch):
@@ -140,21 +141,21 @@ def test_company_changes_no_answer(bases: dict[str, Path]) -> None:
     llm = load(bases["llama"])
     stir(llm)
     prefix = torch.randn(6, 4, 32, generator=torch.Generator().manual_seed(5)) * 3
-    together = llm.answers(prefix, "", "", SEARCH)
+    together = llm.answers(prefix, Question("", ""), SEARCH)
     assert len(together) == 6 and all(len(some) == 2 for some in together)
     for row in (0, 3, 5):
-        assert llm.answers(prefix[row : row + 1], "", "", SEARCH)[0] == together[row]
+        assert llm.answers(prefix[row : row + 1], Question("", ""), SEARCH)[0] == together[row]
 
 
 def test_prompts(bases: dict[str, Path]) -> None:
     paper, chat = load(bases["llama"]), load(bases["llama"], prompt="chat")
-    tokens = paper.encode("[audio caption]", "Describe.", "a dog")
+    tokens = paper.encode(Question("Describe.", "[audio caption]"), "a dog")
     decode = paper.tokenizer.decode
     assert (decode(tokens.before), decode(tokens.after)) == ("USER: <Speech>", "</Speech> [audio caption] Describe.\nASSISTANT:")
     assert decode(tokens.answer) == " a dog</s>" and len(tokens) == len(tokens.before) + len(tokens.after) + len(tokens.answer)
-    tokens = chat.encode("[audio caption]", "Describe.", "a dog")
+    tokens = chat.encode(Question("Describe.", "[audio caption]"), "a dog")
     assert decode(tokens.before).endswith("<user> ") and decode(tokens.after) == " Describe. </s><assistant>" and decode(tokens.answer) == "a dog</s>"
-    assert ask("nano", "", "Is there Rain?").after == "<question> is there rain? <answer>" and ask("nano", "", "").after == "<caption>"
+    assert ask("nano", Question("Is there Rain?")).after == "<question> is there rain? <answer>" and ask("nano", Question()).after == "<caption>"
     assert isinstance(tokens, Tokens)
 
 
@@ -357,3 +358,53 @@ def test_mini_answers(dog: Path) -> None:
     except ModelError as error:
         pytest.skip(f"the base of mini is not on this machine ({error})")
     assert mats.caption(dog).endswith(".") and mats.caption(dog) == mats.caption(dog)
+
+
+# ---- conversations
+
+TURNS = (Turn("What was it?", "a bell"), Turn("What is it?", "a dog barks"))
+
+
+def test_history_in_prompts(bases: dict[str, Path]) -> None:
+    """The prefix stands in the first turn about the sound; what was said of an earlier sound comes before it."""
+    same, later = Question("Loud?", "", TURNS, 0), Question("Loud?", "", TURNS, 1)
+    paper = ask("paper", replace(later, tag="[audio qa]"))
+    assert paper.before == "USER: [audio qa] What was it?\nASSISTANT: a bell\nUSER: <Speech>"
+    assert paper.after == "</Speech> [audio qa] What is it?\nASSISTANT: a dog barks\nUSER: [audio qa] Loud?\nASSISTANT:"
+    chat = ask("chat", same, "|".join)
+    assert (chat.before, chat.after) == ("", " What was it?|a bell|What is it?|a dog barks|Loud?")
+    assert ask("chat", later, "|".join).before == "What was it?|a bell|Now another sound: "
+    assert ask("chat", Question("Loud?", "", TURNS, 2), "|".join).after == " Loud?"
+
+
+def test_loss_of_conversations_is_the_obvious_one(bases: dict[str, Path]) -> None:
+    """Rows whose prefixes stand at different places give what they give alone."""
+    llm = load(bases["llama"], prompt="chat")
+    prefix = torch.randn(3, 4, 32, generator=torch.Generator().manual_seed(0))
+    batch = [llm.encode(asked, "a dog") for asked in (Question("Loud?"), Question("Loud?", "", TURNS, 0), Question("Loud?", "", TURNS, 1))]
+    assert len({len(tokens.before) for tokens in batch}) == 2
+    alone = sum(float(llm.loss(prefix[row : row + 1], batch[row : row + 1])[0].detach()) for row in range(3))
+    assert float(llm.loss(prefix, batch)[0].detach()) == pytest.approx(alone, rel=1e-4)
+
+
+def test_stream_says_what_a_search_with_one_beam_says(bases: dict[str, Path]) -> None:
+    llm = load(bases["llama"], prompt="chat")
+    stir(llm)
+    settings = SearchSettings(beams=1, longest=12, shortest=2, no_repeat=2, repetition=1.3)
+    for seed in range(4):
+        prefix = torch.randn(1, 4, 32, generator=torch.Generator().manual_seed(seed)) * 3
+        pieces = list(llm.stream(prefix, Question("Loud?"), settings))
+        assert len(pieces) > 1
+        # random weights may end in half a character, which is not shown
+        assert "".join(pieces) == llm.answers(prefix, Question("Loud?"), settings)[0][0].text.rstrip("\ufffd ")
+
+
+def test_long_chats_lose_their_oldest_turns(bases: dict[str, Path]) -> None:
+    llm = load(bases["llama"], prompt="chat")
+    many = tuple(Turn(f"Question number {n}?", "a dog barks in the rain " * 3) for n in range(40))
+    asked = llm.fitting(Question("Loud?", "", many, 20), 4, 12)
+    assert asked.text == "Loud?" and 0 < len(asked.history) < 40 and asked.history == many[-len(asked.history) :]
+    assert asked.history[asked.since :] == many[20:][-len(asked.history) :]
+    tokens = llm.encode(asked, "")
+    assert len(tokens) + 4 + 12 <= llm.context() + 1
+    assert "".join(llm.stream(torch.zeros(1, 4, 32), Question("Loud?", "", many, 20), SearchSettings(beams=1, longest=12))).strip()

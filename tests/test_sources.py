@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mats_model.captions import NOT_HEARD, Turn
 from mats_model.errors import UsageError
 from mats_model.sources import LONGEST, SourceSettings, TextExample, read_names, read_source
 
@@ -45,6 +46,30 @@ def test_tasks(tmp_path: Path) -> None:
     assert all(e.instruction.startswith("Is there ") and e.instruction.endswith("?") for e in asked)
     assert all((e.instruction[9:-1] in e.text) == (e.answer == "yes") for e in asked)
     assert read_names(tmp_path / "names.txt") == ["Dog", "Cat", "Rain"]
+
+
+def test_conversations_are_true_of_their_captions(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("Dog\nCat\nPig\nRain\n")
+    things = ("dogs bark before rain falls", "a cat meows", "pigeons coo")
+    said = "".join(f"{thing} for the time {number}\n" for number in range(100) for thing in things)
+    made = read(tmp_path, "c.txt", said, task="conversation", names="names.txt")
+    assert made == read(tmp_path, "c.txt", said, task="conversation", names="names.txt")
+    assert not any("pigeons" in e.text for e in made)  # there is no pig in them
+    answers = set()
+    for example in made:
+        turns = [*example.history[example.since :], Turn(example.instruction, example.answer)]
+        for turn in turns:
+            answers.add(turn.answer if " " not in turn.answer else "")
+            thing = next((name for name in ("dog", "cat", "pig", "rain") if name in turn.question), "")
+            if turn.answer == "yes":
+                assert thing in example.text
+            elif turn.answer == "no":
+                assert thing and thing not in example.text
+            elif turn.answer != NOT_HEARD:
+                assert turn.answer in example.text
+    assert {"", "yes", "no", "dog", "cat"} <= answers <= {"", "yes", "no", "dog", "cat", "rain"}
+    assert any(example.since for example in made) and any(len(example.history) > example.since for example in made)
+    assert any(e.instruction.startswith(("What comes first", "What happens first", "How does it begin")) and e.answer == "dogs bark" for e in made)
 
 
 def test_bad_rows_are_told_and_skipped(tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ class Data:
         digest = hashlib.sha256()
         for example in self.examples:
             digest.update(f"{example.text}\0{example.tag}\0{example.instruction}\0{example.answer}\0".encode())
+            if example.history:
+                digest.update(repr((example.history, example.since)).encode())
         return digest.hexdigest()[:16]
 
 
@@ -78,7 +80,7 @@ def encode(
     """Tokenize everything and compute the embeddings that are missing; yields what to say and returns the data."""
     examples = [example for part, _ in parts for example in part]
     starts = np.cumsum([0, *(len(part) for part, _ in parts)]).tolist()
-    tokens = [llm.encode(example.tag, example.instruction, example.answer) for example in examples]
+    tokens = [llm.encode(example.asked, example.answer) for example in examples]
     end = [t.answer[-1] for t in tokens[:1]]
     tokens = [t if len(t.answer) <= settings.longest else Tokens(t.before, t.after, t.answer[: settings.longest - 1] + end) for t in tokens]
     texts = [example.text for example in examples]

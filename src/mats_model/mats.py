@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from mats_model.errors import SilenceError, UsageError
 from mats_model.llm.base import Candidate, LanguageModel
 from mats_model.mapper import Mapper
 from mats_model.noise import add_noise
-from mats_model.prompts import CAPTION_TAG, DESCRIBE, QUESTION_TAG, sentence
+from mats_model.prompts import CAPTION_TAG, DESCRIBE, QUESTION_TAG, Question, sentence
 from mats_model.santa import Santa
 
 Sound = str | os.PathLike[str] | bytes | Source
@@ -122,26 +122,34 @@ class Mats(nn.Module):
     @torch.inference_mode()
     def answer(self, embeddings: torch.Tensor, question: str | None = None) -> list[str]:
         """Embeddings (n, d) -> n sentences: captions, or answers to one question."""
+        asked = Question("", CAPTION_TAG) if question is None else Question(question, QUESTION_TAG)
         if self.santa.settings.prompt:
-            return [self._told(z, texts, question) for z, texts in zip(embeddings, self.santa.near_texts(embeddings), strict=True)]
-        return self._answer(embeddings, CAPTION_TAG if question is None else QUESTION_TAG, question)
+            return [self._answer(z[None], self._told(z, asked))[0] for z in embeddings]
+        return self._answer(embeddings, asked)
 
-    def _told(self, embedding: torch.Tensor, texts: list[str], question: str | None) -> str:
-        """One answer, with the nearest captions in the prompt. Errors: UsageError."""
+    def _told(self, embedding: torch.Tensor, asked: Question) -> Question:
+        """The question with the captions nearest to (d,) before it. Errors: UsageError."""
         if self.config.llm.kind == "decoder":
             raise UsageError("prompt=N puts captions into the prompt, which this small decoder does not read: take --model mini, or leave it out.")
-        told = f"It may sound like: {'; '.join(texts)}. {question or DESCRIBE}"
-        return self._answer(embedding[None], CAPTION_TAG if question is None else QUESTION_TAG, told, question is None)[0]
+        near = "; ".join(next(iter(self.santa.near_texts(embedding[None]))))
+        return replace(asked, text=f"It may sound like: {near}. {asked.text or DESCRIBE}")
 
-    def _answer(self, embeddings: torch.Tensor, tag: str, question: str | None, caption: bool | None = None) -> list[str]:
-        caption = question is None if caption is None else caption
-        judged = caption and self.config.search.rerank > 0
+    def _answer(self, embeddings: torch.Tensor, asked: Question) -> list[str]:
+        judged = asked.tag == CAPTION_TAG and self.config.search.rerank > 0
         looks = self.santa.looks(embeddings) if judged else [self.santa(embeddings)]
-        found = [self.llm.answers(self._prefix(look), tag, question or "", self.config.search) for look in looks]
+        found = [self.llm.answers(self._prefix(look), asked, self.config.search) for look in looks]
         candidates = [[candidate for some in row for candidate in some] for row in zip(*found, strict=True)]
         if not judged:
             return [sentence(some[0].text) for some in candidates]
         return [sentence(self._closest(embedding, some)) for embedding, some in zip(embeddings, candidates, strict=True)]
+
+    def stream(self, embedding: torch.Tensor, asked: Question) -> Iterator[str]:
+        """One answer (d,) piece by piece, as the language model makes it, neither searched nor judged."""
+        if self.santa.settings.prompt:
+            asked = self._told(embedding, asked)
+        with torch.inference_mode():
+            prefix = self.hear(embedding[None])
+        yield from self.llm.stream(prefix, asked, self.config.search)
 
     def _closest(self, embedding: torch.Tensor, candidates: list[Candidate]) -> str:
         """The candidate with the best score + rerank * cosine to the sound: what was not heard is not said."""

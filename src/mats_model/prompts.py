@@ -3,6 +3,8 @@
 nano    the small decoder's own marks: <caption>, or <question> ... <answer>
 paper   USER: <Speech> prefix </Speech> [task tag] instruction / ASSISTANT:      (MATS, section 3)
 chat    the base's own chat template, the prefix at the beginning of the user's turn; no tags
+
+In a conversation the prefix stands in the first turn about the sound; turns about an earlier one come before it, as text.
 """
 
 from __future__ import annotations
@@ -10,13 +12,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mats_model.captions import ANSWER, CAPTION, QUESTION
+from mats_model.captions import ANSWER, CAPTION, QUESTION, Turn
 
 DESCRIBE = "Describe the following audio in a caption."
 CAPTION_TAG = "[audio caption]"
 QUESTION_TAG = "[audio qa]"
 # stands for the prefix while a chat template is written out; no caption holds it
 _PLACE = "\u241f"
+_ANOTHER = "Now another sound:"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: "" asks for a caption. Turns of `history` come before it; those from `since` on are about the same sound.
+
+    The small decoder knows two tasks, no tags and no history.
+    """
+
+    text: str = ""
+    tag: str = ""
+    history: tuple[Turn, ...] = ()
+    since: int = 0
 
 
 @dataclass(frozen=True)
@@ -32,16 +48,26 @@ def question_prompt(question: str) -> str:
     return f"{QUESTION} {question.strip().lower()} {ANSWER}"
 
 
-def ask(style: str, tag: str, instruction: str, template: Callable[[str], str] | None = None) -> Prompt:
-    """One instruction in a style; `template` writes a user's turn as the base's chat format has it."""
+def ask(style: str, asked: Question, template: Callable[[list[str]], str] | None = None) -> Prompt:
+    """A question in a style; `template` writes the turns of user and assistant as the base's chat format has them."""
     if style == "nano":
-        return Prompt("", CAPTION if not instruction or instruction == CAPTION else question_prompt(instruction))
+        return Prompt("", question_prompt(asked.text) if asked.text else CAPTION)
+    users = [turn.question for turn in asked.history] + [asked.text or DESCRIBE]
+    said = [turn.answer for turn in asked.history]
     if style == "paper":
-        text = " ".join(part for part in (tag, instruction) if part)
-        return Prompt("USER: <Speech>", f"</Speech> {text}\nASSISTANT:")
+        users = [" ".join(part for part in (asked.tag, each) if part) for each in users]
+        heard = f"<Speech>{_PLACE}</Speech>"
+    else:
+        heard = f"{_ANOTHER} {_PLACE}" if asked.since else _PLACE
+    users[asked.since] = f"{heard} {users[asked.since]}"
+    if style == "paper":
+        text = "".join(f"USER: {user}\nASSISTANT: {answer}\n" for user, answer in zip(users, said, strict=False))
+        before, after = f"{text}USER: {users[-1]}\nASSISTANT:".split(_PLACE)
+        return Prompt(before, after)
     if template is None:
         raise ValueError("the style chat needs the template of a base")
-    before, after = template(f"{_PLACE} {instruction}").split(_PLACE)
+    turns = [text for pair in zip(users, said, strict=False) for text in pair]
+    before, after = template([*turns, users[-1]]).split(_PLACE)
     return Prompt(before, after)
 
 

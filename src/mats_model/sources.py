@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from mats_model.captions import tidy, yes_or_no
+from mats_model.captions import Turn, conversations, tidy, yes_or_no
 from mats_model.errors import UsageError
-from mats_model.prompts import CAPTION_TAG, QUESTION_TAG
+from mats_model.prompts import CAPTION_TAG, QUESTION_TAG, Question
 
-TASKS = ("caption", "question", "labels", "presence")
+TASKS = ("caption", "question", "labels", "presence", "conversation")
+_OF_CAPTIONS = ("presence", "conversation")  # made of captions and of the names of things
 LONGEST = 4000  # characters of a text that is read; a page of prose is no description of a sound
 _WHAT = "What makes this sound?"
 
@@ -29,7 +30,7 @@ class SourceSettings:
     file: str = ""
     name: str = ""  # the file's name if not given
     # caption: the text is also the answer; question: text, instruction, answer; labels: text or templates, label; presence: captions
-    # that say a thing are asked whether there is one, and as often whether there is another
+    # that say a thing are asked whether there is one, and as often whether there is another; conversation: the same and more, in turns
     task: str = "caption"
     columns: list[str] = field(default_factory=list)  # names of the columns, for a CSV without a header
     text: str = ""  # column that the encoder reads
@@ -37,7 +38,7 @@ class SourceSettings:
     answer: str = ""  # column with the answer, or the label
     instructions: list[str] = field(default_factory=list)  # asked in turn where there is no such column
     templates: list[str] = field(default_factory=list)  # labels without a text column: how a sound is described, {} for the label
-    names: str = ""  # presence: CSV (display_name) or TXT of the things that are asked after
+    names: str = ""  # presence and conversation: CSV (display_name) or TXT of the things that are asked after
     tag: str = ""  # task tag of the prompt; the task's own if not given
     ratio: float = 1.0  # odds of this source being drawn
     begin: float = 0.0  # share of all steps before it is drawn for the first time: language first, say, then plain words
@@ -52,12 +53,19 @@ class SourceSettings:
 
 @dataclass(frozen=True)
 class TextExample:
-    """What the encoder reads, what is asked, what is answered."""
+    """What the encoder reads, what is asked, what is answered; in a conversation also the turns before, from `since` on about this text."""
 
     text: str
     tag: str
     instruction: str
     answer: str
+    history: tuple[Turn, ...] = ()
+    since: int = 0
+
+    @property
+    def asked(self) -> Question:
+        """As the language model is asked."""
+        return Question(self.instruction, self.tag, self.history, self.since)
 
 
 @dataclass(frozen=True)
@@ -180,7 +188,7 @@ def _defaults(settings: SourceSettings, path: Path, first: dict[str, Any]) -> So
             known["text"] = ""
         if settings.templates:
             known["text"] = ""
-    needed = {"caption": ("text",), "presence": ("text",), "question": ("text", "answer"), "labels": ("answer",)}[settings.task]
+    needed = {"question": ("text", "answer"), "labels": ("answer",)}.get(settings.task, ("text",))
     for part in needed:
         if not known[part]:
             raise UsageError(f"{path}: say which column is the {part} of this {settings.task} source; it has {', '.join(have)}.")
@@ -191,7 +199,7 @@ def _examples(settings: SourceSettings, row: dict[str, Any], number: int) -> Ite
     clean = tidy if settings.tidy else lambda text: " ".join(text.split())
     tag = settings.tag or {"caption": CAPTION_TAG, "labels": "[single event]"}.get(settings.task, QUESTION_TAG)
     asked = settings.instructions[number % len(settings.instructions)] if settings.instructions else ""
-    if settings.task in ("caption", "presence"):
+    if settings.task in ("caption", *_OF_CAPTIONS):
         text = _value(row, settings.text)
         if settings.first_sentences:
             text = " ".join(re.split(r"(?<=[.!?])\s+", text)[: settings.first_sentences])
@@ -224,11 +232,11 @@ def read_source(settings: SourceSettings, folder: Path, strict: bool = False) ->
         raise UsageError(f"{settings.file}: ratio {settings.ratio:g} should be above 0.")
     if not 0.0 <= settings.begin < settings.end <= 1.0:
         raise UsageError(f"{settings.file}: begin {settings.begin:g} and end {settings.end:g} should lie between 0 and 1, in this order.")
-    if settings.task == "presence" and not settings.names:
-        raise UsageError(f"{settings.file}: a presence source needs names, a file of the things that are asked after.")
+    if settings.task in _OF_CAPTIONS and not settings.names:
+        raise UsageError(f"{settings.file}: a {settings.task} source needs names, a file of the things that are asked after.")
     path = folder / settings.file
     never: set[str] = set()
-    kind = "caption" if settings.task == "presence" else settings.task
+    kind = "caption" if settings.task in _OF_CAPTIONS else settings.task
     for other in settings.leave_out:
         never |= {example.text for example in read_source(replace(settings, file=other, leave_out=[], task=kind), folder).examples}
     examples: dict[TextExample, None] = {}
@@ -248,8 +256,9 @@ def read_source(settings: SourceSettings, folder: Path, strict: bool = False) ->
             if strict:
                 raise UsageError(f"{path}:{line}: the row {error}.") from None
             bad.append(BadRow(str(path), line, str(error)))
-    if settings.task == "presence":
-        examples = dict.fromkeys(_presence(list(examples), folder / settings.names))
+    if settings.task in _OF_CAPTIONS:
+        made = _presence if settings.task == "presence" else _conversations
+        examples = dict.fromkeys(made(list(examples), folder / settings.names))
     if not examples:
         why = f" (the first: line {bad[0].line} {bad[0].why})" if bad else ""
         raise UsageError(f"{path} holds no text that can be used{why}.")
@@ -266,3 +275,8 @@ def read_names(path: Path) -> list[str]:
 def _presence(captions: list[TextExample], names: Path) -> Iterator[TextExample]:
     for text, thing, there in yes_or_no([example.text.lower() for example in captions], read_names(names), 1):
         yield TextExample(text, captions[0].tag, f"Is there {thing}?", "yes" if there else "no")
+
+
+def _conversations(captions: list[TextExample], names: Path) -> Iterator[TextExample]:
+    for text, turns, since in conversations([example.text.lower() for example in captions], read_names(names), 1):
+        yield TextExample(text, captions[0].tag, turns[-1].question, turns[-1].answer, turns[:-1], since)

@@ -329,7 +329,7 @@ class Trainer:
 
     def _answer(self, example: TextExample) -> str:
         prefix = self.mats.mapper(self.mats.clap.embed_text([example.text]).to(self.device))
-        return self.mats.llm.answers(prefix, example.tag, example.instruction, self.mats.config.search)[0][0].text
+        return self.mats.llm.answers(prefix, example.asked, self.mats.config.search)[0][0].text
 
     def samples(self, count: int = 3) -> list[Sample]:
         """Answers to held-out texts, and to the sounds that the recipe names."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from mats_model.config import SearchSettings
+from mats_model.prompts import Question
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,20 @@ class LanguageModel(nn.Module):
     width: int
 
     @abstractmethod
-    def encode(self, tag: str, instruction: str, answer: str) -> Tokens:
-        """An example as tokens; `instruction` "" asks for a caption."""
+    def encode(self, asked: Question, answer: str) -> Tokens:
+        """An example as tokens."""
 
     @abstractmethod
     def loss(self, prefix: torch.Tensor, batch: list[Tokens]) -> tuple[torch.Tensor, int]:
         """prefix (n, p, h) -> the sum of the cross entropy over answers and their ends, and how many tokens those are."""
 
     @abstractmethod
-    def answers(self, prefix: torch.Tensor, tag: str, instruction: str, settings: SearchSettings) -> list[list[Candidate]]:
-        """prefix (n, p, h) and one instruction -> for each row its finished answers, best first."""
+    def answers(self, prefix: torch.Tensor, asked: Question, settings: SearchSettings) -> list[list[Candidate]]:
+        """prefix (n, p, h) and one question -> for each row its finished answers, best first."""
+
+    def stream(self, prefix: torch.Tensor, asked: Question, settings: SearchSettings) -> Iterator[str]:
+        """prefix (1, p, h) -> the answer, piece by piece where it is made so."""
+        yield self.answers(prefix, asked, settings)[0][0].text
 
     @abstractmethod
     def kept(self) -> dict[str, torch.Tensor]:
@@ -66,9 +72,9 @@ def padded(rows: list[list[int]], fill: int, device: torch.device) -> torch.Tens
     return torch.tensor([row + [fill] * (width - len(row)) for row in rows], device=device)
 
 
-def answer_places(batch: list[Tokens], start: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Rows, positions and ids (answer tokens,): the position whose output predicts each id, when `start` tokens precede `after`."""
+def answer_places(batch: list[Tokens], prefix: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows, positions and ids (answer tokens,): the position whose output predicts each id, when the prefix has `prefix` positions."""
     rows = [number for number, tokens in enumerate(batch) for _ in tokens.answer]
-    places = [start + len(tokens.after) + k - 1 for tokens in batch for k in range(len(tokens.answer))]
+    places = [len(tokens.before) + prefix + len(tokens.after) + k - 1 for tokens in batch for k in range(len(tokens.answer))]
     ids = [token for tokens in batch for token in tokens.answer]
     return torch.tensor(rows, device=device), torch.tensor(places, device=device), torch.tensor(ids, device=device)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mats_model.captions import ANSWER, CAPTION, QUESTION
 from mats_model.config import DecoderConfig, SearchSettings
 from mats_model.llm.base import Candidate, LanguageModel, Tokens, answer_places, padded
-from mats_model.prompts import ask
+from mats_model.prompts import Question, ask
 
 SPECIAL = ["<pad>", "<end>", CAPTION, QUESTION, ANSWER]
 
@@ -254,9 +254,8 @@ class SmallLLM(LanguageModel):
         self.decoder, self.words, self.dropout = decoder, words, dropout
         self.width = decoder.config.width
 
-    def encode(self, tag: str, instruction: str, answer: str) -> Tokens:
-        """The small decoder knows two tasks and no tags."""
-        return Tokens([], self.words.encode(ask("nano", tag, instruction).after), [*self.words.encode(answer), self.words.end])
+    def encode(self, asked: Question, answer: str) -> Tokens:
+        return Tokens([], self.words.encode(ask("nano", asked).after), [*self.words.encode(answer), self.words.end])
 
     def loss(self, prefix: torch.Tensor, batch: list[Tokens]) -> tuple[torch.Tensor, int]:
         ids = padded([tokens.after + tokens.answer[:-1] for tokens in batch], 0, prefix.device)
@@ -267,8 +266,8 @@ class SmallLLM(LanguageModel):
         logits = self.decoder.logits(hidden[rows, places])
         return F.cross_entropy(logits.float(), wanted, reduction="sum"), len(wanted)
 
-    def answers(self, prefix: torch.Tensor, tag: str, instruction: str, settings: SearchSettings) -> list[list[Candidate]]:
-        return beam_search(self.decoder, self.words, prefix, ask("nano", tag, instruction).after, settings)
+    def answers(self, prefix: torch.Tensor, asked: Question, settings: SearchSettings) -> list[list[Candidate]]:
+        return beam_search(self.decoder, self.words, prefix, ask("nano", asked).after, settings)
 
     def kept(self) -> dict[str, torch.Tensor]:
         return self.state_dict()

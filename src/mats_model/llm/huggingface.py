@@ -9,7 +9,10 @@ import contextlib
 import hashlib
 import io
 import json
+import logging
 import warnings
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from mats_model.config import LLMConfig, SearchSettings
 from mats_model.device import Placement
 from mats_model.errors import DeviceError, ModelError, UsageError
 from mats_model.llm.base import Candidate, LanguageModel, Tokens, answer_places, padded
-from mats_model.prompts import DESCRIBE, ask
+from mats_model.prompts import Question, ask
 
 # rows are always answered this many at a time, so that an answer never depends on its neighbours
 ROWS = 4
@@ -33,6 +36,8 @@ _RESHAPED = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 def _need(module: str) -> Any:
     import importlib
 
+    # peft imports bitsandbytes wherever it is installed, which then says on stderr which of its kernels it lacks
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         return importlib.import_module(module)
     except ImportError:
@@ -56,7 +61,7 @@ class HubLLM(LanguageModel):
             weight.requires_grad_(config.tuning == "full")
         if config.tuning == "lora":
             self._add_lora()
-        self._asked: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
+        self._asked: dict[Question, tuple[list[int], list[int]]] = {}
 
     def _add_lora(self) -> None:
         peft = _need("peft")
@@ -80,31 +85,33 @@ class HubLLM(LanguageModel):
             if "lora_" in name:
                 weight.data = weight.data.float()
 
-    def _template(self, text: str) -> str:
-        user = {"role": "user", "content": text}
-        for messages in ([{"role": "system", "content": _SYSTEM}, user], [user]):
+    def _template(self, turns: list[str]) -> str:
+        said = [{"role": "assistant" if number % 2 else "user", "content": text} for number, text in enumerate(turns)]
+        for messages in ([{"role": "system", "content": _SYSTEM}, *said], said):
             try:
                 return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
             except Exception as error:  # templates are programs of the base's makers: some refuse a system's turn
                 problem = error
         raise UsageError(f"llm.prompt chat: {self.config.base} has no chat template that can be used ({problem}); choose paper.")
 
-    def _ask(self, tag: str, instruction: str) -> tuple[list[int], list[int]]:
+    def _ask(self, asked: Question) -> tuple[list[int], list[int]]:
         """Tokens before and after the prefix; the same few questions are asked of a hundred thousand captions."""
-        known = self._asked.get((tag, instruction))
+        known = self._asked.get(asked)
         if known is None:
-            known = self._asked[tag, instruction] = self._tokenized(tag, instruction)
+            known = self._tokenized(asked)
+            if not asked.history:
+                self._asked[asked] = known
         return known
 
-    def _tokenized(self, tag: str, instruction: str) -> tuple[list[int], list[int]]:
-        prompt = ask(self.config.prompt, tag, instruction or DESCRIBE, self._template)
+    def _tokenized(self, asked: Question) -> tuple[list[int], list[int]]:
+        prompt = ask(self.config.prompt, asked, self._template)
         before = list(self.tokenizer(prompt.before, add_special_tokens=self.config.prompt != "chat")["input_ids"])
         if before and before[-1] == self.tokenizer.eos_token_id and self.config.prompt != "chat":
             before.pop()
         return before, list(self.tokenizer(prompt.after, add_special_tokens=False)["input_ids"])
 
-    def encode(self, tag: str, instruction: str, answer: str) -> Tokens:
-        before, after = self._ask(tag, instruction)
+    def encode(self, asked: Question, answer: str) -> Tokens:
+        before, after = self._ask(asked)
         said = list(self.tokenizer(self.space + answer, add_special_tokens=False)["input_ids"])
         return Tokens(before, after, [*said, self.tokenizer.eos_token_id])
 
@@ -114,14 +121,16 @@ class HubLLM(LanguageModel):
         return torch.cat([first, prefix.to(first.dtype), embed(ids)], 1)
 
     def loss(self, prefix: torch.Tensor, batch: list[Tokens]) -> tuple[torch.Tensor, int]:
-        before = batch[0].before
-        start = len(before) + prefix.shape[1]
-        rows_of = [tokens.after + tokens.answer[:-1] for tokens in batch]
+        hole = [self.tokenizer.eos_token_id] * prefix.shape[1]  # where each row's prefix goes
+        rows_of = [tokens.before + hole + tokens.after + tokens.answer[:-1] for tokens in batch]
         ids = padded(rows_of, self.tokenizer.eos_token_id, prefix.device)
-        lengths = torch.tensor([start + len(row) for row in rows_of], device=prefix.device)
-        mask = (torch.arange(start + ids.shape[1], device=prefix.device) < lengths[:, None]).long()
-        inputs = self._inputs(prefix, before, ids)
-        rows, places, wanted = answer_places(batch, start, prefix.device)
+        lengths = torch.tensor([len(row) for row in rows_of], device=prefix.device)
+        mask = (torch.arange(ids.shape[1], device=prefix.device) < lengths[:, None]).long()
+        positions = torch.arange(prefix.shape[1], device=prefix.device)
+        places_of_prefix = torch.tensor([[len(tokens.before)] for tokens in batch], device=prefix.device) + positions
+        embedded = self.base.get_input_embeddings()(ids)
+        inputs = embedded.index_put((torch.arange(len(batch), device=prefix.device)[:, None], places_of_prefix), prefix.to(embedded.dtype))
+        rows, places, wanted = answer_places(batch, prefix.shape[1], prefix.device)
         if any(getattr(self.base.config, name, None) for name in _RESHAPED):
             logits = self.base(inputs_embeds=inputs, attention_mask=mask, use_cache=False).logits[rows, places]
         else:
@@ -130,9 +139,9 @@ class HubLLM(LanguageModel):
         return F.cross_entropy(logits.float(), wanted, reduction="sum"), len(wanted)
 
     @torch.inference_mode()
-    def answers(self, prefix: torch.Tensor, tag: str, instruction: str, settings: SearchSettings) -> list[list[Candidate]]:
+    def answers(self, prefix: torch.Tensor, asked: Question, settings: SearchSettings) -> list[list[Candidate]]:
         found: list[list[Candidate]] = []
-        before, after = self._ask(tag, instruction)
+        before, after = self._ask(asked)
         for part in prefix.split(ROWS):
             filled = torch.cat([part, part.new_zeros(ROWS - len(part), *part.shape[1:])])
             ids = torch.tensor([after], dtype=torch.long, device=prefix.device).expand(ROWS, -1)
@@ -164,6 +173,44 @@ class HubLLM(LanguageModel):
             several = [Candidate(text, score) for text, score in zip(texts, scores, strict=True)]
             found += [several[row * settings.beams : (row + 1) * settings.beams] for row in range(len(part))]
         return found
+
+    def context(self) -> int:
+        """Positions the base can look back on."""
+        return int(getattr(self.base.config, "max_position_embeddings", 0) or getattr(self.base.config, "n_positions", 0) or 2048)
+
+    def fitting(self, asked: Question, prefix: int, longest: int) -> Question:
+        """The question with as many of its latest turns as the context holds beside `prefix` positions and an answer."""
+        while asked.history and sum(map(len, self._ask(asked))) + prefix + longest > self.context():
+            asked = replace(asked, history=asked.history[1:], since=max(0, asked.since - 1))
+        return asked
+
+    def stream(self, prefix: torch.Tensor, asked: Question, settings: SearchSettings) -> Iterator[str]:
+        """The most probable next token each time, with the same penalties as a search; whoever reads it may stop at any piece."""
+        before, after = self._ask(self.fitting(asked, prefix.shape[1], settings.longest))
+        processors = _need("transformers").LogitsProcessorList()
+        if settings.repetition != 1.0:
+            processors.append(_need("transformers").RepetitionPenaltyLogitsProcessor(settings.repetition))
+        if settings.no_repeat:
+            processors.append(_need("transformers").NoRepeatNGramLogitsProcessor(settings.no_repeat))
+        end, said, shown, past = self.tokenizer.eos_token_id, torch.zeros(1, 0, dtype=torch.long, device=prefix.device), "", None
+        inputs = self._inputs(prefix, before, torch.tensor([after], dtype=torch.long, device=prefix.device))
+        for _ in range(settings.longest):
+            with torch.inference_mode():
+                made = self.base(inputs_embeds=inputs, past_key_values=past, use_cache=True, logits_to_keep=1)
+                past, logits = made.past_key_values, made.logits[:, -1].float()
+                if said.shape[1] < settings.shortest:
+                    logits[:, end] = float("-inf")
+                token = (processors(said, logits) if said.shape[1] else logits).argmax(-1, keepdim=True)
+                inputs = self.base.get_input_embeddings()(token)
+            if int(token) == end:
+                break
+            said = torch.cat([said, token], 1)
+            text = self.tokenizer.decode(said[0], skip_special_tokens=True).lstrip()
+            # half a character, or a space that may be the last, waits for what follows
+            whole = text.rstrip("\ufffd ").rstrip()
+            if len(whole) > len(shown):
+                yield whole[len(shown) :]
+                shown = whole
 
     def kept(self) -> dict[str, torch.Tensor]:
         """LoRA's matrices, the whole base where it was trained whole, or nothing."""
