@@ -12,7 +12,7 @@ import pytest
 from conftest import encoded, noise
 
 from mats_model import audio
-from mats_model.audio import blocks, source, windows
+from mats_model.audio import Facts, blocks, facts, source, windows
 from mats_model.errors import InputError
 
 RATE, SIZE = 32_000, 160_000
@@ -174,3 +174,10 @@ def test_m4a_without_the_extra_says_what_to_type(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(InputError, match=r"holds mp4, which needs the extra `media`: pip install 'mats\[media\]'"):
         whole(path)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00", b"hello there", b"RIFF\x24\x00\x00\x00WAVE", b"\x00\x00\x00\x20ftypM4A ", bytes(range(256)) * 8])
+def test_facts_of_what_is_no_sound(tmp_path: Path, data: bytes) -> None:
+    """Whatever a decoder thinks of it, nothing is known and nothing is raised."""
+    (tmp_path / "x.ogg").write_bytes(data)
+    assert facts(source(tmp_path / "x.ogg")) == Facts()

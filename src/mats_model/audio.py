@@ -147,14 +147,16 @@ def facts(item: Source) -> Facts:
                 return Facts(sound.format.lower(), sound.samplerate, sound.channels)
         except (soundfile.LibsndfileError, OSError):
             handle.seek(0)
-            try:
-                import av
-
-                with av.open(handle) as container:
-                    stream = container.streams.audio[0]
-                    return Facts(container.format.name.split(",")[0], stream.rate or 0, stream.channels)
-            except (ImportError, IndexError, OSError, ValueError):
-                return Facts()
+        try:
+            import av
+        except ImportError:
+            return Facts()
+        try:
+            with av.open(handle) as container:
+                stream = container.streams.audio[0]
+                return Facts(container.format.name.split(",")[0], stream.rate or 0, stream.channels)
+        except (av.FFmpegError, IndexError, OSError, ValueError):  # FFmpeg's errors are of many kinds, one of them EOFError
+            return Facts()
 
 
 def cut(item: Source, start: float, end: float, target: Path) -> None:
