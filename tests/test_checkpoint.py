@@ -82,3 +82,12 @@ def test_config_is_read_strictly(copy: Path, change: dict[str, object], said: st
     with pytest.raises(ModelError) as error:
         checkpoint.load(copy, registry.locate)
     assert said in str(error.value)
+
+
+def test_texts_of_the_memory(copy: Path, nano: Mats) -> None:
+    assert len(nano.santa.captions) == 12_000 and nano.santa.name_texts[0] == "Speech" and len(nano.santa.name_texts) == 527
+    (copy / "memory.txt").write_text("a dog\n")
+    with pytest.raises(ModelError, match=r"memory.txt has 1 lines where the memory has 12000 embeddings"):
+        checkpoint.load(copy, registry.locate)
+    (copy / "memory.txt").unlink()
+    assert checkpoint.load(copy, registry.locate).santa.captions == []

@@ -91,7 +91,7 @@ def test_another_memory_is_heard(nano: Mats, tmp_path: Path, dog: Path) -> None:
         assert torch.allclose(nano.santa(heard), nearest(memory, heard[0], 1)[1], atol=1e-3) and len(nano.santa.looks(heard)) == 1
         assert "dog" in nano.answer(heard)[0].lower()
         nano.santa.cross(replace(own, prompt=2), memory)
-        assert all(said.startswith("a dog barks") for said in next(nano.santa.near_texts(heard)))
+        assert all(said.startswith("a dog barks") for said, _ in nano.santa.near_texts(heard[0], 3))
         with pytest.raises(UsageError, match="does not read: take --model mini"):
             nano.answer(heard)
         with pytest.raises(UsageError, match=r"clusters=9: this memory has 3; `mats index memory --clusters` sets them"):
@@ -100,8 +100,12 @@ def test_another_memory_is_heard(nano: Mats, tmp_path: Path, dog: Path) -> None:
         nano.santa.cross(own)
         nano.config = replace(nano.config, search=search)
     assert torch.equal(nano.santa(heard), before)
+    # the model's own memory has its texts beside it
+    assert "dog" in nano.santa.near_texts(heard[0], 1)[0][0]
+    near = nano.clap.embed_text(nano.santa.captions[:4])
+    assert (near * nano.santa.memory[:4].float()).sum(-1).min() > 0.999
     with pytest.raises(UsageError, match="holds embeddings only"):
-        nano.santa.texts([1])
+        Santa(4, SantaSettings(size=2)).texts([1])
 
 
 def test_clusters_made_anew() -> None:

@@ -93,7 +93,10 @@ def test_it_learns_and_a_folder_comes_out(data: Path, tmp_path: Path) -> None:
     mats = registry.load(str(tmp_path / "out"))
     assert mats.config == config and config.clap == "nano" and config.space == mats.clap.space
     assert mats.caption(ROOT / "examples" / "dog.ogg").endswith(".")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"config.json", "model.safetensors", "recipe.yaml", "tokenizer.json", "training"}
+    files = {"config.json", "memory.txt", "model.safetensors", "recipe.yaml", "tokenizer.json", "training"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == files
+    near = mats.santa.near_texts(mats.clap.embed_text(mats.santa.captions[:1])[0], 1)
+    assert near[0][0] == mats.santa.captions[0] and near[0][1] > 0.98
     values, where = read_values(tmp_path / "out" / "recipe.yaml")
     assert text_recipe(values, where) == recipe
 

@@ -25,6 +25,7 @@ from mats_model.mats import Mats
 from mats_model.santa import Santa
 
 CONFIG, WEIGHTS, TOKENIZER, CLAP_TOKENIZER, RECIPE = "config.json", "model.safetensors", "tokenizer.json", "clap_tokenizer.json", "recipe.yaml"
+MEMORY, NAMES = "memory.txt", "names.txt"  # the texts of the memory's embeddings, and of the class names
 # name of a model or base -> its folder (or hub id)
 Find = Callable[[str], Path | str]
 
@@ -62,6 +63,9 @@ def save(mats: Mats, folder: Path, recipe: str | None = None) -> MatsConfig:
         contents[TOKENIZER] = mats.llm.words.tokenizer_json.encode()
     if config.clap == "inside":
         contents[CLAP_TOKENIZER] = mats.clap.text.tokenizer_json.encode()
+    for name, texts in ((MEMORY, mats.santa.captions), (NAMES, mats.santa.name_texts)):
+        if texts:
+            contents[name] = "".join(" ".join(text.split()) + "\n" for text in texts).encode()
     if recipe is not None:
         contents[RECIPE] = recipe.encode()
     # the config last: a folder without it is no model
@@ -124,7 +128,18 @@ def load(folder: Path, find: Find, device: str = "cpu", clap: NanoClap | None = 
     with torch.no_grad():
         for key, value in wanted.items():
             value.copy_(state[key])
+    mats.santa.captions, mats.santa.name_texts = _lines(folder, MEMORY, config.santa.size), _lines(folder, NAMES, config.santa.names)
     return mats.eval().requires_grad_(False)
+
+
+def _lines(folder: Path, name: str, count: int) -> list[str]:
+    """One text for each embedding, or none at all where they were not kept. Errors: ModelError."""
+    if not (folder / name).is_file():
+        return []
+    lines = (folder / name).read_text(encoding="utf-8").split("\n")[:-1]
+    if len(lines) != count:
+        raise ModelError(f"{folder / name} has {len(lines)} lines where the memory has {count} embeddings: fetch or train the model again.")
+    return lines
 
 
 def borrowed_clap(config: MatsConfig, find: Find, clap: NanoClap | None = None) -> NanoClap:

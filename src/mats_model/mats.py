@@ -131,7 +131,7 @@ class Mats(nn.Module):
         """The question with the captions nearest to (d,) before it. Errors: UsageError."""
         if self.config.llm.kind == "decoder":
             raise UsageError("prompt=N puts captions into the prompt, which this small decoder does not read: take --model mini, or leave it out.")
-        near = "; ".join(next(iter(self.santa.near_texts(embedding[None]))))
+        near = "; ".join(text for text, _ in self.santa.near_texts(embedding, self.santa.settings.prompt))
         return replace(asked, text=f"It may sound like: {near}. {asked.text or DESCRIBE}")
 
     def _answer(self, embeddings: torch.Tensor, asked: Question) -> list[str]:

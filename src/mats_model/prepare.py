@@ -87,12 +87,14 @@ def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, de
         config = replace(config, mapper=like.mapper, llm=like.llm, decoder=like.decoder)
     clap = clap or borrowed_clap(config, locate)
     variance = recipe.noise.variance if recipe.noise.variance >= 0 else 0.015 * 1024 / clap.dim
-    vectors = memory_vectors(recipe, told, data, clap)
+    captions, vectors = memory_of(recipe, told, data, clap)
     if start and not recipe.memory.file:
-        vectors = torch.cat([start.santa.memory.float(), vectors])
-    names = clap.embed_text(read_names(data / recipe.memory.names)) if recipe.memory.names else vectors[:0]
-    if start and not recipe.memory.names:
-        names = start.santa.names.float()
+        known = set(start.santa.captions)
+        new = [place for place, text in enumerate(captions) if text not in known]
+        vectors = torch.cat([start.santa.memory.float(), vectors[new]])
+        captions = start.santa.captions and start.santa.captions + [captions[place] for place in new]
+    name_texts = read_names(data / recipe.memory.names) if recipe.memory.names else start.santa.name_texts if start else []
+    names = clap.embed_text(name_texts) if recipe.memory.names else start.santa.names.float() if start else vectors[:0]
     santa = replace(config.santa, size=len(vectors), clusters=min(config.santa.clusters, len(vectors)), names=len(names))
     config = replace(config, santa=santa, space=clap.space, noise_variance=variance)
     tokenizer = ""
@@ -112,18 +114,21 @@ def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, de
             llm.recompute()
     mats = build(config, clap, llm)
     mats.santa = Santa.build(vectors, santa, seed=recipe.memory.seed, names=names)
+    mats.santa.captions, mats.santa.name_texts = captions, name_texts
     if start:
         mats.mapper.load_state_dict(start.mapper.state_dict())
         mats.llm.keep(start.llm.kept())
     return mats
 
 
-def memory_vectors(recipe: TextRecipe, told: list[list[TextExample]], data: Path, clap: NanoClap) -> torch.Tensor:
-    """(m, d): of a memory folder, or of texts that are trained on. Errors: ModelError, MismatchError."""
+def memory_of(recipe: TextRecipe, told: list[list[TextExample]], data: Path, clap: NanoClap) -> tuple[list[str], torch.Tensor]:
+    """Texts, and their embeddings (m, d): of a memory folder, or of texts that are trained on. Errors: ModelError, MismatchError."""
     if recipe.memory.file:
-        return DiskMemory(data / recipe.memory.file, clap.space).every()
-    texts = clap.embed_text(memory_texts(recipe, told))
-    return add_noise(texts, recipe.memory.variance, torch.Generator().manual_seed(recipe.memory.seed))
+        memory = DiskMemory(data / recipe.memory.file, clap.space)
+        vectors = memory.every()
+        return memory.texts(list(range(len(vectors)))), vectors
+    texts = memory_texts(recipe, told)
+    return texts, add_noise(clap.embed_text(texts), recipe.memory.variance, torch.Generator().manual_seed(recipe.memory.seed))
 
 
 def memory_texts(recipe: TextRecipe, parts: list[list[TextExample]]) -> list[str]:

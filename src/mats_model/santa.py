@@ -6,7 +6,7 @@ that company changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -150,6 +150,8 @@ class Santa(nn.Module):
         self.settings = settings
         self.other: Memory | None = None
         self.audio_mean: torch.Tensor | None = None
+        self.captions: list[str] = []  # what the memory's embeddings are of, and below those of the names; where they were kept
+        self.name_texts: list[str] = []
         self.register_buffer("memory", torch.zeros(settings.size, width))
         self.register_buffer("centres", torch.zeros(settings.clusters, width))
         self.register_buffer("assign", torch.zeros(settings.size, dtype=torch.int32))
@@ -184,6 +186,8 @@ class Santa(nn.Module):
 
     def texts(self, places: list[int]) -> list[str]:
         """As `Memory` has it."""
+        if self.captions:
+            return [self.captions[place] for place in places]
         raise UsageError("this model's memory holds embeddings only: build one of your captions with `mats index memory`, and give it with --memory.")
 
     @property
@@ -217,11 +221,10 @@ class Santa(nn.Module):
             self.centres, self.assign = again.centres, again.assign
         self.settings, self.other = settings, memory
 
-    def near_texts(self, heard: torch.Tensor) -> Iterator[list[str]]:
-        """For each row the `prompt` captions nearest to it. Errors: UsageError where only embeddings were kept."""
-        for z in heard:
-            _, _, places = nearest(self.used, z, self.settings.prompt)
-            yield self.used.texts(places.tolist())
+    def near_texts(self, heard: torch.Tensor, count: int) -> list[tuple[str, float]]:
+        """The captions nearest to (d,), and their cosines. Errors: UsageError where only embeddings were kept."""
+        value, _, places = nearest(self.used, heard, count)
+        return list(zip(self.used.texts(places.tolist()), value.tolist(), strict=True))
 
 
 def heard_names(names: torch.Tensor, z: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
