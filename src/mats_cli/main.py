@@ -13,6 +13,7 @@ from mats_cli import console
 from mats_cli.caption import caption
 from mats_cli.classify import classify
 from mats_cli.index import app as index
+from mats_cli.listen import listen
 from mats_cli.search import search
 from mats_cli.train import train
 from mats_model import __version__
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(caption)
 app.command()(classify)
+app.command()(listen)
 app.command()(search)
 app.add_typer(index, name="index")
 app.command()(train)

@@ -50,6 +50,29 @@ SantaWay = Annotated[
 NoSanta = Annotated[bool, typer.Option("--no-santa", help="Hear without Santa: nothing is moved toward the captions.")]
 
 
+Device = Annotated[
+    Optional[str], typer.Option("--device", metavar="N|NAME", help="The microphone, by number or part of its name; `mats chat --devices` lists them.")
+]
+Rate = Annotated[Optional[int], typer.Option("--rate", metavar="HZ", min=1000, help="Samples a second; the microphone's own if not given.")]
+Mic = Annotated[Optional[str], typer.Option("--mic", metavar="-", help="Hear raw samples from standard input instead of a microphone.")]
+Raw = Annotated[Optional[str], typer.Option("--raw", metavar="FORMAT,RATE,CHANNELS", help="What those samples are: s16le,16000,1 for instance.")]
+Gate = Annotated[float, typer.Option("--gate", metavar="DB", max=0.0, help="Quieter than this, below full scale, counts as silence.")]
+
+
+def one_thread() -> None:
+    """One sound at a time is heard best on one thread, and leaves the other processors to whoever plays it."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def tag_names(mats: Mats) -> list[str]:
+    """Names of everyday sounds that come with the model, or with the one whose encoder it borrows."""
+    from mats_model import registry
+
+    return mats.santa.name_texts or registry.name_texts(mats.config.clap)
+
+
 def apply_santa(mats: Mats, memory: Path | None, settings: str, without: bool) -> dict[str, str]:
     """Another memory or another way across; returns what was asked for, since answers depend on it."""
     from mats_model.memory import DiskMemory

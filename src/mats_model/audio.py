@@ -30,11 +30,13 @@ SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class Source:
-    """A file, or the bytes of one that came through a pipe; `name` is what the user called it."""
+    """A file, the bytes of one that came through a pipe, or samples as they are; `name` is what the user called it."""
 
     name: str
     path: Path | None = None
     data: bytes | None = None
+    samples: np.ndarray | None = field(default=None, compare=False)  # (s,) or (s, channels), float32
+    rate: int = 0  # of the samples
     notes: list[str] = field(default_factory=list, compare=False)  # said beside the result, not errors
 
     def open(self) -> Any:
@@ -115,6 +117,9 @@ def blocks(item: Source, rate: int) -> Iterator[np.ndarray]:
 
     Errors: InputError, one sentence that names the file and says what to do.
     """
+    if item.samples is not None:
+        yield from _resampled(item, iter([(item.samples.reshape(len(item.samples), -1), item.rate)]), rate)
+        return
     with item.open() as handle:
         size = handle.seek(0, os.SEEK_END)
         if size == 0:
@@ -175,6 +180,13 @@ def cut(item: Source, start: float, end: float, target: Path) -> None:
             samples, rate, kind = *_between(_decoded(item, handle, handle.read(512)), start, end), "PCM_16"
     if not len(samples):
         raise InputError(f"{item.name} ends before {start:.1f} s: it changed since it was indexed.")
+    write_wav(target, samples, rate, kind)
+
+
+def write_wav(target: Path, samples: np.ndarray, rate: int, kind: str = "PCM_16") -> None:
+    """Samples (s, channels) as a WAV file, whole or not at all. Errors: OSError."""
+    import soundfile
+
     temporary = target.with_name(f".{target.name}.tmp")
     try:
         soundfile.write(temporary, samples, rate, kind, format="WAV")

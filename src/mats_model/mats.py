@@ -97,13 +97,17 @@ class Mats(nn.Module):
     def windows(self, sound: Sound, every: float | None = None) -> Iterator[tuple[Window, torch.Tensor | None]]:
         """Windows with their raw embeddings (d,), a few at a time; None for a silent one. Errors: InputError."""
         waiting: list[Window] = []
-        for window in windows(source(sound), self.clap.rate, self.clap.window, every):
+        for window in self.cut(sound, every):
             waiting.append(window)
             if len(waiting) == BATCH:
                 yield from self._embed(waiting)
                 waiting = []
         if waiting:
             yield from self._embed(waiting)
+
+    def cut(self, sound: Sound, every: float | None = None) -> Iterator[Window]:
+        """The encoder's windows of a sound, not yet embedded. Errors: InputError."""
+        return windows(source(sound), self.clap.rate, self.clap.window, every)
 
     def _embed(self, some: list[Window]) -> Iterator[tuple[Window, torch.Tensor | None]]:
         waves = torch.stack([torch.from_numpy(window.samples) for window in some])

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mats_model.checkpoint import NAMES, read_config
 from mats_model.checkpoint import load as load_folder
-from mats_model.checkpoint import read_config
 from mats_model.errors import ModelError
 from mats_model.mats import Mats
 from mats_model.places import cache
@@ -91,6 +91,12 @@ def locate(name: str) -> Path | str:
 def load(name: str = DEFAULT, device: str = "cpu") -> Mats:
     """The model, ready to listen. Errors: ModelError, also when its base language model is not here: see `fetch`."""
     return load_folder(find(name), locate, device)
+
+
+def name_texts(name: str) -> list[str]:
+    """The class names that come with a model; none where it has none."""
+    file = find(name) / NAMES
+    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
 
 def listener(name: str) -> str:

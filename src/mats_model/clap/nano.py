@@ -82,6 +82,10 @@ class NanoClap(nn.Module):
         parts = [self.head(*self.tower(self.front(part))) for part in filled.split(BATCH)]
         return torch.cat(parts)[:count]
 
+    def embed_alone(self, wave: torch.Tensor) -> torch.Tensor:
+        """One window (s,) -> raw embedding (d,), for those who cannot wait: as `embed_windows`, up to rounding, in a fourth of the time."""
+        return self.head(*self.tower(self.front(wave[None])))[0]
+
     def embed_text(self, texts: list[str]) -> torch.Tensor:
         """texts -> (n, d), unit length."""
         return self.text(texts)

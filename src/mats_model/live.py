@@ -1,0 +1,102 @@
+"""A stream that is still going on: the last seconds of it are kept, and what sounds right now is heard a few times a second."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from mats_model.audio import Source
+from mats_model.mats import Label, Mats, ranked
+
+# seconds that count as now: long enough to be recognised, short enough to be over soon after the sound is
+NOW = 2.0
+# loudest 50 ms, in dB below full scale, under which nothing is said of a sound
+GATE = -55.0
+FLOOR = -120.0
+
+
+class Ring:
+    """The last samples of a stream, (s, channels) float32: one thread writes, others read; positions count from the beginning."""
+
+    def __init__(self, seconds: float, rate: int, channels: int = 1) -> None:
+        self.rate, self.channels = rate, channels
+        self.size = max(1, round(seconds * rate))
+        self.total = 0  # samples written so far
+        self.overruns = 0  # blocks that the device says were lost before they came here
+        self._samples = np.zeros((self.size, channels), np.float32)
+        self._changed = threading.Condition()
+
+    def write(self, block: np.ndarray) -> None:
+        """block (s, channels) or (s,): copied, and nothing else, since the sound card waits."""
+        block = block.reshape(len(block), -1)
+        with self._changed:
+            kept = block[-self.size :]
+            at = (self.total + len(block) - len(kept)) % self.size
+            first = min(len(kept), self.size - at)
+            self._samples[at : at + first] = kept[:first]
+            self._samples[: len(kept) - first] = kept[first:]
+            self.total += len(block)
+            self._changed.notify_all()
+
+    def wait(self, position: int, seconds: float) -> bool:
+        """Until `position` samples were written, or for so long; whether they were."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.total >= position, seconds)
+
+    def between(self, first: int, end: int) -> np.ndarray:
+        """A copy (s, channels) of positions [first, end), as far as they are still here."""
+        with self._changed:
+            end = min(end, self.total)
+            first = min(max(first, self.total - self.size, 0), end)
+            return self._samples[np.arange(first, end) % self.size]
+
+    def last(self, seconds: float) -> np.ndarray:
+        """A copy (s, channels) of the last seconds."""
+        total = self.total
+        return self.between(total - round(seconds * self.rate), total)
+
+
+def level(samples: np.ndarray, rate: int) -> float:
+    """The loudest 50 ms of (s, channels), in dB below full scale (a sine that fills it: -3); FLOOR for none."""
+    mono = samples.mean(1) if samples.ndim == 2 else samples
+    step = max(1, round(0.05 * rate))
+    if not len(mono):
+        return FLOOR
+    whole = len(mono) // step * step
+    powers = np.square(mono[:whole].reshape(-1, step), dtype=np.float64).mean(1) if whole else np.square(mono, dtype=np.float64).mean(keepdims=True)
+    return max(FLOOR, 10 * float(np.log10(max(powers.max(), 1e-12))))
+
+
+@dataclass(frozen=True)
+class Now:
+    """What sounds at a moment: its level in dB, and its unit-length embedding (d,), or None where it is below the gate."""
+
+    level: float
+    embedding: torch.Tensor | None
+
+
+@torch.inference_mode()
+def hear_now(mats: Mats, samples: np.ndarray, rate: int, gate: float = GATE) -> Now:
+    """Samples (s, channels), at most one window of the encoder."""
+    loud = level(samples, rate)
+    if loud < gate:
+        return Now(loud, None)
+    window, *_ = mats.cut(Source("the microphone", samples=samples, rate=rate))
+    return Now(loud, F.normalize(mats.clap.embed_alone(torch.from_numpy(window.samples)), dim=-1))
+
+
+class Tags:
+    """Names of everyday sounds, to say in a word what is heard."""
+
+    def __init__(self, mats: Mats, names: list[str]) -> None:
+        self.mats, self.names = mats, names
+        self.vectors = mats.label_embeddings(names)
+
+    def best(self, embedding: torch.Tensor, count: int, least: float = 0.3) -> list[Label]:
+        """Those with a probability of at least `least`, best first."""
+        scores = self.mats.score(embedding, self.vectors, multi=True)
+        return [label for label in ranked(self.names, scores)[:count] if label.score >= least]
