@@ -69,13 +69,12 @@ def main() -> None:
             if len(memory) == 2:
                 first = seconds, said
     megabytes, seconds = used(job.pid)
-    late = memory[min(5, len(memory) - 1) :] + [megabytes]
+    late = [*memory[min(5, len(memory) - 1) :], megabytes]
     share = (seconds - first[0]) / (time.monotonic() - first[1]) if len(memory) > 1 else seconds / (time.monotonic() - began)
     job.stdin.close()
     job.wait()
-    print(
-        f"{wanted.minutes:g} minutes: {lines} lines; memory {late[0]:.1f} MB after five minutes, most later {max(late):.1f} MB; {share:.1%} of one core"
-    )
+    print(f"{wanted.minutes:g} minutes: {lines} lines; {share:.1%} of one core")
+    print(f"memory: {late[0]:.1f} MB after five minutes, {max(late):.1f} MB at most after that")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ import pytest
 SRC = Path(__file__).parent.parent / "src"
 MODEL = (
     "errors config places device audio library export captions clap.logmel clap.text clap.tower clap.nano noise santa mapper prompts llm.base"
-    " llm.decoder llm.huggingface mats live diary checkpoint registry crawl search sources memory recipe embeddings batches prepare evaluate tune"
-    " train estimate"
+    " llm.decoder llm.huggingface mats live diary questions talk checkpoint registry crawl search sources memory recipe embeddings batches"
+    " prepare evaluate tune train estimate"
 )
 TEACH = "teacher clips wild pool listen minilm align nano"
 CLI = (
-    "formats console inputs journal options job curve microphone listen caption classify library memory tune index search train main generated"
-    " __main__"
+    "formats console inputs journal options job curve microphone status session screen chat listen caption classify library memory tune index"
+    " search train main generated __main__"
 )
 ORDER = (
     ["mats_model." + name for name in MODEL.split()]
@@ -28,7 +28,12 @@ DOORS = {"soundfile": {"mats_model.audio", "mats_model.teach.clips"}, "soxr": {"
 DOORS |= {"av": {"mats_model.audio"}, "safetensors": {"mats_model.checkpoint", "mats_model.teach.minilm"}}
 DOORS |= {"typer": {"mats_cli." + name for name in CLI.split()}, "tqdm": {"mats_cli.console"}, "yaml": {"mats_model.recipe"}}
 DOORS |= {name: {"mats_model.llm.huggingface"} for name in ("transformers", "peft", "bitsandbytes")}
-DOORS |= {"sounddevice": {"mats_cli.microphone"}, "matplotlib": {"mats_cli.curve"}, "accelerate": {"mats_model.train"}}
+DOORS |= {
+    "sounddevice": {"mats_cli.microphone"},
+    "prompt_toolkit": {"mats_cli.screen"},
+    "matplotlib": {"mats_cli.curve"},
+    "accelerate": {"mats_model.train"},
+}
 
 
 def modules() -> dict[str, Path]:

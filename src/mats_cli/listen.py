@@ -23,7 +23,7 @@ from mats_cli.formats import clock
 from mats_model.errors import DeviceError, InputError, UsageError
 
 if TYPE_CHECKING:
-    from mats_cli.microphone import Microphone, RawPipe
+    from mats_cli.microphone import Input
     from mats_model.diary import Event
     from mats_model.live import Tags
     from mats_model.mats import Mats
@@ -89,7 +89,7 @@ def listen(
     names = shared.tag_names(mats)
     source = open_input(mic, raw, device, rate, RING, patient=True)
     try:
-        for line in [] if quiet else [f"listening to {source.name} at {source.ring.rate} Hz; Ctrl-C stops.", *getattr(source, "notes", [])]:
+        for line in [] if quiet else [f"listening to {source.name} at {source.ring.rate} Hz; Ctrl-C stops.", *source.notes]:
             console.note(line)
         _Diarist(mats, source, names, tags, labels, gate, json, starter, keeper, quiet).work(stop)
     except KeyboardInterrupt:
@@ -176,7 +176,7 @@ class _Diarist:
     def __init__(
         self,
         mats: Mats,
-        source: Microphone | RawPipe,
+        source: Input,
         names: list[str],
         count: int,
         labels: dict[str, float],

@@ -11,6 +11,7 @@ import typer
 
 from mats_cli import console
 from mats_cli.caption import caption
+from mats_cli.chat import chat
 from mats_cli.classify import classify
 from mats_cli.index import app as index
 from mats_cli.listen import listen
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command()(caption)
 app.command()(classify)
+app.command()(chat)
 app.command()(listen)
 app.command()(search)
 app.add_typer(index, name="index")

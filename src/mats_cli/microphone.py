@@ -23,7 +23,7 @@ _NO_PORTAUDIO = (
     "the microphone needs PortAudio, which is not on this machine: `sudo apt install libportaudio2` (Debian, Ubuntu),"
     " `sudo dnf install portaudio` (Fedora), `brew install portaudio` (macOS)."
 )
-_NO_DEVICE = "there is no microphone here: plug one in, name a file, or pipe a sound in with --mic - --raw s16le,16000,1."
+NO_DEVICE = "there is no microphone here: plug one in, name a file, or pipe a sound in with --mic - --raw s16le,16000,1."
 _FORMATS = {"s16le": ("<i2", 32768.0), "s32le": ("<i4", 2147483648.0), "f32le": ("<f4", 1.0), "u8": ("u1", 128.0)}
 _ALLOW = "allow your terminal the microphone in System Settings > Privacy & Security."
 # seconds without a block after which a device counts as gone
@@ -84,7 +84,7 @@ def _choose(wanted: str | None) -> Device:
     """By number, or by a part of its name. Errors: UsageError, DeviceError."""
     known = devices()
     if not known:
-        raise DeviceError(_NO_DEVICE)
+        raise DeviceError(NO_DEVICE)
     if wanted is None:
         return next((each for each in known if each.chosen), known[0])
     if wanted.isdigit():
@@ -108,6 +108,7 @@ class Input:
     name: str
     ring: Ring
     live = True  # its clock is the wall's
+    notes: tuple[str, ...] = ()
 
     def ended(self) -> bool:
         """Whether nothing more will come."""
@@ -132,7 +133,7 @@ class Microphone(Input):
 
         sounddevice = _sounddevice()
         chosen = _choose(device)
-        self.name, self.notes = chosen.name, list[str]()
+        self.name = chosen.name
         channels = min(2, chosen.channels)
         for some in dict.fromkeys([rate or chosen.rate, chosen.rate, 48_000, 44_100, 16_000]):
             self.ring = Ring(seconds, some, channels)
@@ -150,7 +151,7 @@ class Microphone(Input):
         else:
             raise DeviceError(_refused(chosen, problem))
         if rate and rate != self.ring.rate:
-            self.notes.append(f"{chosen.name} does not take {rate} Hz; it is heard at {self.ring.rate} Hz.")
+            self.notes = (f"{chosen.name} does not take {rate} Hz; it is heard at {self.ring.rate} Hz.",)
         self._started = self._last = time.monotonic()
         self._zeros = True
 
@@ -255,3 +256,16 @@ def open_input(mic: str | None, raw: str | None, device: str | None, rate: int |
     if sys.stdin.isatty():
         raise UsageError("--mic - reads raw samples from standard input, which is the keyboard: pipe them in.")
     return RawPipe(raw, sys.stdin.buffer, seconds, patient)
+
+
+def play(samples: np.ndarray, rate: int) -> None:
+    """Through the loudspeaker, to its end or Ctrl-C. Errors: DeviceError."""
+    sounddevice = _sounddevice()
+    try:
+        with _hushed():
+            sounddevice.play(samples, rate)
+        sounddevice.wait()
+    except sounddevice.PortAudioError as error:
+        raise DeviceError(f"the sound cannot be played ({_reason(error)}).") from None
+    finally:
+        sounddevice.stop()

@@ -17,6 +17,11 @@ def data() -> Path:
     return _folder("XDG_DATA_HOME", ".local/share", "Library/Application Support")
 
 
+def state() -> Path:
+    """What it remembers of its use: the questions of a chat."""
+    return _folder("XDG_STATE_HOME", ".local/state", "Library/Application Support")
+
+
 def _folder(variable: str, linux: str, macos: str) -> Path:
     if home := os.environ.get("MATS_HOME"):
         return Path(home).expanduser()
