@@ -12,7 +12,7 @@ import typer
 
 from mats_cli import console
 from mats_cli import options as shared
-from mats_model.errors import InputError, MatsError, UsageError
+from mats_model.errors import DeviceError, MatsError, UsageError
 
 Sound = Annotated[Optional[str], typer.Argument(metavar="FILE", help="A sound file, or - for standard input; the microphone if not given.")]
 Listen = Annotated[Optional[float], typer.Option("--listen", metavar="SECONDS", help="Hear so long first, then talk about that.", show_default=False)]
@@ -73,6 +73,8 @@ def chat(
     try:
         _begin(session, sound, listen, typed)
         _talk(session, lines, typed)
+    except KeyboardInterrupt:
+        raise console.Stopped from None
     finally:
         session.close()
 
@@ -81,7 +83,6 @@ def _list_devices(json: bool) -> None:
     from dataclasses import asdict
 
     from mats_cli.microphone import NO_DEVICE, devices
-    from mats_model.errors import DeviceError
 
     found = devices()
     if not found:
@@ -139,12 +140,12 @@ def _talk(session: Any, lines: Any, typed: bool) -> None:
         for line in _each(lines):
             try:
                 session.handle(line)
-            except (KeyboardInterrupt, console.ClosedPipe, Leave):
-                if not typed or not isinstance(sys.exc_info()[1], KeyboardInterrupt):
+            except KeyboardInterrupt:
+                if not typed:
                     raise
                 console.note("stopped.")
             except MatsError as error:
-                if not typed and not isinstance(error, (InputError, UsageError)):
+                if not typed and isinstance(error, DeviceError):
                     raise
                 console.note(str(error))
 

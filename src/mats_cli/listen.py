@@ -217,6 +217,8 @@ class _Diarist:
                 continue
             for event in self._look(tick * TICK, end):
                 self._tell(event)
+            if tick * TICK == 3.0 and (warning := self.source.warning()):
+                console.note(warning)
             if self.keeper:
                 self._keep(tick * TICK, False)
             self.source.heard_until(max(0, end - round((LONGEST / 2) * ring.rate)))
@@ -225,14 +227,11 @@ class _Diarist:
                 return
 
     def _over(self, more: bool) -> bool:
-        problem = self.source.problem()
-        if self.source.ended() and not more:
-            if problem:
-                raise DeviceError(problem) if self.source.live else InputError(problem)
-            return True
-        if problem and not self.quiet:
-            console.note(problem)
-        return False
+        if not self.source.ended() or more:
+            return False
+        if problem := self.source.problem():
+            raise DeviceError(problem) if self.source.live else InputError(problem)
+        return True
 
     def _look(self, now: float, end: int) -> Iterator[Event]:
         from mats_model.diary import TICK

@@ -115,7 +115,11 @@ class Input:
         raise NotImplementedError
 
     def problem(self) -> str | None:
-        """Why it ended, or what is wrong with what comes, in a sentence."""
+        """Why it ended, in a sentence; None where that is no error."""
+        return None
+
+    def warning(self) -> str | None:
+        """What is wrong with what comes, in a sentence."""
         return None
 
     def heard_until(self, position: int) -> None:
@@ -168,12 +172,14 @@ class Microphone(Input):
     def problem(self) -> str | None:
         if self.ended():
             return f"{self.name} sends nothing any more: was it unplugged? `mats chat --devices` lists what is there."
-        if self._zeros and self.ring.total > 2 * self.ring.rate:
-            self._zeros = not self.ring.last(2.0).any()
-            if self._zeros:
-                self._zeros = False  # said once
-                return f"{self.name} sends only zeros: {_ALLOW if sys.platform == 'darwin' else 'is it muted?'}"
         return None
+
+    def warning(self) -> str | None:
+        # a system that forbids the microphone gives zeros; no real one is that quiet
+        self._zeros = self._zeros and not self.ring.last(2.0).any()
+        if not self._zeros or self.ring.total < 2 * self.ring.rate:
+            return None
+        return f"{self.name} sends only zeros: {_ALLOW if sys.platform == 'darwin' else 'is it muted?'}"
 
     def close(self) -> None:
         with _hushed():

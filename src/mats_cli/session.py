@@ -14,7 +14,7 @@ from mats_cli import console
 from mats_cli import options as shared
 from mats_cli.microphone import Input
 from mats_cli.status import Watcher
-from mats_model.errors import InputError, UsageError
+from mats_model.errors import DeviceError, InputError, UsageError
 
 if TYPE_CHECKING:
     from mats_model.live import Tags
@@ -145,8 +145,11 @@ class Session:
 
     def _catch_up(self) -> None:
         """The live window moves on; once half of it is new, it is another sound."""
-        assert self.source is not None
-        ring = self.source.ring
+        source = self.source
+        assert source is not None
+        if source.live and source.ended():
+            raise DeviceError(source.problem() or f"{source.name} has ended.")
+        ring = source.ring
         end = ring.total
         if end == self._heard[1]:
             return

@@ -62,9 +62,15 @@ class Watcher(threading.Thread):
         if self.now is None:
             return "listening"[:columns]
         if self.now.embedding is None:
-            heard = "(silence)"
+            heard = [self.source.warning() or "(silence)"]
         else:
-            heard = "  ".join(f"{label.name} {label.score:.2f}" for label in self.heard) or "(nothing it knows)"
+            heard = [f"{label.name} {label.score:.2f}" for label in self.heard] or ["(nothing it knows)"]
         filled = round(min(1.0, max(0.0, 1.0 - self.now.level / _QUIETEST)) * 10)
         meter = f"[{'#' * filled}{'.' * (10 - filled)}] " if columns >= 60 else ""
-        return f"{meter}{self.now.level:.0f} dB  {heard}"[:columns]
+        line = f"{meter}{self.now.level:.0f} dB"
+        for number, part in enumerate(heard):
+            # tags that do not fit are left out whole
+            if number and len(line) + 2 + len(part) > columns:
+                break
+            line += f"  {part}"
+        return line[:columns]

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from mats_model.audio import Source, Window, source, windows
 from mats_model.clap.nano import BATCH, NanoClap
-from mats_model.config import MatsConfig
+from mats_model.config import MatsConfig, SearchSettings
 from mats_model.errors import SilenceError, UsageError
 from mats_model.llm.base import Candidate, LanguageModel
 from mats_model.mapper import Mapper
@@ -141,7 +141,7 @@ class Mats(nn.Module):
     def _answer(self, embeddings: torch.Tensor, asked: Question) -> list[str]:
         judged = asked.tag == CAPTION_TAG and self.config.search.rerank > 0
         looks = self.santa.looks(embeddings) if judged else [self.santa(embeddings)]
-        found = [self.llm.answers(self._prefix(look), asked, self.config.search) for look in looks]
+        found = [self.llm.answers(self._prefix(look), asked, self._search(asked)) for look in looks]
         candidates = [[candidate for some in row for candidate in some] for row in zip(*found, strict=True)]
         if not judged:
             return [sentence(some[0].text) for some in candidates]
@@ -153,7 +153,11 @@ class Mats(nn.Module):
             asked = self._told(embedding, asked)
         with torch.inference_mode():
             prefix = self.hear(embedding[None])
-        yield from self.llm.stream(prefix, asked, self.config.search)
+        yield from self.llm.stream(prefix, asked, self._search(asked))
+
+    def _search(self, asked: Question) -> SearchSettings:
+        """A caption has a least length; an answer may be a word."""
+        return self.config.search if asked.tag == CAPTION_TAG else replace(self.config.search, shortest=1)
 
     def _closest(self, embedding: torch.Tensor, candidates: list[Candidate]) -> str:
         """The candidate with the best score + rerank * cosine to the sound: what was not heard is not said."""
