@@ -27,20 +27,25 @@ class Ring:
         self.size = max(1, round(seconds * rate))
         self.total = 0  # samples written so far
         self.overruns = 0  # blocks that the device says were lost before they came here
-        self._samples = np.zeros((self.size, channels), np.float32)
+        # readers take no lock, so that the sound card never waits for them: a second more is kept than is given, which may be written
+        # over while it is read
+        self._samples = np.zeros((self.size + rate, channels), np.float32)
         self._changed = threading.Condition()
 
     def write(self, block: np.ndarray) -> None:
-        """block (s, channels) or (s,): copied, and nothing else, since the sound card waits."""
+        """block (s, channels) or (s,): copied, and nothing else."""
         block = block.reshape(len(block), -1)
+        for at in range(0, len(block), self.rate):
+            self._write(block[at : at + self.rate])
         with self._changed:
-            kept = block[-self.size :]
-            at = (self.total + len(block) - len(kept)) % self.size
-            first = min(len(kept), self.size - at)
-            self._samples[at : at + first] = kept[:first]
-            self._samples[: len(kept) - first] = kept[first:]
-            self.total += len(block)
             self._changed.notify_all()
+
+    def _write(self, block: np.ndarray) -> None:
+        at = self.total % len(self._samples)
+        first = min(len(block), len(self._samples) - at)
+        self._samples[at : at + first] = block[:first]
+        self._samples[: len(block) - first] = block[first:]
+        self.total += len(block)
 
     def wait(self, position: int, seconds: float) -> bool:
         """Until `position` samples were written, or for so long; whether they were."""
@@ -49,10 +54,12 @@ class Ring:
 
     def between(self, first: int, end: int) -> np.ndarray:
         """A copy (s, channels) of positions [first, end), as far as they are still here."""
-        with self._changed:
-            end = min(end, self.total)
-            first = min(max(first, self.total - self.size, 0), end)
-            return self._samples[np.arange(first, end) % self.size]
+        total = self.total
+        end = min(end, total)
+        first = min(max(first, total - self.size, 0), end)
+        at, count = first % len(self._samples), end - first
+        copy = np.concatenate([self._samples[at : at + count], self._samples[: max(0, at + count - len(self._samples))]])
+        return copy[max(0, self.total - self.size - first) :]
 
     def last(self, seconds: float) -> np.ndarray:
         """A copy (s, channels) of the last seconds."""
