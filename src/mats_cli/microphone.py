@@ -138,6 +138,8 @@ class Microphone(Input):
         sounddevice = _sounddevice()
         chosen = _choose(device)
         self.name = chosen.name
+        self._last = time.monotonic()
+        self._zeros = True
         channels = min(2, chosen.channels)
         for some in dict.fromkeys([rate or chosen.rate, chosen.rate, 48_000, 44_100, 16_000]):
             self.ring = Ring(seconds, some, channels)
@@ -156,13 +158,12 @@ class Microphone(Input):
             raise DeviceError(_refused(chosen, problem))
         if rate and rate != self.ring.rate:
             self.notes = (f"{chosen.name} does not take {rate} Hz; it is heard at {self.ring.rate} Hz.",)
-        self._started = self._last = time.monotonic()
-        self._zeros = True
 
     def _callback(self, block: Any, frames: int, clock: Any, status: Any) -> None:
         # the sound card waits for this: copy, count, and be gone
         self.ring.write(block)
         self._last = time.monotonic()
+        self._zeros = self._zeros and not block.any()
         if status.input_overflow:
             self.ring.overruns += 1
 
@@ -176,7 +177,6 @@ class Microphone(Input):
 
     def warning(self) -> str | None:
         # a system that forbids the microphone gives zeros; no real one is that quiet
-        self._zeros = self._zeros and not self.ring.last(2.0).any()
         if not self._zeros or self.ring.total < 2 * self.ring.rate:
             return None
         return f"{self.name} sends only zeros: {_ALLOW if sys.platform == 'darwin' else 'is it muted?'}"
@@ -222,15 +222,20 @@ class RawPipe(Input):
                 data = rest + data
                 whole = len(data) // width * width
                 rest = data[whole:]
+                if not whole:
+                    continue
                 samples = np.frombuffer(data[:whole], self._kind).astype(np.float32)
                 samples = (samples - self._scale if self._kind == "u1" else samples) / np.float32(self._scale)
                 if not np.isfinite(samples).all():
                     self._error = "standard input holds NaN or infinite samples: is the format of --raw right?"
                     break
-                with self._room:
-                    while self._patient and self.ring.total - self._position > self.ring.size // 2:
-                        self._room.wait(1.0)
-                self.ring.write(samples.reshape(-1, self.ring.channels))
+                piece = max(1, self.ring.size // 4)
+                blocks = samples.reshape(-1, self.ring.channels)
+                for at in range(0, len(blocks), piece):
+                    with self._room:
+                        while self._patient and self.ring.total - self._position > self.ring.size // 2:
+                            self._room.wait(1.0)
+                    self.ring.write(blocks[at : at + piece])
         except (OSError, ValueError) as error:
             self._error = f"standard input cannot be read ({error})."
         if self.ring.total == 0 and not self._error:

@@ -12,10 +12,10 @@ from typing import Any
 from mats_cli.session import COMMANDS
 
 
-def keyboard(status: Callable[[int], str] | None, terminal: Any = None) -> Iterator[str]:
+def keyboard(status: Callable[[int], str], terminal: Any = None) -> Iterator[str]:
     """Lines as they are typed, until Ctrl-D. Ctrl-C at the prompt is a KeyboardInterrupt.
 
-    `status` writes the line below for so many columns; `terminal` is read instead of standard input.
+    `status` writes the line below for so many columns, "" where there is none; `terminal` is read instead of standard input.
     """
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import Completer, Completion, PathCompleter
@@ -49,7 +49,7 @@ def keyboard(status: Callable[[int], str] | None, terminal: Any = None) -> Itera
         event.current_buffer.insert_text("\n")
 
     def toolbar() -> str:
-        return status(shutil.get_terminal_size().columns - 1) if status else ""
+        return status(shutil.get_terminal_size().columns - 1)
 
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     session: PromptSession[str] = PromptSession(
@@ -57,8 +57,6 @@ def keyboard(status: Callable[[int], str] | None, terminal: Any = None) -> Itera
         completer=Known(),
         complete_while_typing=False,
         key_bindings=keys,
-        bottom_toolbar=toolbar if status else None,
-        refresh_interval=0.25 if status else 0,
         style=Style.from_dict({"bottom-toolbar": "noreverse"}),
         color_depth=ColorDepth.DEPTH_1_BIT if plain else None,
         input=create_input(terminal) if terminal else None,
@@ -67,7 +65,8 @@ def keyboard(status: Callable[[int], str] | None, terminal: Any = None) -> Itera
     )
     while True:
         try:
-            yield session.prompt("> ")
+            shown = bool(status(80))
+            yield session.prompt("> ", bottom_toolbar=toolbar if shown else "", refresh_interval=0.25 if shown else 0)
         except EOFError:
             return
 
