@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -74,7 +75,8 @@ def main() -> None:
     job.stdin.close()
     job.wait()
     print(f"{wanted.minutes:g} minutes: {lines} lines; {share:.1%} of one core")
-    print(f"memory: {late[0]:.1f} MB after five minutes, {max(late):.1f} MB at most after that")
+    print(f"memory: {memory[min(4, len(memory) - 1)]:.1f} MB after five minutes, {megabytes:.1f} MB at the end;", end=" ")
+    print(f"median {statistics.median(late):.1f}, most {max(late):.1f} (while a caption is searched)")
 
 
 if __name__ == "__main__":

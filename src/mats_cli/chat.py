@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json as jsonlib
 import sys
-from collections.abc import Iterator
-from typing import Annotated, Any, Optional
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Optional, TextIO
 
 import typer
 
 from mats_cli import console
 from mats_cli import options as shared
 from mats_model.errors import DeviceError, MatsError, UsageError
+
+if TYPE_CHECKING:
+    from mats_cli.session import Session
 
 Sound = Annotated[Optional[str], typer.Argument(metavar="FILE", help="A sound file, or - for standard input; the microphone if not given.")]
 Listen = Annotated[Optional[float], typer.Option("--listen", metavar="SECONDS", help="Hear so long first, then talk about that.", show_default=False)]
@@ -62,17 +64,19 @@ def chat(
         raise UsageError(f"{sound} is a file: --listen, --device, --rate, --mic and --raw are for a microphone.")
     if sound == "-" and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("`-` reads a sound from standard input, which is the keyboard: pipe a file in.")
-    piped = sound == "-" or mic is not None  # standard input holds the sound
     from mats_cli.microphone import open_input
     from mats_cli.session import RING, Session, Settings
 
-    lines, typed = _lines(ask, piped)
+    questions, terminal = _who_asks(ask, sound == "-" or mic is not None)
     shared.one_thread()
     settings = Settings(window, gate, strict, json, quiet, model, offline, santa, memory, no_santa)
     session = Session(settings, lambda: open_input(mic, raw, device, rate, RING))
     try:
-        _begin(session, sound, listen, typed)
-        _talk(session, lines, typed)
+        _begin(session, sound, listen, typed=questions is None)
+        if questions is None:
+            _typed(session, terminal)
+        else:
+            _read(session, questions)
     except KeyboardInterrupt:
         raise console.Stopped from None
     finally:
@@ -94,27 +98,30 @@ def _list_devices(json: bool) -> None:
             console.out(f"{each.number}\t{each.name}\t{each.channels} channels\t{each.rate} Hz{chr(9) + 'default' if each.chosen else ''}\n")
 
 
-def _lines(ask: list[str] | None, piped: bool) -> tuple[list[str] | Any, bool]:
-    """Questions that are known, or a stream of lines, or a terminal; and whether somebody types them. Errors: UsageError."""
+def _who_asks(ask: list[str] | None, piped: bool) -> tuple[Iterable[str] | None, TextIO | None]:
+    """Questions that are known or will be read; or None, and the terminal where they are typed if it is not standard input.
+
+    `piped`: standard input holds the sound. Errors: UsageError.
+    """
     if ask:
-        return ask, False
-    if not piped and sys.stdin is not None and not sys.stdin.closed:
-        return (None, True) if sys.stdin.isatty() else (sys.stdin, False)
-    if not piped:
+        return ask, None
+    if piped:
+        try:
+            return None, open("/dev/tty", encoding="utf-8")
+        except OSError:
+            raise UsageError("standard input holds the sound and there is no terminal to type questions: use --ask QUESTION.") from None
+    if sys.stdin is None or sys.stdin.closed:
         raise UsageError("standard input is closed, so nobody can ask: use --ask QUESTION.")
-    try:
-        return open("/dev/tty", encoding="utf-8"), True
-    except OSError:
-        raise UsageError("standard input holds the sound and there is no terminal to type questions: use --ask QUESTION.") from None
+    return (None if sys.stdin.isatty() else sys.stdin), None
 
 
-def _begin(session: Any, sound: str | None, listen: float | None, typed: bool) -> None:
+def _begin(session: Session, sound: str | None, listen: float | None, typed: bool) -> None:
     """The first thing that is talked about. Errors: MatsError."""
     if sound == "-":
         from mats_cli.inputs import read_stdin
         from mats_model.audio import Source
 
-        session._hear(Source("standard input", data=read_stdin()))
+        session.hear(Source("standard input", data=read_stdin()))
     elif sound is not None:
         session.open_file(sound)
     elif listen is not None or not typed:
@@ -124,33 +131,37 @@ def _begin(session: Any, sound: str | None, listen: float | None, typed: bool) -
         session.follow()
 
 
-def _talk(session: Any, lines: Any, typed: bool) -> None:
+def _read(session: Session, questions: Iterable[str]) -> None:
+    """Questions of a file, a pipe or the command line. Errors: DeviceError; others are said, and the next question is asked."""
+    from mats_cli.session import Leave
+
+    for line in questions:
+        try:
+            session.handle(line)
+        except Leave:
+            return
+        except DeviceError:
+            raise
+        except MatsError as error:
+            console.note(str(error))
+
+
+def _typed(session: Session, terminal: TextIO | None) -> None:
+    """Questions as they are typed, above a status line."""
+    from mats_cli.screen import keyboard
     from mats_cli.session import Leave
     from mats_cli.status import Watcher
 
-    if typed:
-        from mats_cli.screen import keyboard
-
-        session.watcher = watcher = Watcher(session.source, session.mats, session.tags, session.settings.gate)
-        watcher.start()
-        if not session.settings.quiet:
-            console.note("ask a question; /help shows the commands, /bye leaves.")
-        lines = keyboard(watcher.line, lines)
-    with contextlib.suppress(Leave):
-        for line in _each(lines):
-            try:
-                session.handle(line)
-            except KeyboardInterrupt:
-                if not typed:
-                    raise
-                console.note("stopped.")
-            except MatsError as error:
-                if not typed and isinstance(error, DeviceError):
-                    raise
-                console.note(str(error))
-
-
-def _each(lines: Any) -> Iterator[str]:
-    for line in lines:
-        if line.strip():
-            yield line
+    session.watcher = watcher = Watcher(session.source, session.mats, session.tags, session.settings.gate)
+    watcher.start()
+    if not session.settings.quiet:
+        console.note("ask a question; /help shows the commands, /bye leaves.")
+    for line in keyboard(watcher.line, terminal):
+        try:
+            session.handle(line)
+        except Leave:
+            return
+        except KeyboardInterrupt:
+            console.note("stopped.")
+        except MatsError as error:
+            console.note(str(error))

@@ -17,6 +17,7 @@ from mats_cli.status import Watcher
 from mats_model.errors import DeviceError, InputError, UsageError
 
 if TYPE_CHECKING:
+    from mats_model.audio import Source
     from mats_model.live import Tags
     from mats_model.mats import Mats
     from mats_model.talk import Conversation
@@ -120,7 +121,7 @@ class Session:
         """Talk about a file. Errors: InputError."""
         from mats_model.audio import source
 
-        self._hear(source(Path(path).expanduser(), path))
+        self.hear(source(Path(path).expanduser(), path))
         self.live = False
 
     def _take(self, first: int, end: int, same: bool) -> None:
@@ -132,9 +133,10 @@ class Session:
             heard = f"{self.source.name} was heard for {(end - first) / ring.rate:.1f} s only: wait a moment, and ask again."
             raise InputError(self.source.problem() or heard)
         self._heard = first, end
-        self._hear(Source(self.source.name, samples=ring.between(first, end), rate=ring.rate), same)
+        self.hear(Source(self.source.name, samples=ring.between(first, end), rate=ring.rate), same)
 
-    def _hear(self, item: Any, same: bool = False) -> None:
+    def hear(self, item: Source, same: bool = False) -> None:
+        """Talk about this from now on. Errors: InputError."""
         from mats_model.talk import take
 
         live = item.samples is not None
@@ -143,7 +145,7 @@ class Session:
             console.note(line)
         self.conversation.hear(hearing, same)
 
-    def _catch_up(self) -> None:
+    def catch_up(self) -> None:
         """The live window moves on; once half of it is new, it is another sound."""
         source = self.source
         assert source is not None
@@ -173,7 +175,7 @@ class Session:
     def ask(self, question: str) -> None:
         """Ctrl-C stops the answer, not the chat."""
         if self.live:
-            self._catch_up()
+            self.catch_up()
         pieces = self.conversation.ask(question)
         if self.settings.json:
             for _ in pieces:
@@ -184,6 +186,8 @@ class Session:
             for piece in pieces:
                 console.out(piece)
         except KeyboardInterrupt:
+            if self.watcher is None:  # nobody is there to ask anything else
+                raise
             pieces.close()
             console.out(" (stopped)")
         console.out("\n")
@@ -234,9 +238,9 @@ class Session:
             raise UsageError("/file: say which.")
         self.open_file(rest)
 
-    def _sound(self) -> Any:
+    def _sound(self) -> Source:
         if self.live:
-            self._catch_up()
+            self.catch_up()
         if self.conversation.hearing is None:
             raise UsageError("nothing was heard yet: /listen to the microphone, or /file PATH.")
         return self.conversation.hearing.source
@@ -296,7 +300,7 @@ class Session:
         if self.watcher:
             self.watcher.ears = self.mats, self.tags
         if hearing:
-            self._hear(hearing.source)
+            self.hear(hearing.source)
 
     def _set(self, rest: str) -> None:
         if not rest:
