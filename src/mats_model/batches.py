@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from mats_model.clap.nano import NanoClap
+from mats_model.clap.base import Clap
 from mats_model.embeddings import TextCache
 from mats_model.errors import UsageError
 from mats_model.llm.base import LanguageModel, Tokens
@@ -71,7 +71,7 @@ def split(source: Source, share: float, most: int) -> tuple[list[TextExample], l
 def encode(
     parts: list[tuple[list[TextExample], SourceSettings]],
     llm: LanguageModel,
-    clap: NanoClap,
+    clap: Clap,
     cache: TextCache,
     noise: NoiseSettings,
     settings: LoopSettings,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from mats_model.clap.base import Clap
 from mats_model.clap.nano import NanoClap
 from mats_model.config import MatsConfig, from_dict, to_dict
 from mats_model.device import place
@@ -30,7 +31,7 @@ MEMORY, NAMES = "memory.txt", "names.txt"  # the texts of the memory's embedding
 Find = Callable[[str], Path | str]
 
 
-def build(config: MatsConfig, clap: NanoClap, llm: LanguageModel) -> Mats:
+def build(config: MatsConfig, clap: Clap, llm: LanguageModel) -> Mats:
     """A model of the config's sizes; mapper and memory are not yet set."""
     return Mats(config, clap, Santa(config.width, config.santa), make_mapper(config.mapper, config.width, llm.width), llm)
 
@@ -62,6 +63,7 @@ def save(mats: Mats, folder: Path, recipe: str | None = None) -> MatsConfig:
     if isinstance(mats.llm, SmallLLM):
         contents[TOKENIZER] = mats.llm.words.tokenizer_json.encode()
     if config.clap == "inside":
+        assert isinstance(mats.clap, NanoClap)
         contents[CLAP_TOKENIZER] = mats.clap.text.tokenizer_json.encode()
     for name, texts in ((MEMORY, mats.santa.captions), (NAMES, mats.santa.name_texts)):
         if texts:
@@ -100,7 +102,7 @@ def read_config(folder: Path) -> MatsConfig:
         raise ModelError(f"{folder / CONFIG} cannot be read ({error}); fetch or train the model again.") from None
 
 
-def load(folder: Path, find: Find, device: str = "cpu", clap: NanoClap | None = None) -> Mats:
+def load(folder: Path, find: Find, device: str = "cpu", clap: Clap | None = None) -> Mats:
     """Read a model folder; `clap` stands in for the encoder that it borrows.
 
     Errors: ModelError, which names the file and what is missing or left over in it; MismatchError.
@@ -114,7 +116,7 @@ def load(folder: Path, find: Find, device: str = "cpu", clap: NanoClap | None = 
         state = load_file(folder / WEIGHTS)
     except (ValueError, SafetensorError) as error:
         raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}); fetch or train the model again.") from None
-    ears = NanoClap(_text(folder, CLAP_TOKENIZER)) if config.clap == "inside" else borrowed_clap(config, find, clap)
+    ears: Clap = NanoClap(_text(folder, CLAP_TOKENIZER)) if config.clap == "inside" else borrowed_clap(config, find, clap)
     mats = build(config, ears, load_llm(config, find, device, _text(folder, TOKENIZER) if config.llm.kind == "decoder" else ""))
     wanted = tensors(mats)
     missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
@@ -142,7 +144,7 @@ def _lines(folder: Path, name: str, count: int) -> list[str]:
     return lines
 
 
-def borrowed_clap(config: MatsConfig, find: Find, clap: NanoClap | None = None) -> NanoClap:
+def borrowed_clap(config: MatsConfig, find: Find, clap: Clap | None = None) -> Clap:
     """The encoder of another model, or the one given in its place, if its text side is the one this model was trained on. Errors: MismatchError."""
     clap = clap or load(Path(find(config.clap)), find).clap
     if config.space and clap.space != config.space:

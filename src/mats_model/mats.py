@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mats_model.audio import Source, Window, source, windows
-from mats_model.clap.nano import BATCH, NanoClap
+from mats_model.clap.base import BATCH, Clap
 from mats_model.config import MatsConfig, SearchSettings
 from mats_model.errors import SilenceError, UsageError
 from mats_model.llm.base import Candidate, LanguageModel
@@ -48,7 +48,7 @@ class Label:
 class Mats(nn.Module):
     """CLAP, Santa, mapper and language model, composed."""
 
-    def __init__(self, config: MatsConfig, clap: NanoClap, santa: Santa, mapper: Mapper, llm: LanguageModel) -> None:
+    def __init__(self, config: MatsConfig, clap: Clap, santa: Santa, mapper: Mapper, llm: LanguageModel) -> None:
         super().__init__()
         self.config = config
         self.clap, self.santa, self.mapper, self.llm = clap, santa, mapper, llm

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from mats_model.clap.nano import NanoClap
+from mats_model.clap.base import Clap
 from mats_model.errors import MismatchError, ModelError, UsageError
 from mats_model.noise import add_noise
 from mats_model.santa import kmeans
@@ -66,7 +66,7 @@ def cluster_count(captions: int) -> int:
 
 
 def build(
-    captions: Iterable[str], clap: NanoClap, folder: Path, files: list[str], variance: float = 0.0, clusters: int = 0, seed: int = 0,
+    captions: Iterable[str], clap: Clap, folder: Path, files: list[str], variance: float = 0.0, clusters: int = 0, seed: int = 0,
     audio: torch.Tensor | None = None,
 ) -> Iterator[Progress | MemoryCard]:  # fmt: skip
     """Write the folder; the same caption twice is kept once. `audio` (n, d) are embeddings of recordings. Yields the card last.
@@ -99,7 +99,7 @@ def build(
     yield card
 
 
-def _embed(captions: Iterable[str], clap: NanoClap, work: Path, variance: float, seed: int) -> Iterator[tuple[int, torch.Tensor]]:
+def _embed(captions: Iterable[str], clap: Clap, work: Path, variance: float, seed: int) -> Iterator[tuple[int, torch.Tensor]]:
     """Unsorted vectors, texts and their offsets; yields how many there are, and the sum of the newest."""
     generator = torch.Generator().manual_seed(seed)
     seen = _Seen()

@@ -11,7 +11,7 @@ import torch
 
 from mats_model.batches import Data, Note, encode, split
 from mats_model.checkpoint import borrowed_clap, build, load_llm, read_config
-from mats_model.clap.nano import NanoClap
+from mats_model.clap.base import Clap
 from mats_model.config import MatsConfig
 from mats_model.device import place
 from mats_model.embeddings import TextCache
@@ -44,7 +44,7 @@ def read_all(recipe: TextRecipe, data: Path, strict: bool) -> list[Source]:
 
 
 def prepare(
-    recipe: TextRecipe, data: Path, device: str = "auto", strict: bool = False, force: bool = False, clap: NanoClap | None = None
+    recipe: TextRecipe, data: Path, device: str = "auto", strict: bool = False, force: bool = False, clap: Clap | None = None
 ) -> Iterator[Note | Prepared]:
     """Read, embed and build; yields what to say, then the `Prepared`. `clap` stands in for the encoder that the recipe names, as while
     a new one is made. Errors: MatsError."""
@@ -75,7 +75,7 @@ def prepare(
     yield Prepared(recipe, mats, told, held_out, names if recipe.noise.tags else None, where)
 
 
-def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, device: str, force: bool, clap: NanoClap | None = None) -> Mats:
+def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, device: str, force: bool, clap: Clap | None = None) -> Mats:
     """Encoder, memory, mapper and language model of a recipe, before any training. Errors: MatsError."""
     start = load(recipe.start) if recipe.start else None
     like = read_config(find(recipe.start or recipe.clap)) if recipe.start or clap is None else MatsConfig()
@@ -121,7 +121,7 @@ def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, de
     return mats
 
 
-def memory_of(recipe: TextRecipe, told: list[list[TextExample]], data: Path, clap: NanoClap) -> tuple[list[str], torch.Tensor]:
+def memory_of(recipe: TextRecipe, told: list[list[TextExample]], data: Path, clap: Clap) -> tuple[list[str], torch.Tensor]:
     """Texts, and their embeddings (m, d): of a memory folder, or of texts that are trained on. Errors: ModelError, MismatchError."""
     if recipe.memory.file:
         memory = DiskMemory(data / recipe.memory.file, clap.space)

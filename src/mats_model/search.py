@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from mats_model.clap.nano import NanoClap
 from mats_model.errors import UsageError
 from mats_model.library import Matrix
 from mats_model.mats import Mats, Sound
@@ -46,6 +47,8 @@ def query(mats: Mats, texts: Sequence[str], like: Sequence[Sound] = (), unlike: 
 
 def caution(mats: Mats, text: str) -> str | None:
     """What the encoder can make little of, in words; None where all is well."""
+    if not isinstance(mats.clap, NanoClap):
+        return None  # the published encoders cut in silence; how much is in their cards
     pieces = mats.clap.text.tokenizer.encode(text, add_special_tokens=False).tokens
     words = len(text.split())
     from mats_model.clap.text import MAX_PIECES

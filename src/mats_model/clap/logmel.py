@@ -5,7 +5,8 @@ Banks are chosen by name, since the wrong bank gives plausible but incomparable 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -21,12 +22,19 @@ class LogMelSpec:
     n_mels: int
     fmin: float
     fmax: float
-    floor: float = 1e-10  # power added before the logarithm: -100 dB
+    floor: float = 1e-10  # power added before the logarithm: -100 dB; of the published encoders the least power
+    # not part of the words for it, from which ids are made, since nano's were made before
+    scale: str = field(default="htk", repr=False)  # htk: peak 1, straight in mels; slaney: area 1, straight in Hz; plain: htk, straight in Hz
+    bank_rate: int = field(default=0, repr=False)  # the rate that the bank was made for, where that is not the rate of the sound
 
 
 # 20 ms frames: 250 frames of 64 mels for the 5 s window of nano
 BANKS: dict[str, LogMelSpec] = {
     "nano": LogMelSpec(rate=32_000, n_fft=1024, hop=640, n_mels=64, fmin=40.0, fmax=15_500.0),
+    "laion": LogMelSpec(rate=48_000, n_fft=1024, hop=480, n_mels=64, fmin=50.0, fmax=14_000.0, scale="slaney"),
+    "laion-fused": LogMelSpec(rate=48_000, n_fft=1024, hop=480, n_mels=64, fmin=50.0, fmax=14_000.0, scale="plain"),
+    # its bank was made for 32 kHz and is used at 44.1
+    "msclap": LogMelSpec(rate=44_100, n_fft=1024, hop=320, n_mels=64, fmin=50.0, fmax=14_000.0, scale="slaney", bank_rate=32_000),
 }
 
 
@@ -35,18 +43,40 @@ def hz_to_mel(hz: torch.Tensor) -> torch.Tensor:
     return 2595.0 * torch.log10(1.0 + hz / 700.0)
 
 
+def hz_to_slaney(hz: torch.Tensor) -> torch.Tensor:
+    """Slaney's scale: 3 mels in 200 Hz up to 1 kHz, 27 for each factor of 6.4 above."""
+    return torch.where(hz < 1000.0, hz * 3.0 / 200.0, 15.0 + 27.0 * (hz.clamp(min=1.0) / 1000.0).log() / math.log(6.4))
+
+
+def slaney_to_hz(mel: torch.Tensor) -> torch.Tensor:
+    """And back."""
+    return torch.where(mel < 15.0, mel * 200.0 / 3.0, 1000.0 * ((mel - 15.0) * math.log(6.4) / 27.0).exp())
+
+
+def mel_to_hz(mel: torch.Tensor) -> torch.Tensor:
+    """And back."""
+    return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+
+
 def mel_bank(spec: LogMelSpec) -> torch.Tensor:
-    """Triangular filters with peak 1, evenly spaced in HTK mels: (n_fft // 2 + 1, n_mels), float32."""
-    bins = hz_to_mel(torch.arange(spec.n_fft // 2 + 1, dtype=torch.float64) * spec.rate / spec.n_fft)
-    low, high = hz_to_mel(torch.tensor([spec.fmin, spec.fmax], dtype=torch.float64)).tolist()
-    edges = torch.linspace(low, high, spec.n_mels + 2, dtype=torch.float64)
+    """Triangular filters, (n_fft // 2 + 1, n_mels), float32."""
+    hz = torch.arange(spec.n_fft // 2 + 1, dtype=torch.float64) * (spec.bank_rate or spec.rate) / spec.n_fft
+    to_mel, to_hz = (hz_to_slaney, slaney_to_hz) if spec.scale == "slaney" else (hz_to_mel, mel_to_hz)
+    low, high = to_mel(torch.tensor([spec.fmin, spec.fmax], dtype=torch.float64)).tolist()
+    mels = torch.linspace(low, high, spec.n_mels + 2, dtype=torch.float64)
+    bins, edges = (hz_to_mel(hz), mels) if spec.scale == "htk" else (hz, to_hz(mels))
     up = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
     down = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
-    return torch.minimum(up, down).clamp(min=0.0).float()
+    bank = torch.minimum(up, down).clamp(min=0.0)
+    return (bank * 2.0 / (edges[2:] - edges[:-2]) if spec.scale == "slaney" else bank).float()
 
 
 class LogMel(nn.Module):
-    """waves (n, s) float32 -> (n, s // hop, n_mels) in dB; a full-scale sine reads about 0 dB in its mel."""
+    """waves (n, s) float32 -> (n, frames, n_mels) in dB.
+
+    htk: s // hop frames, a full-scale sine reads about 0 dB in its mel. The others: s // hop + 1 frames of plain power, as the published
+    encoders were taught.
+    """
 
     window: torch.Tensor
     bank: torch.Tensor
@@ -55,14 +85,17 @@ class LogMel(nn.Module):
         super().__init__()
         self.spec = BANKS[bank]
         window = torch.hann_window(self.spec.n_fft, dtype=torch.float64)
-        # scaled so that the squared magnitude of a full-scale sine at a bin centre is 1
-        self.register_buffer("window", (window * 2.0 / window.sum()).float(), persistent=False)
+        if self.spec.scale == "htk":
+            # scaled so that the squared magnitude of a full-scale sine at a bin centre is 1
+            window = window * 2.0 / window.sum()
+        self.register_buffer("window", window.float(), persistent=False)
         self.register_buffer("bank", mel_bank(self.spec), persistent=False)
 
     def forward(self, waves: torch.Tensor) -> torch.Tensor:
         spec = self.spec
-        frames = waves.shape[-1] // spec.hop
         spectrum = torch.stft(waves, spec.n_fft, spec.hop, window=self.window, center=True, return_complex=True)
         power = spectrum.real.square() + spectrum.imag.square()
-        mels = power[..., :frames].transpose(-1, -2) @ self.bank
+        if spec.scale != "htk":
+            return 10.0 * torch.log10((power.transpose(-1, -2) @ self.bank).clamp(min=spec.floor))
+        mels = power[..., : waves.shape[-1] // spec.hop].transpose(-1, -2) @ self.bank
         return 10.0 * torch.log10(mels + spec.floor)

@@ -11,13 +11,12 @@ import hashlib
 import torch
 from torch import nn
 
+from mats_model.clap.base import Clap
 from mats_model.clap.logmel import LogMel
 from mats_model.clap.text import WIDTH, TextTower
 from mats_model.clap.tower import FEATURE, TAGS, AudioTower
 
 SECONDS = 5.0
-# windows are always run this many at a time, so that a window's embedding never depends on its neighbours
-BATCH = 4
 
 
 class AudioHead(nn.Module):
@@ -34,35 +33,29 @@ class AudioHead(nn.Module):
         return torch.sigmoid(logits + self.bias) @ self.names + self.residual(feature)
 
 
-class NanoClap(nn.Module):
-    """`embed_windows` and `embed_text` meet in one space; `rate` and `window` (samples) say how to cut the sound."""
+class NanoClap(Clap):
+    """5 s windows at 32 kHz; shorter sounds are followed by zeros, since repeating would turn a click into a buzz."""
+
+    dim = WIDTH
 
     def __init__(self, tokenizer_json: str) -> None:
         super().__init__()
         self.front = LogMel("nano")
+        self.rate = self.front.spec.rate
+        self.window = round(SECONDS * self.rate)
         self.tower = AudioTower()
         self.head = AudioHead()
         self.text = TextTower(tokenizer_json)
 
     @property
-    def rate(self) -> int:
-        """Samples per second."""
-        return self.front.spec.rate
-
-    @property
-    def dim(self) -> int:
-        """d."""
-        return WIDTH
-
-    @property
     def space(self) -> str:
-        """Id of the text side: what was trained on it may hear any audio side that was tied to it."""
+        """As `Clap` has it."""
         codes, scales = self.text.codes.cpu().contiguous(), self.text.scales.cpu().half().contiguous()
         return hashlib.sha256(codes.numpy().tobytes() + scales.numpy().tobytes() + self.text.tokenizer_json.encode()).hexdigest()[:12]
 
     @property
     def id(self) -> str:
-        """Of the whole pipeline: front end, windows, pooling and both sides' weights. Vectors of two ids do not compare."""
+        """As `Clap` has it."""
         digest = hashlib.sha256(f"{self.front.spec} {SECONDS} s, half a window apart, padded, raw vectors averaged {self.space}".encode())
         for part in (self.tower, self.head):
             for key, value in part.state_dict().items():
@@ -70,22 +63,10 @@ class NanoClap(nn.Module):
                     digest.update(key.encode() + value.half().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:12]
 
-    @property
-    def window(self) -> int:
-        """Samples in a window."""
-        return round(SECONDS * self.rate)
-
-    def embed_windows(self, waves: torch.Tensor) -> torch.Tensor:
-        """waves (w, s) -> raw embedding (w, d), not normalised: average these, then normalise."""
-        count = waves.shape[0]
-        filled = torch.cat([waves, waves.new_zeros(-count % BATCH, waves.shape[1])])
-        parts = [self.head(*self.tower(self.front(part))) for part in filled.split(BATCH)]
-        return torch.cat(parts)[:count]
-
-    def embed_alone(self, wave: torch.Tensor) -> torch.Tensor:
-        """One window (s,) -> raw embedding (d,), for those who cannot wait: as `embed_windows`, up to rounding, in a fourth of the time."""
-        return self.head(*self.tower(self.front(wave[None])))[0]
+    def hear(self, waves: torch.Tensor) -> torch.Tensor:
+        """As `Clap` has it."""
+        return self.head(*self.tower(self.front(waves)))
 
     def embed_text(self, texts: list[str]) -> torch.Tensor:
-        """texts -> (n, d), unit length."""
+        """As `Clap` has it."""
         return self.text(texts)

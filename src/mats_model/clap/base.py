@@ -1,0 +1,52 @@
+"""What every encoder offers: windows of sound and any text, in one space."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import nn
+
+# windows are always run this many at a time, so that a window's embedding never depends on its neighbours
+BATCH = 4
+
+
+class Clap(nn.Module):
+    """`rate` (samples a second), `window` (samples) and `fill` say how to cut a sound; `dim` is d.
+
+    `fill` is what becomes of a sound that is shorter than a window: "zeros" after it, "repeat" until the window is full, or "whole" repeats
+    only and then zeros.
+    """
+
+    rate: int
+    window: int
+    dim: int
+    fill: str = "zeros"
+
+    @property
+    @abstractmethod
+    def space(self) -> str:
+        """Id of the text side: what was trained on it may hear any audio side that was tied to it."""
+
+    @property
+    @abstractmethod
+    def id(self) -> str:
+        """Of the whole pipeline: front end, windows, pooling and both sides' weights. Vectors of two ids do not compare."""
+
+    @abstractmethod
+    def hear(self, waves: torch.Tensor) -> torch.Tensor:
+        """waves (w, s) -> raw embedding (w, d), whatever w is."""
+
+    @abstractmethod
+    def embed_text(self, texts: list[str]) -> torch.Tensor:
+        """texts -> (n, d), unit length."""
+
+    def embed_windows(self, waves: torch.Tensor) -> torch.Tensor:
+        """waves (w, s) -> raw embedding (w, d), not normalised: average these, then normalise."""
+        count = waves.shape[0]
+        filled = torch.cat([waves, waves.new_zeros(-count % BATCH, waves.shape[1])])
+        return torch.cat([self.hear(part) for part in filled.split(BATCH)])[:count]
+
+    def embed_alone(self, wave: torch.Tensor) -> torch.Tensor:
+        """One window (s,) -> raw embedding (d,), for those who cannot wait: as `embed_windows`, up to rounding, in a fourth of the time."""
+        return self.hear(wave[None])[0]

@@ -1,0 +1,88 @@
+"""Microsoft CLAP 2023: HTSAT on 7 s at 44.1 kHz, GPT-2, and a projection of each into 1024 dimensions. The encoder of the published MATS."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mats_model.clap.htsat import FRAMES, HTSAT, sizes
+from mats_model.clap.huggingface import LONGEST, gpt2
+from mats_model.clap.logmel import LogMel
+from mats_model.clap.published import PublishedClap, Texts, part
+
+SECONDS = 7.0
+_CROP, _STEP = 689, 344  # frames of the original's own crops of a longer sound
+_HTSAT = "audio_encoder.base.htsat."
+_UNUSED = tuple(_HTSAT + name for name in ("tscam_conv.", "head.", "spectrogram_extractor.", "logmel_extractor."))
+_ENDS = (".relative_position_index", ".attn_mask", ".num_batches_tracked", ".attn.masked_bias")
+_END_OF_TEXT = " <|endoftext|>"
+
+
+class Projection(nn.Module):
+    """e1 = W1 x; e2 = W2 gelu(e1); LayerNorm(e1 + e2)."""
+
+    def __init__(self, given: int, width: int) -> None:
+        super().__init__()
+        self.linear1, self.linear2 = nn.Linear(given, width, bias=False), nn.Linear(width, width, bias=False)
+        self.layer_norm = nn.LayerNorm(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first = self.linear1(x)
+        return self.layer_norm(first + self.linear2(F.gelu(first)))
+
+
+class Tower(nn.Module):
+    """A tower under the name it has in the file, and its projection."""
+
+    def __init__(self, base: nn.Module, given: int, width: int) -> None:
+        super().__init__()
+        self.base, self.projection = base, Projection(given, width)
+
+
+class MsClap(PublishedClap):
+    """`state` has the names of the published file."""
+
+    kind, fill, pad = "msclap", "repeat", 0
+
+    def __init__(self, state: dict[str, torch.Tensor], tokenizer_json: str | None) -> None:
+        super().__init__(tokenizer_json)
+        self.front = LogMel("msclap")
+        self.rate, self.window = self.front.spec.rate, round(SECONDS * self.front.spec.rate)
+        audio, text = HTSAT(*sizes(part(state, _HTSAT))), gpt2(part(state, "caption_encoder.base."))
+        self.dim = state["audio_encoder.projection.linear1.weight"].shape[0]
+        self.audio_encoder = Tower(nn.ModuleDict({"htsat": audio}), audio.width, self.dim)
+        self.caption_encoder = Tower(text, state["caption_encoder.projection.linear1.weight"].shape[1], self.dim)
+        self.logit_scale = nn.Parameter(torch.zeros(()))
+        # GPT-2's masks are buffers of older versions; the bias of c_attn ends alike and is no mask
+        masks = {key for key, value in state.items() if key.endswith(".attn.bias") and value.ndim == 4}
+        self.fill_from({key: value for key, value in state.items() if key not in masks}, _UNUSED, _ENDS)
+
+    @property
+    def label_scale(self) -> float:
+        """cosine -> logit, as it was trained."""
+        return float(self.logit_scale.exp())
+
+    def hear(self, waves: torch.Tensor) -> torch.Tensor:
+        """As `Clap` has it; about 32 long. Longer sounds are cut into crops as the original does, and averaged before the projection."""
+        mels = self.front(waves)
+        frames = mels.shape[1]
+        htsat = self.audio_encoder.base["htsat"]  # type: ignore[index]
+        if frames <= FRAMES:
+            heard = htsat(mels)
+        else:
+            heard = torch.stack([htsat(mels[:, at : at + _CROP]) for at in range(0, frames - _CROP - 1, _STEP)]).mean(0)
+        return self.audio_encoder.projection(heard)
+
+    def embed_ids(self, ids: torch.Tensor) -> torch.Tensor:
+        """Token ids (n, t), padded with 0 -> (n, d); the state of the last token that is not 0 is taken."""
+        mask = (ids != self.pad).long()
+        states = self.caption_encoder.base(input_ids=ids, attention_mask=mask).last_hidden_state  # type: ignore[operator]
+        last = mask.sum(-1).clamp(min=1) - 1
+        return self.caption_encoder.projection(states[torch.arange(len(ids)), last])
+
+    def pieces(self, texts: Texts) -> list[list[int]]:
+        """GPT-2's, with its end of text; a long text is cut before it. An exclamation mark is id 0, which is also the padding: left out."""
+        end = self.encode([_END_OF_TEXT.strip()])[0][-1:]
+        rows = self.encode([text + _END_OF_TEXT for text in texts])
+        return [[piece for piece in row if piece != self.pad and piece not in end][: LONGEST - 1] + end for row in rows]

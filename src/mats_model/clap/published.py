@@ -1,0 +1,129 @@
+"""What the published encoders share: strict loading, texts in batches of like length, an id."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+
+from mats_model.clap.base import Clap
+from mats_model.clap.huggingface import LONGEST
+from mats_model.clap.logmel import LogMel
+from mats_model.errors import ModelError, UsageError
+
+Texts = Sequence[str]
+_ROWS = 64  # texts at once
+# sentences that nothing has in common: a text tower that gives them one vector has collapsed
+_UNLIKE = (
+    "a dog barks", "heavy rain on a roof", "a violin plays slowly", "a man gives a speech", "an engine starts", "glass breaks",
+    "children laugh", "the sea",
+)  # fmt: skip
+
+
+def part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors below a name, without it. Errors: ModelError when there is none."""
+    found = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+    if not found:
+        raise ModelError(f"there is no tensor {prefix}*: this is no checkpoint of this encoder.")
+    return found
+
+
+class PublishedClap(Clap):
+    """An encoder of others, with the tensors of its file."""
+
+    kind: str
+    pad: int
+    front: LogMel
+
+    def __init__(self, tokenizer_json: str | None) -> None:
+        super().__init__()
+        self.tokenizer_json = tokenizer_json
+        self._tokenizer: object | None = None
+
+    @property
+    @abstractmethod
+    def label_scale(self) -> float:
+        """cosine -> logit of the softmax over labels, as it was trained."""
+
+    @abstractmethod
+    def embed_ids(self, ids: torch.Tensor) -> torch.Tensor:
+        """Token ids (n, t), padded -> (n, d)."""
+
+    @abstractmethod
+    def pieces(self, texts: Texts) -> list[list[int]]:
+        """Token ids of each text, cut to what is read."""
+
+    def fill_from(self, state: dict[str, torch.Tensor], unused: tuple[str, ...], ends: tuple[str, ...]) -> None:
+        """Take every tensor. Errors: ModelError, which names what is missing, left over or of another shape."""
+        given = {key: value for key, value in state.items() if not key.startswith(unused) and not key.endswith(ends)}
+        own = {
+            key: value for key, value in self.state_dict().items() if not key.endswith(ends) and not key.endswith(("position_ids", "token_type_ids"))
+        }
+        missing, extra = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
+        if missing or extra:
+            said = [f"lacks {', '.join(missing[:3])}" if missing else "", f"holds {', '.join(extra[:3])}, which no part of it has" if extra else ""]
+            raise ModelError(f"the checkpoint {' and '.join(filter(None, said))} ({len(missing)} missing, {len(extra)} left over).")
+        with torch.no_grad():
+            for key, value in own.items():
+                if given[key].shape != value.shape:
+                    raise ModelError(f"the checkpoint's {key} is {tuple(given[key].shape)} where {tuple(value.shape)} is expected.")
+                value.copy_(given[key])
+        self.eval().requires_grad_(False)
+
+    # ---- texts
+
+    def encode(self, texts: Texts) -> list[list[int]]:
+        """Token ids as the tokenizer has them. Errors: UsageError where the folder has none."""
+        if self._tokenizer is None:
+            from tokenizers import Tokenizer
+
+            if self.tokenizer_json is None:
+                raise UsageError(
+                    "this encoder has no tokenizer beside it: convert it with `mats models convert FILE --tokenizer TOKENIZER.json -o FOLDER`."
+                )
+            self._tokenizer = Tokenizer.from_str(self.tokenizer_json)
+            self._tokenizer.enable_truncation(LONGEST)
+            self._tokenizer.no_padding()
+        return [each.ids for each in self._tokenizer.encode_batch(list(texts))]  # type: ignore[attr-defined]
+
+    @torch.inference_mode()
+    def embed_text(self, texts: list[str]) -> torch.Tensor:
+        """As `Clap` has it. Each text is read once, beside others of its length, so that little is padded."""
+        distinct = list(dict.fromkeys(texts))
+        pieces = self.pieces(distinct)
+        order = sorted(range(len(distinct)), key=lambda place: len(pieces[place]))
+        made = torch.zeros(len(distinct), self.dim)
+        for at in range(0, len(order), _ROWS):
+            rows = order[at : at + _ROWS]
+            longest = max(len(pieces[row]) for row in rows)
+            ids = torch.tensor([pieces[row] + [self.pad] * (longest - len(pieces[row])) for row in rows])
+            made[rows] = torch.nn.functional.normalize(self.embed_ids(ids), dim=-1)
+        where = {text: place for place, text in enumerate(distinct)}
+        return made[[where[text] for text in texts]]
+
+    def collapsed(self) -> bool:
+        """Whether the text tower says the same of everything, as that of one published checkpoint does."""
+        vectors = self.embed_text(list(_UNLIKE))
+        return float(vectors.std(0).mean()) < 0.01 / self.dim**0.5
+
+    # ---- who it is
+
+    def _digest(self, names: tuple[str, ...]) -> str:
+        digest = hashlib.sha256(self.kind.encode())
+        for key, value in sorted(self.state_dict().items()):
+            if key.startswith(names) and value.is_floating_point():
+                digest.update(key.encode() + value.half().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    @property
+    def space(self) -> str:
+        """As `Clap` has it."""
+        return self._digest(("text_", "caption_"))[:12]
+
+    @property
+    def id(self) -> str:
+        """As `Clap` has it."""
+        said = f"{self.kind} {self.front.spec} {self.front.spec.scale} {self.window} {self.fill} {self.space} {self._digest(('audio_',))}"
+        return hashlib.sha256(said.encode()).hexdigest()[:12]
