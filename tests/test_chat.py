@@ -209,8 +209,10 @@ class Terminal:
 
     def __init__(self, folder: Path, *words: str | Path, columns: int = 100, env: dict[str, str] | None = None) -> None:
         more = {"TERM": "xterm", "MATS_HOME": str(folder / "home"), **(env or {})}
+        # what the terminal says of its size counts, not what the shell once said
+        kept = {key: value for key, value in (os.environ | more).items() if key not in ("COLUMNS", "LINES")}
         self.job = pexpect.spawn(
-            sys.executable, ["-m", "mats_cli", *map(str, words)], cwd=str(folder), env={**os.environ, **more}, dimensions=(24, columns), timeout=60
+            sys.executable, ["-m", "mats_cli", *map(str, words)], cwd=str(folder), env=kept, dimensions=(24, columns), timeout=60
         )
 
     def expect(self, what: str, timeout: float = 60) -> None:

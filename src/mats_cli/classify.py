@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from mats_cli.job import Listened
-    from mats_model.mats import Mats
+    from mats_model.mats import Ears
 
 Labels = Annotated[
     str, typer.Option("--labels", metavar="FILE|LIST", help="A file with one label per line, - for stdin, or labels with commas: 'dog,rain'.")
@@ -40,6 +40,7 @@ def classify(
     csv: shared.Csv = False,
     output: shared.Output = None,
     model: shared.Model = "nano",
+    clap: shared.Clap = None,
     offline: shared.Offline = False,
     quiet: shared.Quiet = False,
 ) -> None:
@@ -68,7 +69,7 @@ def classify(
     found = expand(inputs)
     if not found.items:
         raise InputError(job.nothing_found(found, inputs))
-    mats = shared.load_model(model, offline, answers=False)
+    mats = shared.load_ears(clap, model, offline)
     vectors = mats.label_embeddings(names, template)
     least = 0.5 if threshold is None else threshold
     chosen = job.Options(every, kind, output, quiet, timed=every is not None or multi)
@@ -82,7 +83,7 @@ def classify(
     raise typer.Exit(job.run(mats, found, chosen, settings, answer))
 
 
-def _best(mats: Mats, listened: Listened, names: list[str], vectors: torch.Tensor, top_k: int) -> list[Row]:
+def _best(mats: Ears, listened: Listened, names: list[str], vectors: torch.Tensor, top_k: int) -> list[Row]:
     from mats_model.mats import ranked
 
     rows = []
@@ -94,7 +95,7 @@ def _best(mats: Mats, listened: Listened, names: list[str], vectors: torch.Tenso
     return rows
 
 
-def _multi(mats: Mats, listened: Listened, names: list[str], vectors: torch.Tensor, least: float) -> list[Row]:
+def _multi(mats: Ears, listened: Listened, names: list[str], vectors: torch.Tensor, least: float) -> list[Row]:
     """One row per label and event, by time: neighbouring stretches with the same label are one event. All silent: said."""
     rows: list[Row] = []
     open_rows: dict[str, Row] = {}

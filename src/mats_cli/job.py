@@ -17,7 +17,7 @@ from mats_cli.journal import Journal
 from mats_model.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from mats_model.mats import Heard, Mats
+    from mats_model.mats import Ears, Heard
 
 SUFFIX = {"text": "txt"}
 
@@ -43,7 +43,7 @@ class Listened:
     error: str | None = None
 
 
-def listen_all(mats: Mats, items: Iterable[Item], every: float | None) -> Iterator[Listened]:
+def listen_all(mats: Ears, items: Iterable[Item], every: float | None) -> Iterator[Listened]:
     """Each input listened to, in order; a few at once, each on one thread, so that company changes nothing."""
     import torch
 
@@ -153,11 +153,11 @@ def _is_folder(path: Path | None) -> bool:
 
 
 def run(
-    mats: Mats, found: Found, options: Options, settings: dict[str, Any], answer: Callable[[Iterator[Listened]], Iterator[tuple[Item, Result]]]
+    mats: Ears, found: Found, options: Options, settings: dict[str, Any], answer: Callable[[Iterator[Listened]], Iterator[tuple[Item, Result]]]
 ) -> int:
     """Listen to all, answer all, show all; returns the exit code."""
     sink = _Sink(found, options)
-    journal = sink.journal({**settings, "every": options.every, "model": mats.config.id})
+    journal = sink.journal({**settings, "every": options.every, "model": mats.id})
     ready = {number: result for number, item in enumerate(found.items) if journal and (result := journal.get(item))}
     todo = [item for number, item in enumerate(found.items) if number not in ready]
     if ready and not options.quiet:

@@ -18,7 +18,7 @@ from mats_model.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from mats_model.library import Info, Library, State
-    from mats_model.mats import Mats
+    from mats_model.mats import Ears
 
 Folders = Annotated[
     Optional[list[str]],
@@ -50,6 +50,7 @@ def library(
     folders: Folders = None,
     index: shared.Index = None,
     model: shared.Model = "nano",
+    clap: shared.Clap = None,
     rebuild: Rebuild = False,
     captions: Captions = False,
     tags: Tags = None,
@@ -76,6 +77,8 @@ def library(
         raise UsageError(f"--engine {engine}: choose local or ray.")
     if engine == "ray" and offline:
         raise UsageError("--engine ray talks to the machines of its cluster: leave out --offline.")
+    if clap and captions:
+        raise UsageError("--captions needs the language model of --model, which was not made for another encoder: leave out --clap.")
     labels = read_labels(tags)[0] if tags else []
     path = shared.index_path(index)
     with Library(path, create=True) as store, store.job(lambda: shared.say_waiting(path)):
@@ -90,8 +93,8 @@ def library(
         for name in names:
             if os.path.isdir(name):
                 store.add_root(name)
-        open_model: Callable[[bool], Mats] = lambda answers: shared.load_model(model, offline, answers)  # noqa: E731
-        _work(store, change, open_model, model, engine, captions, labels, quiet)
+        load: Callable[[], Ears] = lambda: shared.load_model(model, offline) if captions else shared.load_ears(clap, model, offline)  # noqa: E731
+        _work(store, change, load, clap or model, engine, captions, labels, quiet)
         info = store.info()
     console.out(_report(change, info, json))
     failed = len(change.failed)
@@ -140,17 +143,15 @@ def compare(store: Library, names: list[str], part: tuple[int, int]) -> Change:
     return change
 
 
-def _work(
-    store: Library, change: Change, load: Callable[[bool], Mats], model: str, engine: str, captions: bool, labels: list[str], quiet: bool
-) -> None:
-    mats: Mats | None = None
+def _work(store: Library, change: Change, load: Callable[[], Ears], model: str, engine: str, captions: bool, labels: list[str], quiet: bool) -> None:
+    mats: Ears | None = None
     for path, why in change.failed:
         if not quiet or path not in store.known(path):
             console.note(why)
     done = 0
     try:
         if change.todo:
-            mats = load(captions)
+            mats = load()
             store.of_pipeline(mats.clap.id, mats.clap.dim)
             reads = _reads(mats, store, [item.name for item in change.todo], model, engine)
             for read in console.progress(reads, len(change.todo), "file", quiet):
@@ -168,7 +169,7 @@ def _work(
         # after the new ones are in, so that a file that was moved need not be heard again
         store.drop(change.gone)
         if captions or labels:
-            mats = mats or load(captions)
+            mats = mats or load()
             store.of_pipeline(mats.clap.id, mats.clap.dim)
             _describe(store, mats, captions, labels, quiet)
     except KeyboardInterrupt:
@@ -176,7 +177,7 @@ def _work(
         raise console.Stopped from None
 
 
-def _reads(mats: Mats, store: Library, paths: list[str], model: str, engine: str) -> Iterator[Any]:
+def _reads(mats: Ears, store: Library, paths: list[str], model: str, engine: str) -> Iterator[Any]:
     from mats_model.crawl import read_all, read_on_ray
 
     if engine == "ray":
@@ -184,16 +185,18 @@ def _reads(mats: Mats, store: Library, paths: list[str], model: str, engine: str
     return read_all(mats, paths, store.finder())
 
 
-def _heard(mats: Mats, read: Any) -> Any:
+def _heard(mats: Ears, read: Any) -> Any:
     """The sound of a content that was known when it was read, and whose last other file changed since."""
     from mats_model.crawl import hear
 
     return hear(mats, read.path, read.digest)[0]
 
 
-def _describe(store: Library, mats: Mats, captions: bool, labels: list[str], quiet: bool) -> None:
+def _describe(store: Library, mats: Ears, captions: bool, labels: list[str], quiet: bool) -> None:
     """Words for sounds that have none yet, a few at a time, so that a killed job goes on."""
     import torch
+
+    from mats_model.mats import Mats
 
     def vectors(rows: list[tuple[int, Any]]) -> torch.Tensor:
         return torch.nn.functional.normalize(torch.stack([torch.tensor(vector.astype("float32")) for _, vector in rows]), dim=-1)
@@ -205,7 +208,7 @@ def _describe(store: Library, mats: Mats, captions: bool, labels: list[str], qui
             scores = [mats.score(vector, told, multi=True).topk(min(3, len(labels))) for vector in vectors(rows)]
             best = [[(labels[at], round(value, 4)) for value, at in zip(*map(torch.Tensor.tolist, score), strict=True)] for score in scores]
             store.describe("tags", [(number, tags) for (number, _), tags in zip(rows, best, strict=True)])
-    if captions:
+    if captions and isinstance(mats, Mats):
         left = store.info().sounds
         batches = iter(lambda: store.without("caption", _ROWS), [])
         for rows in console.progress(batches, -(-left // _ROWS), "batch", quiet):

@@ -13,7 +13,7 @@ from mats_cli.formats import FORMATS
 from mats_model.errors import UsageError
 
 if TYPE_CHECKING:
-    from mats_model.mats import Mats
+    from mats_model.mats import Ears, Mats
 
 Inputs = Annotated[
     list[str],
@@ -71,6 +71,21 @@ def tag_names(mats: Mats) -> list[str]:
     from mats_model import registry
 
     return mats.santa.name_texts or registry.name_texts(mats.config.clap)
+
+
+Clap = Annotated[
+    Optional[str],
+    typer.Option("--clap", metavar="DIR|FILE", envvar="MATS_CLAP", help="Hear with LAION's or Microsoft's CLAP.", show_default=False),
+]
+
+
+def load_ears(clap: str | None, model: str, offline: bool) -> Ears:
+    """What hears: --clap, or the encoder of --model. Labels and search need no language model."""
+    if offline:
+        forbid_connections()
+    from mats_model import registry
+
+    return registry.load_ears(clap or model)
 
 
 def apply_santa(mats: Mats, memory: Path | None, settings: str, without: bool) -> dict[str, str]:

@@ -71,6 +71,7 @@ def search(
     clips: Clips = None,
     index: shared.Index = None,
     model: shared.Model = "nano",
+    clap: shared.Clap = None,
     offline: shared.Offline = False,
     quiet: shared.Quiet = False,
 ) -> None:
@@ -92,7 +93,7 @@ def search(
     if (words and not text.strip()) or not (words or like):
         raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
     with Library(shared.index_path(index)) as store:
-        mats = shared.load_model(model, offline, answers=False)
+        mats = shared.load_ears(clap, model, offline)
         if store.pipeline:
             store.of_pipeline(mats.clap.id, mats.clap.dim)
         if not quiet:

@@ -299,14 +299,15 @@ class Window:
     silent: bool
 
 
-def windows(item: Source, rate: int, size: int, every: float | None = None) -> Iterator[Window]:
+def windows(item: Source, rate: int, size: int, every: float | None = None, fill: str = "zeros") -> Iterator[Window]:
     """Cut a sound into windows of `size` samples, half a window apart, the last one right-aligned.
 
     With `every` (seconds) the sound is first cut into segments of that length and each is windowed by itself.
-    Sounds shorter than a window are padded with zeros: repeating them would turn a click into a buzz.
+    What becomes of a sound shorter than a window is for its encoder to say (`fill`): zeros after it, repeats until it is full, or whole repeats
+    only and then zeros.
     """
     step = max(1, round(every * rate)) if every else None
-    cutter, read = _Cutter(rate, size, 0, 0), 0
+    cutter, read = _Cutter(rate, size, 0, 0, fill), 0
     for block in blocks(item, rate):
         # only what lies beyond the boundary opens a new segment, so none is empty
         while step and read + len(block) > (cutter.segment + 1) * step:
@@ -314,7 +315,7 @@ def windows(item: Source, rate: int, size: int, every: float | None = None) -> I
             yield from cutter.feed(block[:inside])
             yield from cutter.close()
             read, block = read + inside, block[inside:]
-            cutter = _Cutter(rate, size, read, cutter.segment + 1)
+            cutter = _Cutter(rate, size, read, cutter.segment + 1, fill)
         yield from cutter.feed(block)
         read += len(block)
     yield from cutter.close()
@@ -323,8 +324,8 @@ def windows(item: Source, rate: int, size: int, every: float | None = None) -> I
 class _Cutter:
     """Windows of one segment, fed piece by piece; holds at most one window and a half."""
 
-    def __init__(self, rate: int, size: int, origin: int, segment: int) -> None:
-        self.rate, self.size, self.origin, self.segment = rate, size, origin, segment
+    def __init__(self, rate: int, size: int, origin: int, segment: int, fill: str) -> None:
+        self.rate, self.size, self.origin, self.segment, self.fill = rate, size, origin, segment, fill
         self.buffer = np.zeros(0, np.float32)
         self.start = 0  # of the buffer within the segment, in samples
         self.last_end = 0
@@ -333,7 +334,11 @@ class _Cutter:
         length = len(samples)
         begin = self.origin + start
         silent = bool(np.abs(samples).max(initial=0.0) < SILENCE)
-        padded = np.pad(samples, (0, self.size - length)) if length < self.size else samples
+        padded = samples
+        if length < self.size:
+            if self.fill != "zeros":
+                padded = np.tile(samples, self.size // length + (self.fill == "repeat"))[: self.size]
+            padded = np.pad(padded, (0, self.size - len(padded)))
         self.last_end = start + length
         return Window(padded, begin / self.rate, (begin + length) / self.rate, self.segment, silent)
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from mats_model.audio import Source, facts
 from mats_model.errors import InputError, UsageError
 from mats_model.library import Sound, State, state_of
-from mats_model.mats import Mats
+from mats_model.mats import Ears
 
 _CHUNK = 1 << 20
 
@@ -46,7 +46,7 @@ def digest_of(path: str) -> str:
     return digest.hexdigest()
 
 
-def hear(mats: Mats, path: str, digest: str) -> tuple[Sound, tuple[str, ...]]:
+def hear(mats: Ears, path: str, digest: str) -> tuple[Sound, tuple[str, ...]]:
     """A file's windows and its whole, and what there is to say about it. Errors: InputError."""
     item = Source(path, path=Path(path))
     about = facts(item)
@@ -65,7 +65,7 @@ def hear(mats: Mats, path: str, digest: str) -> tuple[Sound, tuple[str, ...]]:
     return Sound(digest, seconds, about.format, about.rate, about.channels, np.array(times, np.float32).reshape(-1, 2), *half), tuple(item.notes)
 
 
-def read(mats: Mats, path: str, known: Callable[[str], bool]) -> Read:
+def read(mats: Ears, path: str, known: Callable[[str], bool]) -> Read:
     """One file, read again if it changes meanwhile. An error is part of the answer."""
     state = State(0, 0)
     try:
@@ -82,7 +82,7 @@ def read(mats: Mats, path: str, known: Callable[[str], bool]) -> Read:
         return Read(path, State(state.size, state.mtime_ns, str(error)), "")
 
 
-def read_all(mats: Mats, paths: Iterable[str], known: Callable[[str], bool]) -> Iterator[Read]:
+def read_all(mats: Ears, paths: Iterable[str], known: Callable[[str], bool]) -> Iterator[Read]:
     """Files in order, a few at once, each on one thread; what is `known` by its digest is not heard again."""
     torch.set_num_threads(1)
     workers = min(4, os.cpu_count() or 1)
@@ -111,10 +111,10 @@ def read_on_ray(model: str, paths: Iterable[str], pipeline: str) -> Iterator[Rea
         """A model on one processor of one machine."""
 
         def __init__(self) -> None:
-            from mats_model.registry import load
+            from mats_model.registry import load_ears
 
             torch.set_num_threads(1)
-            self.mats = load(model)
+            self.mats = load_ears(model)
             if self.mats.clap.id != pipeline:
                 raise UsageError(f"a machine of the cluster has another version of {model}.")
 

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from mats_model.audio import Source
-from mats_model.mats import Label, Mats, ranked
+from mats_model.mats import Ears, Label, ranked
 
 # seconds that count as now: long enough to be recognised, short enough to be over soon after the sound is
 NOW = 2.0
@@ -87,7 +87,7 @@ class Now:
 
 
 @torch.inference_mode()
-def hear_now(mats: Mats, samples: np.ndarray, rate: int, gate: float = GATE) -> Now:
+def hear_now(mats: Ears, samples: np.ndarray, rate: int, gate: float = GATE) -> Now:
     """Samples (s, channels), at most one window of the encoder."""
     loud = level(samples, rate)
     if loud < gate:
@@ -99,7 +99,7 @@ def hear_now(mats: Mats, samples: np.ndarray, rate: int, gate: float = GATE) -> 
 class Tags:
     """Names of everyday sounds, to say in a word what is heard."""
 
-    def __init__(self, mats: Mats, names: list[str]) -> None:
+    def __init__(self, mats: Ears, names: list[str]) -> None:
         self.mats, self.names = mats, names
         self.vectors = mats.label_embeddings(names)
 

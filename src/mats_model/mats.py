@@ -45,32 +45,26 @@ class Label:
     score: float
 
 
-class Mats(nn.Module):
-    """CLAP, Santa, mapper and language model, composed."""
+@dataclass(frozen=True)
+class Scales:
+    """Cosine -> score, as the encoder was trained or measured."""
 
-    def __init__(self, config: MatsConfig, clap: Clap, santa: Santa, mapper: Mapper, llm: LanguageModel) -> None:
+    label: float  # cosine -> logit of the softmax over labels
+    multi: float  # cosine -> logit of one label's own probability
+    bias: float
+
+
+class Ears(nn.Module):
+    """An encoder alone: it hears, and knows which words fit. Labels and search need no more."""
+
+    def __init__(self, clap: Clap, scales: Scales) -> None:
         super().__init__()
-        self.config = config
-        self.clap, self.santa, self.mapper, self.llm = clap, santa, mapper, llm
-
-    # ---- the two lines
-
-    def hear(self, heard: torch.Tensor) -> torch.Tensor:
-        """Audio embeddings (n, d) -> prefix (n, p, h): the line used after training, eq. 3."""
-        return self._prefix(self.santa(heard))
-
-    def read(self, captions: list[str], generator: torch.Generator | None = None) -> torch.Tensor:
-        """n captions -> prefix (n, p, h): the line used while training, eq. 1."""
-        meant = self.clap.embed_text(captions)
-        return self._prefix(add_noise(meant, self.config.noise_variance, generator))
-
-    def _prefix(self, meant: torch.Tensor) -> torch.Tensor:
-        return self.mapper(meant.to(self.device))
+        self.clap, self.scales = clap, scales
 
     @property
-    def device(self) -> torch.device:
-        """Of mapper and language model; what comes before them is small and stays on the CPU."""
-        return next(self.mapper.parameters()).device
+    def id(self) -> str:
+        """Of all that decides what it answers."""
+        return self.clap.id
 
     # ---- listening
 
@@ -107,7 +101,7 @@ class Mats(nn.Module):
 
     def cut(self, sound: Sound, every: float | None = None) -> Iterator[Window]:
         """The encoder's windows of a sound, not yet embedded. Errors: InputError."""
-        return windows(source(sound), self.clap.rate, self.clap.window, every)
+        return windows(source(sound), self.clap.rate, self.clap.window, every, self.clap.fill)
 
     def _embed(self, some: list[Window]) -> Iterator[tuple[Window, torch.Tensor | None]]:
         waves = torch.stack([torch.from_numpy(window.samples) for window in some])
@@ -120,6 +114,64 @@ class Mats(nn.Module):
         if heard.embedding is None:
             raise SilenceError(f"{source(sound).name} is silent: there is nothing to hear in it.")
         return heard.embedding
+
+    # ---- labels
+
+    @torch.inference_mode()
+    def label_embeddings(self, labels: Iterable[str], template: str = "{}") -> torch.Tensor:
+        """Labels -> (labels, d), unit length; `template` holds {} where the label goes."""
+        if template.count("{}") != 1:
+            raise UsageError(f"--template {template!r}: write {{}} once, where the label goes.")
+        names = list(labels)
+        if not names:
+            raise UsageError("there are no labels; give at least one.")
+        return self.clap.embed_text([template.replace("{}", name) for name in names])
+
+    def score(self, embedding: torch.Tensor, labels: torch.Tensor, multi: bool = False) -> torch.Tensor:
+        """(d,) and (labels, d) -> scores (labels,): shares that sum to 1, or with `multi` a probability each."""
+        likeness = labels @ embedding
+        if multi:
+            return torch.sigmoid(likeness * self.scales.multi + self.scales.bias)
+        return (likeness * self.scales.label).softmax(-1)
+
+    def classify(self, sound: Sound, labels: Iterable[str], template: str = "{}", multi: bool = False) -> list[Label]:
+        """All labels with their scores, best first. Errors: SilenceError, InputError, UsageError."""
+        names = list(labels)
+        scores = self.score(self.embed(sound), self.label_embeddings(names, template), multi)
+        return ranked(names, scores)
+
+
+class Mats(Ears):
+    """CLAP, Santa, mapper and language model, composed."""
+
+    def __init__(self, config: MatsConfig, clap: Clap, santa: Santa, mapper: Mapper, llm: LanguageModel) -> None:
+        super().__init__(clap, Scales(config.label_scale, config.multi_scale, config.multi_bias))
+        self.config = config
+        self.santa, self.mapper, self.llm = santa, mapper, llm
+
+    @property
+    def id(self) -> str:
+        """Of all that decides what it answers."""
+        return self.config.id
+
+    # ---- the two lines
+
+    def hear(self, heard: torch.Tensor) -> torch.Tensor:
+        """Audio embeddings (n, d) -> prefix (n, p, h): the line used after training, eq. 3."""
+        return self._prefix(self.santa(heard))
+
+    def read(self, captions: list[str], generator: torch.Generator | None = None) -> torch.Tensor:
+        """n captions -> prefix (n, p, h): the line used while training, eq. 1."""
+        meant = self.clap.embed_text(captions)
+        return self._prefix(add_noise(meant, self.config.noise_variance, generator))
+
+    def _prefix(self, meant: torch.Tensor) -> torch.Tensor:
+        return self.mapper(meant.to(self.device))
+
+    @property
+    def device(self) -> torch.device:
+        """Of mapper and language model; what comes before them is small and stays on the CPU."""
+        return next(self.mapper.parameters()).device
 
     # ---- answering
 
@@ -168,29 +220,6 @@ class Mats(nn.Module):
     def caption(self, sound: Sound) -> str:
         """One sentence about a sound. Errors: SilenceError, InputError."""
         return self.answer(self.embed(sound)[None])[0]
-
-    @torch.inference_mode()
-    def label_embeddings(self, labels: Iterable[str], template: str = "{}") -> torch.Tensor:
-        """Labels -> (labels, d), unit length; `template` holds {} where the label goes."""
-        if template.count("{}") != 1:
-            raise UsageError(f"--template {template!r}: write {{}} once, where the label goes.")
-        names = list(labels)
-        if not names:
-            raise UsageError("there are no labels; give at least one.")
-        return self.clap.embed_text([template.replace("{}", name) for name in names])
-
-    def score(self, embedding: torch.Tensor, labels: torch.Tensor, multi: bool = False) -> torch.Tensor:
-        """(d,) and (labels, d) -> scores (labels,): shares that sum to 1, or with `multi` a probability each."""
-        likeness = labels @ embedding
-        if multi:
-            return torch.sigmoid(likeness * self.config.multi_scale + self.config.multi_bias)
-        return (likeness * self.config.label_scale).softmax(-1)
-
-    def classify(self, sound: Sound, labels: Iterable[str], template: str = "{}", multi: bool = False) -> list[Label]:
-        """All labels with their scores, best first. Errors: SilenceError, InputError, UsageError."""
-        names = list(labels)
-        scores = self.score(self.embed(sound), self.label_embeddings(names, template), multi)
-        return ranked(names, scores)
 
 
 def ranked(names: list[str], scores: Any) -> list[Label]:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from mats_model.checkpoint import NAMES, read_config
 from mats_model.checkpoint import load as load_folder
+from mats_model.encoders import is_encoder, load_encoder
 from mats_model.errors import ModelError
-from mats_model.mats import Mats
+from mats_model.mats import Ears, Mats
 from mats_model.places import cache
 
 EMBEDDED = Path(__file__).parent / "nano"
@@ -97,6 +98,16 @@ def name_texts(name: str) -> list[str]:
     """The class names that come with a model; none where it has none."""
     file = find(name) / NAMES
     return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+
+
+def load_ears(name: str) -> Ears:
+    """The encoder of a model, or a published one: a folder, or a file of its makers. Errors: ModelError."""
+    path = Path(name).expanduser()
+    if name not in INSIDE and is_encoder(path):
+        return load_encoder(path)
+    if name not in INSIDE and not path.is_dir():
+        raise ModelError(f"there is no encoder {name!r}: ask for {' or '.join(INSIDE)}, or give the path of a folder or a checkpoint.")
+    return load(listener(name))
 
 
 def listener(name: str) -> str:

@@ -10,7 +10,7 @@ import torch
 from mats_model.clap.nano import NanoClap
 from mats_model.errors import UsageError
 from mats_model.library import Matrix
-from mats_model.mats import Mats, Sound
+from mats_model.mats import Ears, Sound
 
 # nearest by float16, so many more than asked for, are measured again in float32
 _SPARE = 1000
@@ -34,7 +34,7 @@ class Query:
     unwanted: torch.Tensor
 
 
-def query(mats: Mats, texts: Sequence[str], like: Sequence[Sound] = (), unlike: Sequence[str] = ()) -> Query:
+def query(mats: Ears, texts: Sequence[str], like: Sequence[Sound] = (), unlike: Sequence[str] = ()) -> Query:
     """Errors: UsageError for a text without words, InputError and SilenceError for a sound."""
     for text in (*texts, *unlike):
         if not text.strip():
@@ -45,7 +45,7 @@ def query(mats: Mats, texts: Sequence[str], like: Sequence[Sound] = (), unlike: 
     return Query(torch.stack(vectors), torch.stack([mats.clap.embed_text([text])[0] for text in unlike]) if unlike else torch.zeros(0, mats.clap.dim))
 
 
-def caution(mats: Mats, text: str) -> str | None:
+def caution(mats: Ears, text: str) -> str | None:
     """What the encoder can make little of, in words; None where all is well."""
     if not isinstance(mats.clap, NanoClap):
         return None  # the published encoders cut in silence; how much is in their cards

@@ -1,0 +1,135 @@
+"""Files of published encoders: LAION's .pt, transformers' ClapModel, Microsoft's .pth, and the folder of safetensors that each may become.
+
+Pickles are read as weights only: one that holds anything else is refused, and nothing in it is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mats_model.checkpoint import write
+from mats_model.clap.published import PublishedClap
+from mats_model.errors import ModelError, UsageError
+from mats_model.mats import Ears, Scales
+
+CARD, WEIGHTS, TOKENIZER = "encoder.json", "model.safetensors", "tokenizer.json"
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+# LAION says of msclap, and both of themselves, that cosines of pairs that fit lie around this; a probability of one label is not calibrated
+_FITS = 0.3
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a converted folder says of itself."""
+
+    kind: str  # laion or msclap
+    origin: str  # name of the file it was made from
+    digest: str  # its SHA-256
+    format: int = 1
+
+
+def load_encoder(path: Path) -> Ears:
+    """A file or folder of a published encoder. Errors: ModelError, UsageError."""
+    state, tokenizer = _folder(path) if path.is_dir() else (_file(path), _beside(path.parent))
+    clap = make(state, tokenizer)
+    if tokenizer is not None and clap.collapsed():
+        raise ModelError(f"the text tower of {path} says the same of every text: this checkpoint is known to be spoiled; take another.")
+    return Ears(clap, Scales(clap.label_scale, clap.label_scale, -clap.label_scale * _FITS))
+
+
+def is_encoder(path: Path) -> bool:
+    """Whether a path looks like one: a file of weights, or a folder with such a card."""
+    if path.is_file():
+        return path.suffix.lower() in (*_PICKLES, ".safetensors")
+    if (path / CARD).is_file():
+        return True
+    try:
+        return json.loads((path / "config.json").read_text(encoding="utf-8")).get("model_type") == "clap"
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def make(state: dict[str, torch.Tensor], tokenizer_json: str | None) -> PublishedClap:
+    """The encoder that the names of its tensors call for. Errors: ModelError."""
+    from mats_model.clap.laion import LaionClap, from_transformers
+    from mats_model.clap.msclap import MsClap
+
+    keys = state.keys()
+    if any(key.startswith("audio_encoder.base.htsat.") for key in keys):
+        return MsClap(state, tokenizer_json)
+    if any(key.startswith("audio_model.") for key in keys):
+        return LaionClap(from_transformers(state), tokenizer_json)
+    if any(key.startswith("audio_branch.") for key in keys):
+        return LaionClap(state, tokenizer_json)
+    raise ModelError(f"no encoder that mats knows has tensors like {', '.join(sorted(keys)[:3])}: it reads LAION's CLAP and Microsoft's CLAP 2023.")
+
+
+def convert(path: Path, out: Path, tokenizer: Path | None = None) -> Card:
+    """A checkpoint -> a folder of safetensors, after which no pickle is opened. Errors: ModelError, UsageError."""
+    from safetensors.torch import save
+
+    state = _file(path)
+    tokenizer_json = tokenizer.read_text(encoding="utf-8") if tokenizer else _beside(path.parent)
+    clap = make(state, tokenizer_json)
+    card = Card(clap.kind, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+    out.mkdir(parents=True, exist_ok=True)
+    write(out / WEIGHTS, save({key: value.contiguous().clone() for key, value in clap.state_dict().items()}))
+    if tokenizer_json is not None:
+        write(out / TOKENIZER, tokenizer_json.encode())
+    write(out / CARD, (json.dumps(asdict(card), indent=2) + "\n").encode())
+    return card
+
+
+def _beside(folder: Path) -> str | None:
+    return (folder / TOKENIZER).read_text(encoding="utf-8") if (folder / TOKENIZER).is_file() else None
+
+
+def _folder(path: Path) -> tuple[dict[str, torch.Tensor], str | None]:
+    for name in (WEIGHTS, "pytorch_model.bin"):
+        if (path / name).is_file():
+            return _file(path / name), _beside(path)
+    raise ModelError(f"{path} is no encoder: {WEIGHTS} is missing.")
+
+
+def _file(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file by name. Errors: ModelError."""
+    if not path.is_file():
+        raise ModelError(f"{path} is not there; check the path.")
+    if path.suffix.lower() == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (SafetensorError, ValueError, OSError) as error:
+            raise ModelError(f"{path} cannot be read ({error}); fetch it again.") from None
+    if path.suffix.lower() not in _PICKLES:
+        raise UsageError(f"{path}: a checkpoint ends in .safetensors, {', '.join(_PICKLES)}.")
+    # numbers of numpy that trainers leave in their checkpoints are data, not code
+    numbers: list[Any] = [np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)), type(np.dtype(np.int64))]
+    scalar = getattr(getattr(np, "_core", None) or np.core, "multiarray").scalar  # noqa: B009
+    try:
+        with torch.serialization.safe_globals([*numbers, (scalar, "numpy.core.multiarray.scalar"), scalar]):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        what = str(error).split("Unsupported global: GLOBAL ")[-1].split(" ")[0] if "Unsupported global" in str(error) else "more than weights"
+        raise ModelError(f"{path} holds {what} beside its weights, which could run: it was not opened; ask for it as safetensors.") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{path} cannot be read ({str(error).splitlines()[0][:120]}); fetch it again.") from None
+    for name in ("state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(name), dict):
+            loaded = loaded[name]
+    if not isinstance(loaded, dict) or not loaded:
+        raise ModelError(f"{path} holds no tensors by name.")
+    tensors = {str(key).removeprefix("module."): value for key, value in loaded.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise ModelError(f"{path} holds no tensors by name.")
+    return tensors
