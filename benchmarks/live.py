@@ -99,6 +99,8 @@ def lost(session: Session, seconds: float, device: str | None) -> None:
     began, first, answers = time.perf_counter(), microphone.ring.total, 0
     while time.perf_counter() - began < seconds:
         session.catch_up()
+        if session.conversation.hearing is None:
+            raise SystemExit("the microphone gives nothing at all: let something sound meanwhile.")
         for _ in session.conversation.ask(("What do you hear?", "Is there a dog?", "What happens then?")[answers % 3]):
             pass
         answers += 1
