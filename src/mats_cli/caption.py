@@ -27,6 +27,9 @@ def caption(
     memory: shared.Memory = None,
     santa: shared.SantaWay = "",
     no_santa: shared.NoSanta = False,
+    llm: shared.Llm = None,
+    quantize: shared.Quantize = None,
+    device: shared.Compute = "auto",
     offline: shared.Offline = False,
     quiet: shared.Quiet = False,
 ) -> None:
@@ -49,10 +52,12 @@ def caption(
         from mats_model.errors import InputError
 
         raise InputError(job.nothing_found(found, inputs))
-    mats = shared.load_model(model, offline)
+    mats = shared.load_model(model, offline, llm, quantize, device)
     across = shared.apply_santa(mats, memory, santa, no_santa)
     chosen = job.Options(every, kind, output, quiet, timed=every is not None)
-    raise typer.Exit(job.run(mats, found, chosen, {"verb": "caption", **across}, lambda heard: _answer(mats, heard)))
+    raise typer.Exit(
+        job.run(mats, found, chosen, {"verb": "caption", **across, "llm": llm, "quantize": quantize}, lambda heard: _answer(mats, heard))
+    )
 
 
 def _answer(mats: Mats, all_heard: Iterator[Listened]) -> Iterator[tuple[Item, Result]]:

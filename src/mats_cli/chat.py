@@ -41,6 +41,9 @@ def chat(
     memory: shared.Memory = None,
     santa: shared.SantaWay = "",
     no_santa: shared.NoSanta = False,
+    llm: shared.Llm = None,
+    quantize: shared.Quantize = None,
+    compute: shared.ChatCompute = "auto",
     offline: shared.Offline = False,
     quiet: shared.Quiet = False,
 ) -> None:
@@ -69,7 +72,7 @@ def chat(
 
     questions, terminal = _who_asks(ask, sound == "-" or mic is not None)
     shared.one_thread()
-    settings = Settings(window, gate, strict, json, quiet, model, offline, santa, memory, no_santa)
+    settings = Settings(window, gate, strict, json, quiet, model, offline, santa, memory, no_santa, llm, quantize, compute)
     session = Session(settings, lambda: open_input(mic, raw, device, rate, RING))
     try:
         _begin(session, sound, listen, typed=questions is None)

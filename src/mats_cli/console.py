@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -57,6 +57,27 @@ class Meter:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+def bytes_bar(quiet: bool) -> Callable[[int, int], None]:
+    """Told bytes so far and in all, it keeps a bar on stderr, one file after the other; on no terminal nothing is shown."""
+    if quiet or not sys.stderr.isatty():
+        return lambda done, whole: None
+    from tqdm import tqdm
+
+    bars: list[Any] = []
+
+    def show(done: int, whole: int) -> None:
+        if bars and (done < bars[0].n or bars[0].total != (whole or None)):
+            bars.pop().close()
+        if not bars:
+            size = shutil.get_terminal_size()
+            bars.append(tqdm(total=whole or None, unit="B", unit_scale=True, file=sys.stderr, leave=False, ncols=size.columns, nrows=size.lines))
+        bars[0].update(done - bars[0].n)
+        if whole and done >= whole:
+            bars.pop().close()
+
+    return show
 
 
 def clock(seconds: float) -> str:

@@ -15,6 +15,7 @@ from mats_cli.chat import chat
 from mats_cli.classify import classify
 from mats_cli.index import app as index
 from mats_cli.listen import listen
+from mats_cli.models import app as models
 from mats_cli.search import search
 from mats_cli.train import train
 from mats_model import __version__
@@ -38,6 +39,7 @@ app.command()(listen)
 app.command()(search)
 app.add_typer(index, name="index")
 app.command()(train)
+app.add_typer(models, name="models")
 
 
 def _version(wanted: bool) -> None:
@@ -98,7 +100,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = 7
     except Exception as error:
         show = getattr(error, "show", None)
-        if show is None:
+        if type(error).__name__ == "OutOfMemoryError":
+            console.note("the memory of the device ran out: use --quantize auto, a smaller language model, fewer beams, or --device cpu.")
+            code = 7
+        elif show is None:
             if os.environ.get("MATS_DEBUG"):
                 raise
             if isinstance(error, OSError) and error.errno in _REFUSED:

@@ -17,7 +17,7 @@ from mats_model.errors import InputError, UsageError
 if TYPE_CHECKING:
     import torch
 
-    from mats_model.mats import Mats
+    from mats_model.mats import Ears
 
 Captions = Annotated[list[Path], typer.Argument(metavar="CAPTIONS...", help="Files of captions: JSONL, JSON, CSV, TSV or TXT.")]
 Out = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The memory to write.", show_default=False)]
@@ -39,6 +39,7 @@ def memory(
     audio: Audio = None,
     strict: Strict = False,
     model: shared.Model = "nano",
+    clap: shared.Clap = None,
     offline: shared.Offline = False,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
@@ -54,7 +55,7 @@ def memory(
 
     if output.exists() and not (output / "memory.json").is_file():
         raise UsageError(f"-o {output} is there and is no memory: give another folder.")
-    mats = shared.load_model(model, offline, answers=False)
+    mats = shared.load_ears(clap, model, offline)
     heard = embeddings(mats, audio) if audio else None
     bad: list[str] = []
     texts = _texts(captions, column, strict, bad)
@@ -91,7 +92,7 @@ def _texts(captions: list[Path], column: str, strict: bool, bad: list[str]) -> I
                 bad.append(str(row))
 
 
-def embeddings(mats: Mats, folders: list[str]) -> torch.Tensor:
+def embeddings(mats: Ears, folders: list[str]) -> torch.Tensor:
     """(n, d) of all sounds in some folders, those that cannot be heard left out with a note. Errors: InputError when none can."""
     import torch
 

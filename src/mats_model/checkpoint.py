@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,19 +15,22 @@ import torch
 
 from mats_model.clap.base import Clap
 from mats_model.clap.nano import NanoClap
-from mats_model.config import MatsConfig, from_dict, to_dict
+from mats_model.clap.published import PublishedClap
+from mats_model.config import LLMConfig, MatsConfig, from_dict, to_dict
 from mats_model.device import place
+from mats_model.encoders import is_encoder, load_encoder, scales
 from mats_model.errors import MismatchError, ModelError
 from mats_model.llm.base import LanguageModel
 from mats_model.llm.decoder import Decoder, SmallLLM, Words
 from mats_model.mapper import make_mapper
 from mats_model.mats import Mats
+from mats_model.places import write
 from mats_model.santa import Santa
 
 CONFIG, WEIGHTS, TOKENIZER, CLAP_TOKENIZER, RECIPE = "config.json", "model.safetensors", "tokenizer.json", "clap_tokenizer.json", "recipe.yaml"
 MEMORY, NAMES = "memory.txt", "names.txt"  # the texts of the memory's embeddings, and of the class names
-# name of a model or base -> its folder (or hub id)
-Find = Callable[[str], Path | str]
+# name of a model, encoder or base -> where it lies
+Find = Callable[[str], Path]
 
 
 def build(config: MatsConfig, clap: Clap, llm: LanguageModel) -> Mats:
@@ -49,6 +51,11 @@ def tensors(mats: Mats) -> dict[str, torch.Tensor]:
     return {f"{part}.{key}": value for part, state in parts.items() for key, value in state.items() if not key.endswith("num_batches_tracked")}
 
 
+def identified(config: MatsConfig, weights: bytes) -> str:
+    """The id of a folder with this config and these weights."""
+    return hashlib.sha256(json.dumps(to_dict(replace(config, id="")), sort_keys=True).encode() + weights).hexdigest()[:12]
+
+
 def save(mats: Mats, folder: Path, recipe: str | None = None) -> MatsConfig:
     """Write the folder, floats as float16, each file whole or not at all; returns the config with its new id."""
     from safetensors.torch import save as to_bytes
@@ -56,9 +63,7 @@ def save(mats: Mats, folder: Path, recipe: str | None = None) -> MatsConfig:
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: (value.half() if value.is_floating_point() else value).cpu().contiguous().clone() for key, value in tensors(mats).items()}
     weights = to_bytes(state)
-    config = replace(mats.config, id="")
-    digest = hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode() + weights).hexdigest()[:12]
-    config = replace(config, id=digest)
+    config = replace(mats.config, id=identified(mats.config, weights))
     contents = {WEIGHTS: weights}
     if isinstance(mats.llm, SmallLLM):
         contents[TOKENIZER] = mats.llm.words.tokenizer_json.encode()
@@ -75,13 +80,6 @@ def save(mats: Mats, folder: Path, recipe: str | None = None) -> MatsConfig:
     for name, data in contents.items():
         write(folder / name, data)
     return config
-
-
-def write(path: Path, data: bytes) -> None:
-    """A file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
 
 
 def _present(folder: Path, name: str) -> None:
@@ -102,8 +100,8 @@ def read_config(folder: Path) -> MatsConfig:
         raise ModelError(f"{folder / CONFIG} cannot be read ({error}); fetch or train the model again.") from None
 
 
-def load(folder: Path, find: Find, device: str = "cpu", clap: Clap | None = None) -> Mats:
-    """Read a model folder; `clap` stands in for the encoder that it borrows.
+def load(folder: Path, find: Find, device: str = "cpu", clap: Clap | None = None, llm: LLMConfig | None = None) -> Mats:
+    """Read a model folder; `clap` stands in for the encoder that it borrows, `llm` for what its config says of its language model.
 
     Errors: ModelError, which names the file and what is missing or left over in it; MismatchError.
     """
@@ -111,14 +109,21 @@ def load(folder: Path, find: Find, device: str = "cpu", clap: Clap | None = None
     from safetensors.torch import load_file
 
     config = read_config(folder)
+    trained = config.llm
+    config = replace(config, llm=llm or trained)
     _present(folder, WEIGHTS)
     try:
         state = load_file(folder / WEIGHTS)
     except (ValueError, SafetensorError) as error:
         raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}); fetch or train the model again.") from None
     ears: Clap = NanoClap(_text(folder, CLAP_TOKENIZER)) if config.clap == "inside" else borrowed_clap(config, find, clap)
-    mats = build(config, ears, load_llm(config, find, device, _text(folder, TOKENIZER) if config.llm.kind == "decoder" else ""))
+    if ears.dim != config.width:
+        raise MismatchError(f"{folder} was trained on embeddings of {config.width} numbers; the encoder {config.clap!r} gives {ears.dim}.")
+    answers = load_llm(config, find, device, _text(folder, TOKENIZER) if config.llm.kind == "decoder" else "", training=False)
+    mats = build(config, ears, answers)
     wanted = tensors(mats)
+    if config.llm.base != trained.base:
+        _fits(wanted, state, folder, trained, config.llm, answers.width)
     missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or extra:
         part = f"lacks {missing[0]}" if missing else f"holds {extra[0]}, which no part of the model has"
@@ -131,7 +136,29 @@ def load(folder: Path, find: Find, device: str = "cpu", clap: Clap | None = None
         for key, value in wanted.items():
             value.copy_(state[key])
     mats.santa.captions, mats.santa.name_texts = _lines(folder, MEMORY, config.santa.size), _lines(folder, NAMES, config.santa.names)
-    return mats.eval().requires_grad_(False)
+    if isinstance(ears, PublishedClap) and not config.label_scale:
+        mats.scales = scales(ears)
+    mats.eval().requires_grad_(False)
+    answers.settle()
+    # the prefix is made where it is read
+    mats.mapper.to(answers.device)
+    return mats
+
+
+def _fits(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], folder: Path, trained: LLMConfig, other: LLMConfig, width: int) -> None:
+    """Whether what was trained beside one base may speak to another. Errors: MismatchError."""
+    if trained.tuning == "full":
+        raise MismatchError(f"{folder} holds {trained.base} itself, trained whole: it cannot answer with {other.base}.")
+    unlike = next((key for key, value in wanted.items() if key not in state or state[key].shape != value.shape), None)
+    if unlike is None and not state.keys() - wanted.keys():
+        return
+    had = next((len(state[key]) for key in ("mapper.project.weight", "mapper.fc2.weight") if key in state), 0)
+    why = (
+        f"its mapper speaks to {had} numbers a token, {other.base} reads {width}"
+        if had and had != width
+        else f"its LoRA has no place there ({unlike})"
+    )
+    raise MismatchError(f"{folder} was trained beside {trained.base} and does not fit {other.base}: {why}; train it for that one with llm.base.")
 
 
 def _lines(folder: Path, name: str, count: int) -> list[str]:
@@ -145,8 +172,10 @@ def _lines(folder: Path, name: str, count: int) -> list[str]:
 
 
 def borrowed_clap(config: MatsConfig, find: Find, clap: Clap | None = None) -> Clap:
-    """The encoder of another model, or the one given in its place, if its text side is the one this model was trained on. Errors: MismatchError."""
-    clap = clap or load(Path(find(config.clap)), find).clap
+    """A published encoder, another model's, or the one given, if its text side is the one this model was trained on. Errors: MismatchError."""
+    if clap is None:
+        path = Path(find(config.clap))
+        clap = load_encoder(path).clap if is_encoder(path) else load(path, find).clap
     if config.space and clap.space != config.space:
         raise MismatchError(
             f"this model was trained on another version of the encoder {config.clap!r} (text side {config.space}, here {clap.space}): train it again."
@@ -154,7 +183,9 @@ def borrowed_clap(config: MatsConfig, find: Find, clap: Clap | None = None) -> C
     return clap
 
 
-def load_llm(config: MatsConfig, find: Find, device: str, tokenizer_json: str, dropout: float = 0.0, force: bool = False) -> LanguageModel:
+def load_llm(
+    config: MatsConfig, find: Find, device: str, tokenizer_json: str, dropout: float = 0.0, force: bool = False, training: bool = True
+) -> LanguageModel:
     """The language model of a config. Errors: ModelError, DeviceError."""
     if config.llm.kind == "decoder":
         return small_llm(config, tokenizer_json, dropout)
@@ -162,6 +193,4 @@ def load_llm(config: MatsConfig, find: Find, device: str, tokenizer_json: str, d
         raise ModelError(f"llm.kind {config.llm.kind!r}: this version knows decoder and transformers.")
     from mats_model.llm.huggingface import load_base
 
-    source = find(config.llm.base)
-    offline = isinstance(source, Path) or os.environ.get("MATS_OFFLINE", "") not in ("", "0")
-    return load_base(source, config.llm, place(config.llm, device, force), offline)
+    return load_base(find(config.llm.base), config.llm, place(config.llm, device, force, training))

@@ -9,6 +9,7 @@ import torch
 from mats_model.config import LLMConfig
 from mats_model.errors import DeviceError, UsageError
 
+QUANTISE = ("none", "int8", "nf4", "auto")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -18,7 +19,7 @@ class Placement:
 
     device: torch.device
     dtype: torch.dtype
-    quantise: str  # none or nf4
+    quantise: str  # none, int8 or nf4
     reason: str
 
 
@@ -27,10 +28,35 @@ def fast_bf16() -> bool:
     return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def place(config: LLMConfig, device: str = "auto", force: bool = False) -> Placement:
+def _has_bitsandbytes() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("bitsandbytes") is not None
+
+
+def _quantise(asked: str, kind: str, training: bool, force: bool) -> tuple[str, str]:
+    """How weights are kept there, and why. Errors: UsageError, DeviceError."""
+    if asked not in QUANTISE:
+        raise UsageError(f"llm.quantise {asked!r}: choose {', '.join(QUANTISE)}.")
+    if asked == "auto":
+        if kind == "cuda":
+            return ("nf4", "4 bits fit into a consumer's card") if _has_bitsandbytes() else ("none", "bitsandbytes is not installed")
+        if training or kind != "cpu":
+            return "none", "no 4-bit weights there"
+        return "int8", "the fastest there"
+    if asked == "nf4" and kind != "cuda" and not force:
+        raise DeviceError(
+            f"llm.quantise nf4 needs CUDA: on a {kind} 4-bit weights of bitsandbytes decode about 15 times slower than bfloat16;"
+            " set it to auto or none, or ask for it all the same with --force."
+        )
+    if asked == "int8" and (kind != "cpu" or training):
+        why = "weights kept so cannot be trained beside" if training else f"on {kind} they are slower than {'nf4' if kind == 'cuda' else 'float16'}"
+        raise DeviceError(f"llm.quantise int8 is for answering on a CPU: {why}; set it to auto.")
+    return asked, "as asked"
+
+
+def place(config: LLMConfig, device: str = "auto", force: bool = False, training: bool = True) -> Placement:
     """Errors: UsageError, for a setting that no device has; DeviceError, for a device that is not there."""
-    if config.quantise not in ("none", "nf4"):
-        raise UsageError(f"llm.quantise {config.quantise!r}: choose none or nf4.")
     if config.dtype not in ("auto", *DTYPES):
         raise UsageError(f"llm.dtype {config.dtype!r}: choose auto, {', '.join(DTYPES)}.")
     if device == "auto":
@@ -40,11 +66,7 @@ def place(config: LLMConfig, device: str = "auto", force: bool = False) -> Place
     kind = device.split(":")[0]
     if kind not in ("cpu", "cuda", "mps"):
         raise UsageError(f"--device {device}: choose auto, cpu, cuda, cuda:N or mps.")
-    if config.quantise == "nf4" and kind != "cuda" and not force:
-        raise DeviceError(
-            f"llm.quantise nf4 needs CUDA: on a {kind} 4-bit weights of bitsandbytes decode about 15 times slower than bfloat16;"
-            " set llm.quantise=none, or ask for it all the same with --force."
-        )
+    quantise, because = _quantise(config.quantise, kind, training, force)
     if config.dtype != "auto":
         chosen, why = DTYPES[config.dtype], "as asked"
     elif kind == "cuda":
@@ -53,4 +75,7 @@ def place(config: LLMConfig, device: str = "auto", force: bool = False) -> Place
         chosen, why = torch.bfloat16, "this CPU multiplies bfloat16 in hardware"
     else:
         chosen, why = torch.float32, f"float32 is the fastest here on {kind}"
-    return Placement(torch.device(device), chosen, config.quantise, f"{kind}, {str(chosen)[6:]}: {why}")
+    if quantise != "none":
+        why = because
+    name = str(chosen)[6:] if quantise == "none" else quantise
+    return Placement(torch.device(device), chosen, quantise, f"{kind}, {name}: {why}")

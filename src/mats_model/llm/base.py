@@ -54,6 +54,14 @@ class LanguageModel(nn.Module):
         """prefix (1, p, h) -> the answer, piece by piece where it is made so."""
         yield self.answers(prefix, asked, settings)[0][0].text
 
+    def settle(self) -> None:
+        """Nothing will be trained any more: become what answers fastest."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the prefix is to be."""
+        return next(self.parameters()).device
+
     @abstractmethod
     def kept(self) -> dict[str, torch.Tensor]:
         """The tensors that belong in a model folder, the base's own left out."""
