@@ -61,7 +61,7 @@ def tiny(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Mats:
     out = tmp_path_factory.mktemp("model")
     convert_authors(read_tensors(FILE), out, "tiny", str(base))
     exact = replace(read_config(out).llm, quantise="none", dtype="float32")
-    made = load(out, lambda name: Path(name), clap=NoEars(), llm=exact)
+    made = load(out, lambda name, kind: Path(name), clap=NoEars(), llm=exact)
     made.llm._asked[ASKED] = ([1, *GOLDEN["ids_before"][0].tolist()], GOLDEN["ids_after"][0].tolist())  # type: ignore[union-attr]
     return made
 
@@ -150,16 +150,16 @@ def test_another_language_model(tiny: Mats, base: Path, tmp_path: Path) -> None:
     out = written(tmp_path / "model", read_tensors(FILE), base)
     trained = read_config(out).llm
     copy = Path(shutil.copytree(base, tmp_path / "copy"))
-    other = load(out, lambda name: Path(name), clap=NoEars(), llm=replace(trained, base=str(copy), fingerprint=""))
+    other = load(out, lambda name, kind: Path(name), clap=NoEars(), llm=replace(trained, base=str(copy), fingerprint=""))
     assert other.llm.width == 32
     config = transformers.LlamaConfig(vocab_size=160, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4)
     transformers.LlamaForCausalLM(config).save_pretrained(str(copy))
     with pytest.raises(MismatchError, match=r"speaks to 32 numbers a token, .* reads 48; train it for that one"):
-        load(out, lambda name: Path(name), clap=NoEars(), llm=replace(trained, base=str(copy), fingerprint=""))
+        load(out, lambda name, kind: Path(name), clap=NoEars(), llm=replace(trained, base=str(copy), fingerprint=""))
     config = transformers.LlamaConfig(vocab_size=160, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4)
     transformers.LlamaForCausalLM(config).save_pretrained(str(copy))
     with pytest.raises(MismatchError, match="LoRA has no place there"):
-        load(out, lambda name: Path(name), clap=NoEars(), llm=replace(trained, base=str(copy), fingerprint=""))
+        load(out, lambda name, kind: Path(name), clap=NoEars(), llm=replace(trained, base=str(copy), fingerprint=""))
 
 
 def test_convert_on_the_command_line(mats: Run, base: Path, tmp_path: Path) -> None:

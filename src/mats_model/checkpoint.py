@@ -29,8 +29,8 @@ from mats_model.santa import Santa
 
 CONFIG, WEIGHTS, TOKENIZER, CLAP_TOKENIZER, RECIPE = "config.json", "model.safetensors", "tokenizer.json", "clap_tokenizer.json", "recipe.yaml"
 MEMORY, NAMES = "memory.txt", "names.txt"  # the texts of the memory's embeddings, and of the class names
-# name of a model, encoder or base -> where it lies
-Find = Callable[[str], Path]
+# name, and encoder or base -> where it lies
+Find = Callable[[str, str], Path]
 
 
 def build(config: MatsConfig, clap: Clap, llm: LanguageModel) -> Mats:
@@ -174,7 +174,7 @@ def _lines(folder: Path, name: str, count: int) -> list[str]:
 def borrowed_clap(config: MatsConfig, find: Find, clap: Clap | None = None) -> Clap:
     """A published encoder, another model's, or the one given, if its text side is the one this model was trained on. Errors: MismatchError."""
     if clap is None:
-        path = Path(find(config.clap))
+        path = find(config.clap, "encoder")
         clap = load_encoder(path).clap if is_encoder(path) else load(path, find).clap
     if config.space and clap.space != config.space:
         raise MismatchError(
@@ -193,4 +193,4 @@ def load_llm(
         raise ModelError(f"llm.kind {config.llm.kind!r}: this version knows decoder and transformers.")
     from mats_model.llm.huggingface import load_base
 
-    return load_base(find(config.llm.base), config.llm, place(config.llm, device, force, training))
+    return load_base(find(config.llm.base, "base"), config.llm, place(config.llm, device, force, training))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -130,10 +132,12 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     numbers: list[Any] = [np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)), type(np.dtype(np.int64))]
     scalar = getattr(getattr(np, "_core", None) or np.core, "multiarray").scalar  # noqa: B009
     try:
-        with torch.serialization.safe_globals([*numbers, (scalar, "numpy.core.multiarray.scalar"), scalar]):
+        with warnings.catch_warnings(), torch.serialization.safe_globals([*numbers, (scalar, "numpy.core.multiarray.scalar"), scalar]):
+            warnings.simplefilter("ignore")  # what is wrong is said below
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        what = str(error).split("Unsupported global: GLOBAL ")[-1].split(" ")[0] if "Unsupported global" in str(error) else "more than weights"
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = named[1] if named else "more than weights"
         raise ModelError(f"{path} holds {what} beside its weights, which could run: it was not opened; ask for it as safetensors.") from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise ModelError(f"{path} cannot be read ({str(error).splitlines()[0][:120]}); fetch it again.") from None

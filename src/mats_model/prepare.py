@@ -23,7 +23,7 @@ from mats_model.memory import DiskMemory
 from mats_model.noise import add_noise
 from mats_model.places import cache
 from mats_model.recipe import TextRecipe
-from mats_model.registry import find, here, load, locate
+from mats_model.registry import find, find_encoder, here, load, locate
 from mats_model.santa import Santa
 from mats_model.sources import Source, SourceSettings, TextExample, read_names, read_source
 
@@ -84,7 +84,7 @@ def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, de
     like = MatsConfig() if clap is not None or borrowed else read_config(find(recipe.clap))
     if borrowed:
         # how sure it is of a label, a published encoder says itself
-        clap = load_encoder(locate(recipe.clap)).clap
+        clap = load_encoder(find_encoder(recipe.clap)).clap
         like = replace(like, width=clap.dim, label_scale=0.0)
     if start:
         like = start.config

@@ -176,8 +176,6 @@ def text_recipe(values: Mapping[str, Any], where: Where) -> TextRecipe:
         raise wrong("kind", f"{recipe.kind!r}: this version knows text and nano")
     if not recipe.sources:
         raise UsageError(f"{where.file}: sources is missing; name at least one file of captions.")
-    if recipe.clap != "nano":
-        raise wrong("clap", f"{recipe.clap!r}: this version trains on the encoder nano")
     for name in ("steps", "batch", "evaluate_every", "sample_every", "save_every", "longest"):
         if getattr(train, name) < 1:
             raise wrong(f"train.{name}", "should be 1 or more")

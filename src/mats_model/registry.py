@@ -89,18 +89,16 @@ def missing(name: str, kind: str, what: str) -> ModelError:
     return ModelError(f"there is no {what} {name!r}: {near(name, kind)} The path of a folder does as well.")
 
 
-def locate(name: str) -> Path:
-    """Where a name of a config leads: a model whose encoder is borrowed, an encoder, or a base."""
-    known = ENTRIES.get(name)
-    if known:
-        return {"model": find, "encoder": find_encoder, "base": find_base}[known.kind](name)
+def locate(name: str, kind: str) -> Path:
+    """Where a name of a config leads: a base, or what hears, which is a published encoder or a model whose encoder is borrowed."""
+    if kind == "base":
+        return find_base(name)
     path = here(name, "encoder")
-    if path is not None and is_encoder(path):
-        return path
-    path = here(name, "model")
-    if path is not None and (path / "config.json").is_file():
-        return path
-    return find_base(name)
+    if name in INSIDE or (path is not None and not is_encoder(path)):
+        return find(name)
+    if path is None and here(name, "model") is not None:
+        return find(name)
+    return find_encoder(name)
 
 
 def load(name: str = DEFAULT, device: str = "cpu", quantise: str = "", base: str = "") -> Mats:
