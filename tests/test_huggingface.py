@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from mats_model import registry
 from mats_model.captions import Turn
 from mats_model.catalogue import ENTRIES
-from mats_model.config import LLMConfig, MapperConfig, SearchSettings
+from mats_model.config import LLMConfig, MapperConfig, SearchSettings, search_changed
 from mats_model.device import place
 from mats_model.errors import DeviceError, ModelError, UsageError
 from mats_model.llm.base import Tokens
@@ -347,6 +347,46 @@ def test_gguf_becomes_a_folder(bases: dict[str, Path], tmp_path: Path, monkeypat
     llm = load_base(folder, config_, place(config_, "cpu"))
     for key, value in model.state_dict().items():
         assert torch.allclose(llm.base.state_dict()[key], value, atol=2e-2), key
+
+
+def test_drawn_answers_come_from_their_seed(bases: dict[str, Path]) -> None:
+    llm = load(bases["llama"], tuning="frozen")
+    torch.manual_seed(2)
+    prefix = torch.randn(3, 4, 32)
+    hot = replace(SEARCH, temperature=2.0, longest=12)
+    several = [row[0].text for row in llm.answers(prefix, Question("what?"), hot)]
+    assert several == [row[0].text for row in llm.answers(prefix, Question("what?"), hot)]
+    # each as alone, and streamed
+    assert (
+        llm.answers(prefix[1:2], Question("what?"), hot)[0][0].text == several[1] == "".join(llm.stream(prefix[1:2], Question("what?"), hot)).strip()
+    )
+    assert several != [row[0].text for row in llm.answers(prefix, Question("what?"), replace(hot, seed=1))]
+    # the likeliest alone is what no drawing would give
+    narrow = replace(hot, top_p=1e-6, no_repeat=0, repetition=1.0)
+    plain = replace(SEARCH, beams=1, longest=12, no_repeat=0, repetition=1.0)
+
+    def said(settings: SearchSettings) -> list[str]:
+        # a stream never ends in half a character
+        return [row[0].text.rstrip("\ufffd ") for row in llm.answers(prefix, Question("what?"), settings)]
+
+    assert said(narrow) == said(plain)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("beam=4", "there is no setting 'beam'"),
+        ("beams=x", "beams should be a whole number"),
+        ("temperature=hot", "temperature should be a number"),
+        ("beams=0", "beams lie between 1 and 64"),
+        ("top_p=0", "top_p above 0"),
+        ("repetition=0", "repetition is above 0"),
+    ],
+)
+def test_search_settings_that_are_wrong(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        search_changed(SearchSettings(), text)
+    assert search_changed(SearchSettings(), "beams=2, temperature=0.5").temperature == 0.5
 
 
 def test_mini_is_small_and_fits_nano() -> None:

@@ -10,8 +10,8 @@ import pytest
 SRC = Path(__file__).parent.parent / "src"
 MODEL = (
     "errors config places device audio library export captions clap.base clap.logmel clap.text clap.tower clap.nano clap.htsat clap.huggingface"
-    " clap.published clap.laion clap.msclap noise santa mapper prompts llm.base llm.decoder llm.huggingface mats live diary questions talk"
-    " encoders catalogue checkpoint authors registry fetch pull bundle crawl search sources memory recipe"
+    " clap.published clap.laion clap.msclap clap.original noise santa mapper prompts llm.base llm.decoder llm.huggingface mats live diary"
+    " questions talk encoders catalogue checkpoint authors registry fetch pull bundle crawl search sources memory recipe"
     " embeddings batches prepare evaluate tune train estimate"
 )
 TEACH = "teacher clips wild pool listen minilm align nano"
@@ -30,6 +30,7 @@ DOORS |= {"av": {"mats_model.audio"}}
 DOORS |= {"safetensors": {"mats_model." + name for name in ("checkpoint", "encoders", "authors", "pull", "teach.minilm")}}
 DOORS |= {"typer": {"mats_cli." + name for name in CLI.split()}, "tqdm": {"mats_cli.console"}, "yaml": {"mats_model.recipe"}}
 DOORS |= {name: {"mats_model.llm.huggingface"} for name in ("peft", "bitsandbytes")}
+DOORS |= {"laion_clap": {"mats_model.clap.original"}}
 DOORS |= {"transformers": {"mats_model.llm.huggingface", "mats_model.clap.huggingface"}}
 DOORS |= {
     "sounddevice": {"mats_cli.microphone"},

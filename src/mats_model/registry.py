@@ -9,8 +9,9 @@ from pathlib import Path
 from mats_model.catalogue import ENTRIES, HUB, INSIDE, Entry, near, place_of, slug
 from mats_model.checkpoint import NAMES, read_config
 from mats_model.checkpoint import load as load_folder
+from mats_model.clap.original import PREFIX
 from mats_model.config import LLMConfig
-from mats_model.encoders import is_encoder, load_encoder
+from mats_model.encoders import is_encoder, load_encoder, load_original
 from mats_model.errors import ModelError
 from mats_model.mats import Ears, Mats
 
@@ -131,6 +132,8 @@ def name_texts(name: str) -> list[str]:
 
 def load_ears(name: str) -> Ears:
     """A published encoder by name, folder or file of its makers, or what hears for a model. Errors: ModelError."""
+    if name.startswith(PREFIX):
+        return load_original(Path(name.removeprefix(PREFIX)).expanduser())
     path = here(name, "encoder")
     if path is not None and is_encoder(path):
         return load_encoder(path)

@@ -140,6 +140,8 @@ class HubLLM(LanguageModel):
 
     @torch.inference_mode()
     def answers(self, prefix: torch.Tensor, asked: Question, settings: SearchSettings) -> list[list[Candidate]]:
+        if settings.temperature:
+            return [[Candidate("".join(self.stream(row[None], asked, settings)).strip(), 0.0)] for row in prefix]
         found: list[list[Candidate]] = []
         before, after = self._ask(asked)
         for part in prefix.split(ROWS):
@@ -185,7 +187,9 @@ class HubLLM(LanguageModel):
         return asked
 
     def stream(self, prefix: torch.Tensor, asked: Question, settings: SearchSettings) -> Iterator[str]:
-        """The most probable next token each time, with the same penalties as a search; whoever reads it may stop at any piece."""
+        """The most probable next token each time, or one that is drawn, with the same penalties as a search; whoever reads it may stop at any
+        piece."""
+        drawn = torch.Generator().manual_seed(settings.seed)
         before, after = self._ask(self.fitting(asked, prefix.shape[1], settings.longest))
         processors = _need("transformers").LogitsProcessorList()
         if settings.repetition != 1.0:
@@ -200,7 +204,7 @@ class HubLLM(LanguageModel):
                 past, logits = made.past_key_values, made.logits[:, -1].float()
                 if said.shape[1] < settings.shortest:
                     logits[:, end] = float("-inf")
-                token = (processors(said, logits) if said.shape[1] else logits).argmax(-1, keepdim=True)
+                token = _next(processors(said, logits) if said.shape[1] else logits, settings, drawn)
                 inputs = self.base.get_input_embeddings()(token)
             if int(token) == end:
                 break
@@ -233,6 +237,16 @@ class HubLLM(LanguageModel):
         for module in self.base.modules():
             if isinstance(module, tuner):
                 module.unmerge() if back else module.merge()
+
+
+def _next(logits: torch.Tensor, settings: SearchSettings, drawn: torch.Generator) -> torch.Tensor:
+    """logits (1, v) -> token (1, 1): the likeliest, or with a temperature one drawn from the likeliest that together make up `top_p`."""
+    if not settings.temperature:
+        return logits.argmax(-1, keepdim=True)
+    # on the CPU, so that a seed means the same everywhere
+    share, order = (logits.float().cpu() / settings.temperature).softmax(-1).sort(descending=True)
+    share = share.masked_fill(share.cumsum(-1) - share > settings.top_p, 0.0)
+    return order.gather(-1, share.multinomial(1, generator=drawn)).to(logits.device)
 
 
 def fingerprint(base: Any) -> str:
