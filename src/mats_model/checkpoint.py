@@ -16,7 +16,7 @@ import torch
 from mats_model.clap.base import Clap
 from mats_model.clap.nano import NanoClap
 from mats_model.clap.published import PublishedClap
-from mats_model.config import LLMConfig, MatsConfig, from_dict, to_dict
+from mats_model.config import LLMConfig, MatsConfig, SearchSettings, from_dict, to_dict
 from mats_model.device import place
 from mats_model.encoders import is_encoder, load_encoder, scales
 from mats_model.errors import MismatchError, ModelError
@@ -29,6 +29,7 @@ from mats_model.santa import Santa
 
 CONFIG, WEIGHTS, TOKENIZER, CLAP_TOKENIZER, RECIPE = "config.json", "model.safetensors", "tokenizer.json", "clap_tokenizer.json", "recipe.yaml"
 MEMORY, NAMES = "memory.txt", "names.txt"  # the texts of the memory's embeddings, and of the class names
+_LATER = ("temperature", "top_p", "seed")  # of the search
 # name, and encoder or base -> where it lies
 Find = Callable[[str, str], Path]
 
@@ -52,8 +53,12 @@ def tensors(mats: Mats) -> dict[str, torch.Tensor]:
 
 
 def identified(config: MatsConfig, weights: bytes) -> str:
-    """The id of a folder with this config and these weights."""
-    return hashlib.sha256(json.dumps(to_dict(replace(config, id="")), sort_keys=True).encode() + weights).hexdigest()[:12]
+    """The id of a folder with this config and these weights; settings that came later and are at their defaults change no id."""
+    values = to_dict(replace(config, id=""))
+    for name in _LATER:
+        if values["search"][name] == getattr(SearchSettings(), name):
+            del values["search"][name]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode() + weights).hexdigest()[:12]
 
 
 def save(mats: Mats, folder: Path, recipe: str | None = None) -> MatsConfig:
