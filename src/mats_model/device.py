@@ -47,7 +47,7 @@ def _quantise(asked: str, kind: str, training: bool, force: bool) -> tuple[str, 
     if asked == "nf4" and kind != "cuda" and not force:
         raise DeviceError(
             f"llm.quantise nf4 needs CUDA: on a {kind} 4-bit weights of bitsandbytes decode about 15 times slower than bfloat16;"
-            " set it to auto or none, or ask for it all the same with --force."
+            " set it to auto or none (mats train takes it with --force)."
         )
     if asked == "int8" and (kind != "cpu" or training):
         why = "weights kept so cannot be trained beside" if training else f"on {kind} they are slower than {'nf4' if kind == 'cuda' else 'float16'}"

@@ -51,6 +51,7 @@ class HubLLM(LanguageModel):
     def __init__(self, base: Any, tokenizer: Any, config: LLMConfig) -> None:
         super().__init__()
         self.base, self.tokenizer, self.config = base, tokenizer, config
+        self.int8 = False  # what `settle` makes of it
         self.width = base.get_input_embeddings().weight.shape[1]
         if tokenizer.eos_token_id is None:
             raise ModelError(f"{config.base} has no end token: mats cannot tell where its answers end.")
@@ -224,6 +225,20 @@ class HubLLM(LanguageModel):
             return {key: state[key] for key in tied.values()}
         return {key: value for key, value in state.items() if "lora_" in key}
 
+    def settle(self) -> None:
+        """LoRA becomes part of the weights, and those int8, where that was asked for; neither can be trained any more."""
+        if not self.int8:
+            return
+        from mats_model.llm.int8 import to_int8
+
+        if self.config.tuning == "lora":
+            self.merge()
+            tuner = _need("peft.tuners.tuners_utils").BaseTunerLayer
+            for name, module in [(name, module) for name, module in self.base.named_modules() if isinstance(module, tuner)]:
+                parent, _, last = name.rpartition(".")
+                setattr(self.base.get_submodule(parent), last, module.get_base_layer())
+        to_int8(self.base)
+
     def recompute(self) -> None:
         """Compute activations again on the way back instead of keeping them: less memory, a third more time."""
         if newer := getattr(self.base, "activation_checkpointing_enable", None):
@@ -289,7 +304,9 @@ def load_base(source: str | Path, config: LLMConfig, placement: Placement, offli
     found = fingerprint(base)
     if config.fingerprint and config.fingerprint != found:
         raise ModelError(f"{config.base} is not the base this model was trained on (fingerprint {found}, wanted {config.fingerprint}).")
-    return HubLLM(base, tokenizer, config)
+    llm = HubLLM(base, tokenizer, config)
+    llm.int8 = placement.quantise == "int8"
+    return llm
 
 
 def convert_gguf(file: Path, folder: Path) -> None:

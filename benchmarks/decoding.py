@@ -1,0 +1,121 @@
+"""SmolLM2-135M decoding on a CPU: float32 with eager attention by transformers' generate, beside what mats runs, in one run, turn by turn.
+
+    mats models pull smollm2-135m
+    python benchmarks/decoding.py
+
+`greedy` is one answer of 30 tokens, as `mats chat` streams it; `beams` four answers at once with four beams, as `mats caption` searches for them.
+Agreement: of the tokens that float32 says to some prompts, how many each variant would say there, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from common import machine
+
+TOKENS, PREFIX = 30, 24
+PROMPTS = (
+    "A dog barks and", "The sound of rain on", "In the morning the birds", "An engine starts, then", "She opened the door and",
+    "The capital of France is", "Music plays while a man", "Children laugh and", "A clock ticks in", "The crowd cheers as",
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", default="smollm2-135m")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    wanted = parser.parse_args()
+    import transformers
+
+    from mats_model.config import LLMConfig, SearchSettings
+    from mats_model.device import place
+    from mats_model.llm.huggingface import load_base
+    from mats_model.prompts import Question
+    from mats_model.registry import find_base
+
+    torch.set_num_threads(wanted.threads)
+    folder = find_base(wanted.base)
+    exact = LLMConfig(kind="transformers", base=wanted.base, prompt="paper", tuning="frozen", dtype="float32")
+    models: dict[str, Any] = {"float32 eager": load_base(folder, exact, place(exact, "cpu")).eval()}
+    models["float32 eager"].base.set_attn_implementation("eager")
+    for name, change in (("float32", {}), ("bfloat16", {"dtype": "bfloat16"}), ("int8", {"dtype": "auto", "quantise": "int8"})):
+        config = replace(exact, **change)
+        models[name] = load_base(folder, config, place(config, "cpu", training=False)).eval()
+        models[name].settle()
+    torch.manual_seed(0)
+    prefix = torch.randn(4, PREFIX, models["float32"].width) * 0.1
+    asked = Question("what is heard in this recording?")
+    plain = SearchSettings(beams=1, longest=TOKENS, shortest=TOKENS, no_repeat=0, repetition=1.0)
+
+    def generate(llm: Any, rows: int, beams: int) -> Callable[[], object]:
+        before, after = llm._ask(asked)
+        inputs = llm._inputs(prefix[:rows], before, torch.tensor([after] * rows))
+        more = {
+            "num_beams": beams,
+            "max_new_tokens": TOKENS,
+            "min_new_tokens": TOKENS,
+            "do_sample": False,
+            "pad_token_id": llm.tokenizer.eos_token_id,
+        }
+        return torch.inference_mode()(lambda: llm.base.generate(inputs_embeds=inputs, attention_mask=torch.ones(inputs.shape[:2]), **more))
+
+    transformers.utils.logging.set_verbosity_error()
+    searched = replace(plain, beams=4)
+    tasks: dict[str, dict[str, Callable[[], object]]] = {"greedy": {}, "beams": {}}
+    for name, llm in models.items():
+        theirs = name == "float32 eager"
+        tasks["greedy"][name] = generate(llm, 1, 1) if theirs else lambda llm=llm: list(llm.stream(prefix[:1], asked, plain))  # type: ignore[misc]
+        tasks["beams"][name] = generate(llm, 4, 4) if theirs else lambda llm=llm: llm.answers(prefix, asked, searched)  # type: ignore[misc]
+    print(f"{machine()}, {wanted.threads} threads\n")
+    print("| | seconds, greedy | ratio | seconds, 4 x 4 beams | ratio | weights | agreement |\n|---|---|---|---|---|---|---|")
+    taken: dict[tuple[str, str], list[float]] = {}
+    for turn in range(wanted.rounds + 1):
+        for task, each in tasks.items():
+            for name, run in each.items():
+                began = time.perf_counter()
+                run()
+                if turn:  # the first one warms up
+                    taken.setdefault((task, name), []).append(time.perf_counter() - began)
+    told = _told(models["float32"])
+    for name, llm in models.items():
+        cells = []
+        for task in tasks:
+            first, mine = taken[task, "float32 eager"], taken[task, name]
+            ratio = statistics.median(a / b for a, b in zip(first, mine, strict=True))
+            cells += [f"{statistics.median(mine):.2f}", f"{ratio:.2f}"]
+        held = {id(value): value.nbytes for value in llm.base.state_dict(keep_vars=True).values()}
+        print(f"| {name} | {' | '.join(cells)} | {sum(held.values()) / 1e6:.0f} MB | {_agreement(llm, told):.3f} |")
+
+
+@torch.inference_mode()
+def _told(llm: Any) -> list[tuple[torch.Tensor, int]]:
+    """Prompts with what float32 goes on with, and where that begins."""
+    rows = []
+    for prompt in PROMPTS:
+        ids = torch.tensor([llm.tokenizer(prompt)["input_ids"]])
+        made = llm.base.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=40, do_sample=False, pad_token_id=llm.tokenizer.eos_token_id
+        )
+        rows.append((made, ids.shape[1]))
+    return rows
+
+
+@torch.inference_mode()
+def _agreement(llm: Any, told: list[tuple[torch.Tensor, int]]) -> float:
+    same, count = 0, 0
+    for ids, start in told:
+        said = llm.base(ids).logits[0, start - 1 : -1].argmax(-1)
+        same += int((said == ids[0, start:]).sum())
+        count += len(said)
+    return same / count
+
+
+if __name__ == "__main__":
+    main()
