@@ -313,7 +313,7 @@ def test_busy_for_ever(code: int, site: Site, to: Path) -> None:
 def test_nobody_there(to: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        with pytest.raises(ModelError, match=r"did not come whole .*refused"):
+        with pytest.raises(ModelError, match=r"127\.0\.0\.1 cannot be reached .*refused.*check the network"):
             fetch.url_file(f"http://127.0.0.1:{taken.getsockname()[1]}/model.bin", to)
 
 

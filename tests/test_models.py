@@ -190,6 +190,7 @@ def test_names_that_are_nearly_right(hub: Site, mats: Run) -> None:
     for words, expected, said in (
         (("pull", "laion/clap-htsat-fusd"), 5, "did you mean laion/clap-htsat-fused or laion/clap-htsat-unfused?"),
         (("pull", "mats-lama"), 5, "did you mean mats-llama?"),
+        (("pull", "clap-htsat-fused"), 5, "did you mean laion/clap-htsat-fused?"),
         (("pull", "smollm2-135m", "--offline"), 5, "smollm2-135m is not here"),
         (("pull", CLAP, "--kind", "thing"), 2, "choose model, encoder or base"),
         (("info", "no-such"), 5, "'no-such' is neither here nor known"),

@@ -117,6 +117,11 @@ def place_of(name: str, kind: str) -> Path:
 
 def near(name: str, kind: str = "") -> str:
     """ " did you mean ..?" for a name that is nearly one of ours, else what can be asked for."""
-    names = [each.name for each in ENTRIES.values() if kind in ("", each.kind)]
-    close = difflib.get_close_matches(name, names, 1) or [each for each in names if each.split("/")[-1].lower() == name.split("/")[-1].lower()]
+    ours = [each.name for each in ENTRIES.values() if kind in ("", each.kind)]
+    # of that kind first, then any; an owner's name is often left out
+    last = name.split("/")[-1].lower()
+    for names in (ours, list(ENTRIES)):
+        close = [each for each in names if each.split("/")[-1].lower() == last] or difflib.get_close_matches(name, names, 1)
+        if close:
+            break
     return f"did you mean {close[0]}?" if close else "`mats models list` shows what there is."

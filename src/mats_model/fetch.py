@@ -239,7 +239,7 @@ def _tried(step: Callable[[], T], url: str, refused: Refused, say: Say, reached:
 
     best, failed, host = reached(), 0, urlsplit(url).hostname
     while True:
-        after = ""
+        after, met = "", True
         try:
             return step()
         except HTTPError as error:
@@ -249,13 +249,15 @@ def _tried(step: Callable[[], T], url: str, refused: Refused, say: Say, reached:
                 why, after = f"the server answers {error.code}", error.headers.get("Retry-After", "")
         except (OSError, HTTPException) as error:
             cause = getattr(error, "reason", error)
-            why = str(cause) or type(cause).__name__
+            why, met = str(cause) or type(cause).__name__, cause is error
             if isinstance(cause, SSLCertVerificationError):
                 raise ModelError(f"{host} cannot prove that it is {host} ({why}): check the clock, or set SSL_CERT_FILE.") from None
         # a long file over a bad line may fail often, as long as it goes on
         if reached() - best >= CHUNK:
             best, failed = reached(), 0
         failed += 1
+        if failed >= ATTEMPTS and not met and not reached():
+            raise ModelError(f"{host} cannot be reached ({why}): check the network; a model also comes by `mats models bundle` and `import`.")
         if failed >= ATTEMPTS:
             raise ModelError(f"{_shown(url)} did not come whole ({why}): try again later; the same command goes on from where it stopped.")
         say(f"{host}: {why}; trying again")

@@ -261,8 +261,11 @@ def _whole(folder: Path) -> Iterator[Path]:
     made = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
-    yield made
-    os.replace(made, folder)
+    try:
+        yield made
+        os.replace(made, folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def _keep_cards(got: dict[str, Path], folder: Path) -> None:
