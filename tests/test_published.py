@@ -142,6 +142,28 @@ def test_texts_in_batches_are_as_alone() -> None:
         LaionClap(state(), None).embed_text(["w5"])
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu(tmp_path: Path) -> None:
+    from mats_model.registry import load_ears
+
+    torch.save({"state_dict": weights("laion_HTSAT-tiny")}, tmp_path / "x.pt")
+    here, there = load_ears(str(tmp_path / "x.pt")).clap, load_ears(str(tmp_path / "x.pt"), "cuda").clap
+    waves = torch.from_numpy(np.stack([wave(48_000, 10, seed) for seed in (1, 2)]))
+    near(there.embed_windows(waves), here.embed_windows(waves).numpy())
+
+
+def test_a_device_that_is_not_there(tmp_path: Path) -> None:
+    from mats_model.errors import DeviceError
+    from mats_model.registry import load_ears
+
+    torch.save(state(), tmp_path / "x.pt")
+    with pytest.raises(UsageError, match="choose auto, cpu, cuda"):
+        load_ears(str(tmp_path / "x.pt"), "tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="sees no CUDA device"):
+            load_ears(str(tmp_path / "x.pt"), "cuda:1")
+
+
 def test_laions_own_package(tmp_path: Path) -> None:
     """Where it is installed, our modules give what it gives, on the same weights and windows."""
     pytest.importorskip("laion_clap", reason="pip install 'mats[laion]' (numpy below 2)")

@@ -41,6 +41,7 @@ def classify(
     output: shared.Output = None,
     model: shared.Model = "nano",
     clap: shared.Clap = None,
+    device: shared.EarsDevice = "auto",
     offline: shared.Offline = False,
     quiet: shared.Quiet = False,
 ) -> None:
@@ -69,7 +70,7 @@ def classify(
     found = expand(inputs)
     if not found.items:
         raise InputError(job.nothing_found(found, inputs))
-    mats = shared.load_ears(clap, model, offline)
+    mats = shared.load_ears(clap, model, offline, device)
     vectors = mats.label_embeddings(names, template)
     least = 0.5 if threshold is None else threshold
     chosen = job.Options(every, kind, output, quiet, timed=every is not None or multi)

@@ -51,6 +51,7 @@ def library(
     index: shared.Index = None,
     model: shared.Model = "nano",
     clap: shared.Clap = None,
+    device: shared.EarsDevice = "auto",
     rebuild: Rebuild = False,
     captions: Captions = False,
     tags: Tags = None,
@@ -93,7 +94,7 @@ def library(
         for name in names:
             if os.path.isdir(name):
                 store.add_root(name)
-        load: Callable[[], Ears] = lambda: shared.load_model(model, offline) if captions else shared.load_ears(clap, model, offline)  # noqa: E731
+        load: Callable[[], Ears] = lambda: shared.load_model(model, offline) if captions else shared.load_ears(clap, model, offline, device)  # noqa: E731
         _work(store, change, load, clap or model, engine, captions, labels, quiet)
         info = store.info()
     console.out(_report(change, info, json))

@@ -105,6 +105,9 @@ Compute = Annotated[str, typer.Option("--device", metavar="NAME", help=_WHERE)]
 ChatCompute = Annotated[str, typer.Option("--compute", metavar="NAME", help=_WHERE)]  # its --device is the microphone
 
 
+EarsDevice = Annotated[str, typer.Option("--device", metavar="NAME", help="Where a published encoder computes: auto, cpu, cuda, cuda:N or mps.")]
+
+
 def puller(offline: bool, quiet: bool = False) -> Puller:
     """Gets what is not here, and shows how far it is."""
     from mats_model.pull import Puller
@@ -112,7 +115,7 @@ def puller(offline: bool, quiet: bool = False) -> Puller:
     return Puller(console.note, console.bytes_bar(quiet), offline)
 
 
-def load_ears(clap: str | None, model: str, offline: bool) -> Ears:
+def load_ears(clap: str | None, model: str, offline: bool, device: str = "cpu") -> Ears:
     """What hears: --clap, or the encoder of --model; fetched first where it is not here. Labels and search need no language model."""
     if offline:
         forbid_connections()
@@ -121,7 +124,7 @@ def load_ears(clap: str | None, model: str, offline: bool) -> Ears:
     pull, name = puller(offline), clap or model
     if registry.wants(name):
         pull.encoder(name)
-    return pull.complete(registry.load_ears(name), name)
+    return pull.complete(registry.load_ears(name, device), name)
 
 
 def apply_santa(mats: Mats, memory: Path | None, settings: str, without: bool) -> dict[str, str]:

@@ -37,7 +37,7 @@ def _has_bitsandbytes() -> bool:
 def _quantise(asked: str, kind: str, training: bool, force: bool) -> tuple[str, str]:
     """How weights are kept there, and why. Errors: UsageError, DeviceError."""
     if asked not in QUANTISE:
-        raise UsageError(f"llm.quantise {asked!r}: choose {', '.join(QUANTISE)}.")
+        raise UsageError(f"llm.quantise or --quantize {asked!r}: choose {', '.join(QUANTISE)}.")
     if asked == "auto":
         if kind == "cuda":
             return ("nf4", "4 bits fit into a consumer's card") if _has_bitsandbytes() else ("none", "bitsandbytes is not installed")
@@ -55,17 +55,23 @@ def _quantise(asked: str, kind: str, training: bool, force: bool) -> tuple[str, 
     return asked, "as asked"
 
 
+def find_device(device: str) -> str:
+    """ "auto" or a name -> the name of a device that is there. Errors: UsageError, DeviceError."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise DeviceError(f"--device {device}: torch sees no CUDA device on this machine; leave the option out to use the CPU.")
+    if device.split(":")[0] not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"--device {device}: choose auto, cpu, cuda, cuda:N or mps.")
+    return device
+
+
 def place(config: LLMConfig, device: str = "auto", force: bool = False, training: bool = True) -> Placement:
     """Errors: UsageError, for a setting that no device has; DeviceError, for a device that is not there."""
     if config.dtype not in ("auto", *DTYPES):
         raise UsageError(f"llm.dtype {config.dtype!r}: choose auto, {', '.join(DTYPES)}.")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise DeviceError(f"--device {device}: torch sees no CUDA device on this machine; leave the option out to use the CPU.")
+    device = find_device(device)
     kind = device.split(":")[0]
-    if kind not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"--device {device}: choose auto, cpu, cuda, cuda:N or mps.")
     quantise, because = _quantise(config.quantise, kind, training, force)
     if config.dtype != "auto":
         chosen, why = DTYPES[config.dtype], "as asked"

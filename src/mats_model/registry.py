@@ -6,11 +6,15 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from mats_model.catalogue import ENTRIES, HUB, INSIDE, Entry, near, place_of, slug
 from mats_model.checkpoint import NAMES, read_config
 from mats_model.checkpoint import load as load_folder
 from mats_model.clap.original import PREFIX
+from mats_model.clap.published import PublishedClap
 from mats_model.config import LLMConfig
+from mats_model.device import find_device
 from mats_model.encoders import is_encoder, load_encoder, load_original
 from mats_model.errors import ModelError
 from mats_model.mats import Ears, Mats
@@ -130,8 +134,20 @@ def name_texts(name: str) -> list[str]:
     return file.read_text(encoding="utf-8").splitlines()
 
 
-def load_ears(name: str) -> Ears:
-    """A published encoder by name, folder or file of its makers, or what hears for a model. Errors: ModelError."""
+def load_ears(name: str, device: str = "cpu") -> Ears:
+    """A published encoder by name, folder or file of its makers, or what hears for a model; `device` is where a published one computes.
+
+    Errors: ModelError, DeviceError.
+    """
+    ears = _ears(name)
+    # Apple's GPUs only where they are asked for: not every step of the towers is known to run there
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else find_device(device)
+    if isinstance(ears.clap, PublishedClap) and where != "cpu":
+        ears.clap.to(where)
+    return ears
+
+
+def _ears(name: str) -> Ears:
     if name.startswith(PREFIX):
         return load_original(Path(name.removeprefix(PREFIX)).expanduser())
     path = here(name, "encoder")
@@ -144,4 +160,4 @@ def load_ears(name: str) -> Ears:
         raise missing(name, "encoder", "encoder")
     config = read_config(find(name))
     # labels need no language model
-    return load(name) if config.clap == "inside" else load_ears(config.clap)
+    return load(name) if config.clap == "inside" else _ears(config.clap)

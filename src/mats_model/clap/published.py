@@ -15,6 +15,7 @@ from mats_model.errors import ModelError, UsageError
 
 Texts = Sequence[str]
 _ROWS = 64  # texts at once
+_WINDOWS = 32  # windows at once, on a GPU
 # sentences that nothing has in common: a text tower that gives them one vector has collapsed
 _UNLIKE = (
     "a dog barks", "heavy rain on a roof", "a violin plays slowly", "a man gives a speech", "an engine starts", "glass breaks",
@@ -72,9 +73,19 @@ class PublishedClap(Clap):
                 value.copy_(given[key])
         self.eval().requires_grad_(False)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes; sounds, ids and embeddings are the CPU's."""
+        return next(self.parameters()).device
+
     def embed_windows(self, waves: torch.Tensor) -> torch.Tensor:
-        """As `Clap` has it. One at a time: so large a tower is as fast so, and a short sound does not wait for windows of nothing."""
-        return torch.cat([self.hear(wave[None]) for wave in waves])
+        """As `Clap` has it. On a CPU one at a time: so large a tower is as fast so, and a short sound does not wait for windows of nothing."""
+        several = 1 if self.device.type == "cpu" else _WINDOWS
+        return torch.cat([self.hear(part.to(self.device)).float().cpu() for part in waves.split(several)])
+
+    def embed_alone(self, wave: torch.Tensor) -> torch.Tensor:
+        """As `Clap` has it."""
+        return self.embed_windows(wave[None])[0]
 
     # ---- texts
 
@@ -103,7 +114,7 @@ class PublishedClap(Clap):
             rows = order[at : at + _ROWS]
             longest = max(len(pieces[row]) for row in rows)
             ids = torch.tensor([pieces[row] + [self.pad] * (longest - len(pieces[row])) for row in rows])
-            made[rows] = torch.nn.functional.normalize(self.embed_ids(ids), dim=-1)
+            made[rows] = torch.nn.functional.normalize(self.embed_ids(ids.to(self.device)), dim=-1).float().cpu()
         where = {text: place for place, text in enumerate(distinct)}
         return made[[where[text] for text in texts]]
 
