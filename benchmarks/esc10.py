@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from common import CLASSES, arguments, esc10, machine
 
-from mats_model import load
 from mats_model.mats import Mats
+from mats_model.registry import load
 
 # words that name the sound; an ending s, es, ing, ed or e is allowed after each
 SYNONYMS = {
@@ -61,9 +61,10 @@ def main() -> None:
     parser = arguments(__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--samples", type=Path, help="write 50 captions, drawn with seed 0, to this file")
     parser.add_argument("--step", type=int, default=1, help="take every n-th clip, where a model is slow")
+    parser.add_argument("--quantize", default="", help="how the language model is kept, as of `mats caption`")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    mats, clips = load(options.model), esc10(options.data)[:: options.step]
+    mats, clips = load(options.model, quantise=options.quantize), esc10(options.data)[:: options.step]
     vectors = torch.stack([mats.embed(clip.path) for clip in clips])
     target = torch.tensor([clip.target for clip in clips])
     accuracy, per_class = top1(mats, vectors, target, CLASSES)
