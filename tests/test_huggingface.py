@@ -31,7 +31,7 @@ from mats_model.train import Step, Trainer
 transformers = pytest.importorskip("transformers", reason="pip install 'mats[llm]'")
 pytest.importorskip("peft", reason="pip install 'mats[llm]'")
 
-from mats_model.llm.huggingface import HubLLM, load_base  # noqa: E402
+from mats_model.llm.huggingface import ROWS, ROWS_ON_GPU, HubLLM, load_base  # noqa: E402
 
 CHAT = "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} </s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 SEARCH = SearchSettings(beams=2, longest=6, shortest=1)
@@ -147,6 +147,26 @@ def test_company_changes_no_answer(bases: dict[str, Path]) -> None:
     assert len(together) == 6 and all(len(some) == 2 for some in together)
     for row in (0, 3, 5):
         assert llm.answers(prefix[row : row + 1], Question("", ""), SEARCH)[0] == together[row]
+
+
+def test_rows_on_a_gpu_are_those_that_fit(bases: dict[str, Path]) -> None:
+    llm = load(bases["llama"])
+    stir(llm)
+    weights = sum(weight.nbytes for weight in llm.parameters())
+    config = llm.base.config
+    # keys and values of one position: two of each layer, float32
+    position = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4
+    assert llm.rows == llm._fitting_rows(100) == ROWS
+    for room, rows in ((0, 1), (1, 1), (2, 2), (5, 4), (15, 8), (16, 16), (1000, 16)):
+        llm.memory = weights + 2 * room * 100 * position
+        assert llm._fitting_rows(100) == rows, room
+    assert llm.rows == ROWS_ON_GPU
+    prefix = torch.randn(6, 4, 32, generator=torch.Generator().manual_seed(5)) * 3
+    here = load(bases["llama"])
+    stir(here)
+    assert [[c.text for c in row] for row in llm.answers(prefix, Question(), SEARCH)] == [
+        [c.text for c in row] for row in here.answers(prefix, Question(), SEARCH)
+    ]
 
 
 def test_prompts(bases: dict[str, Path]) -> None:

@@ -34,6 +34,10 @@ def test_laion_golden(name: str) -> None:
         near(clap.embed_ids(torch.from_numpy(golden["ids"]).long()), golden["text"])
         # alone and among others, the same bit for bit
         assert torch.equal(clap.embed_windows(waves)[1], clap.embed_windows(waves[1:])[0])
+        # what runs on a GPU, with windows of nothing beside
+        clap._together.rows = 3
+        near(clap._together(waves), golden["audio"])
+        assert torch.equal(clap._together(waves)[1], clap._together(waves[1:])[0])
     assert (clap.rate, clap.window, clap.dim) == (48_000, 480_000, 512) and clap.label_scale == pytest.approx(np.exp(2.0))
 
 

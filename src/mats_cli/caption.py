@@ -65,8 +65,6 @@ def _answer(mats: Mats, all_heard: Iterator[Listened]) -> Iterator[tuple[Item, R
     """Captions in batches over the inputs, results in their order."""
     import torch
 
-    from mats_model.llm.decoder import ROWS
-
     waiting: list[Listened] = []
 
     def flush() -> Iterator[tuple[Item, Result]]:
@@ -82,6 +80,6 @@ def _answer(mats: Mats, all_heard: Iterator[Listened]) -> Iterator[tuple[Item, R
 
     for listened in all_heard:
         waiting.append(listened)
-        if sum(len(one.heard) for one in waiting) >= ROWS or len(waiting) >= ROWS:
+        if sum(len(one.heard) for one in waiting) >= mats.llm.rows or len(waiting) >= mats.llm.rows:
             yield from flush()
     yield from flush()

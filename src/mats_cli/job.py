@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,11 +43,8 @@ class Listened:
 
 def listen_all(mats: Ears, items: Iterable[Item], every: float | None) -> Iterator[Listened]:
     """Each input listened to, in order; a few at once, each on one thread, so that company changes nothing."""
-    import torch
-
     from mats_model.audio import Source
-
-    torch.set_num_threads(1)
+    from mats_model.parallel import in_order
 
     def one(item: Item) -> Listened:
         source = Source(item.name if item.path else "standard input", path=item.path)
@@ -62,18 +57,7 @@ def listen_all(mats: Ears, items: Iterable[Item], every: float | None) -> Iterat
         except InputError as error:
             return Listened(item, [], [], str(error))
 
-    workers = min(4, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(workers)
-    waiting: deque[Future[Listened]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(one, item))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    yield from in_order(one, items, mats.clap.listeners)
 
 
 class _Sink:

@@ -30,9 +30,6 @@ Tags = Annotated[Optional[str], typer.Option("--tags", metavar="FILE|LIST", help
 Shard = Annotated[Optional[str], typer.Option("--shard", metavar="I/N", help="Only part I of N, for several machines; then: mats index merge.")]
 Engine = Annotated[str, typer.Option("--engine", metavar="local|ray", help="ray: on all machines of a Ray cluster that see the same files.")]
 
-# captions are searched this many at a time
-_ROWS = 16
-
 
 @dataclass
 class Change:
@@ -211,8 +208,9 @@ def _describe(store: Library, mats: Ears, captions: bool, labels: list[str], qui
             store.describe("tags", [(number, tags) for (number, _), tags in zip(rows, best, strict=True)])
     if captions and isinstance(mats, Mats):
         left = store.info().sounds
-        batches = iter(lambda: store.without("caption", _ROWS), [])
-        for rows in console.progress(batches, -(-left // _ROWS), "batch", quiet):
+        at_once = mats.llm.rows
+        batches = iter(lambda: store.without("caption", at_once), [])
+        for rows in console.progress(batches, -(-left // at_once), "batch", quiet):
             store.describe("caption", [(number, said) for (number, _), said in zip(rows, mats.answer(vectors(rows)), strict=True)])
 
 

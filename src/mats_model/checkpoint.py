@@ -145,8 +145,10 @@ def load(folder: Path, find: Find, device: str = "cpu", clap: Clap | None = None
         mats.scales = scales(ears)
     mats.eval().requires_grad_(False)
     answers.settle()
-    # the prefix is made where it is read
+    # the prefix is made where it is read; a published encoder is as large as to be worth moving, nano's is not
     mats.mapper.to(answers.device)
+    if isinstance(ears, PublishedClap) and answers.device.type == "cuda":
+        ears.to(answers.device)
     return mats
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from mats_model.audio import Source, facts
 from mats_model.errors import InputError, UsageError
 from mats_model.library import Sound, State, state_of
 from mats_model.mats import Ears
+from mats_model.parallel import in_order
 
 _CHUNK = 1 << 20
 
@@ -84,19 +83,7 @@ def read(mats: Ears, path: str, known: Callable[[str], bool]) -> Read:
 
 def read_all(mats: Ears, paths: Iterable[str], known: Callable[[str], bool]) -> Iterator[Read]:
     """Files in order, a few at once, each on one thread; what is `known` by its digest is not heard again."""
-    torch.set_num_threads(1)
-    workers = min(4, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(workers)
-    waiting: deque[Future[Read]] = deque()
-    try:
-        for path in paths:
-            waiting.append(pool.submit(read, mats, path, known))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    yield from in_order(lambda path: read(mats, path, known), paths, mats.clap.listeners)
 
 
 def read_on_ray(model: str, paths: Iterable[str], pipeline: str) -> Iterator[Read]:

@@ -193,8 +193,9 @@ class Mats(Ears):
     def _answer(self, embeddings: torch.Tensor, asked: Question) -> list[str]:
         judged = asked.tag == CAPTION_TAG and self.config.search.rerank > 0
         looks = self.santa.looks(embeddings) if judged else [self.santa(embeddings)]
-        found = [self.llm.answers(self._prefix(look), asked, self._search(asked)) for look in looks]
-        candidates = [[candidate for some in row for candidate in some] for row in zip(*found, strict=True)]
+        # all of them in one go: those of a few sounds fill the rows that are answered together
+        found = self.llm.answers(self._prefix(torch.cat(looks)), asked, self._search(asked))
+        candidates = [[candidate for some in found[row :: len(embeddings)] for candidate in some] for row in range(len(embeddings))]
         if not judged:
             return [sentence(some[0].text) for some in candidates]
         return [sentence(self._closest(embedding, some)) for embedding, some in zip(embeddings, candidates, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 
 import torch
@@ -32,6 +33,11 @@ class Clap(nn.Module):
     @abstractmethod
     def id(self) -> str:
         """Of the whole pipeline: front end, windows, pooling and both sides' weights. Vectors of two ids do not compare."""
+
+    @property
+    def listeners(self) -> int:
+        """Threads that keep it busy, each with a sound of its own."""
+        return min(4, os.cpu_count() or 1)
 
     @abstractmethod
     def hear(self, waves: torch.Tensor) -> torch.Tensor:

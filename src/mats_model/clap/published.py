@@ -12,6 +12,7 @@ from mats_model.clap.base import Clap
 from mats_model.clap.huggingface import LONGEST
 from mats_model.clap.logmel import LogMel
 from mats_model.errors import ModelError, UsageError
+from mats_model.parallel import Together
 
 Texts = Sequence[str]
 _ROWS = 64  # texts at once
@@ -42,6 +43,7 @@ class PublishedClap(Clap):
         super().__init__()
         self.tokenizer_json = tokenizer_json
         self._tokenizer: object | None = None
+        self._together = Together(self._hear_there, _WINDOWS)
 
     @property
     @abstractmethod
@@ -78,14 +80,26 @@ class PublishedClap(Clap):
         """Where it computes; sounds, ids and embeddings are the CPU's."""
         return next(self.parameters()).device
 
+    @property
+    def listeners(self) -> int:
+        """As `Clap` has it: on a GPU as many as fill what it embeds at once."""
+        return super().listeners if self.device.type == "cpu" else _WINDOWS
+
     def embed_windows(self, waves: torch.Tensor) -> torch.Tensor:
         """As `Clap` has it. On a CPU one at a time: so large a tower is as fast so, and a short sound does not wait for windows of nothing."""
-        several = 1 if self.device.type == "cpu" else _WINDOWS
-        return torch.cat([self.hear(part.to(self.device)).float().cpu() for part in waves.split(several)])
+        if self.device.type == "cpu":
+            return torch.cat([self.hear(wave[None]) for wave in waves])
+        return self._together(waves)
 
     def embed_alone(self, wave: torch.Tensor) -> torch.Tensor:
         """As `Clap` has it."""
-        return self.embed_windows(wave[None])[0]
+        return self._hear_there(wave[None])[0]
+
+    @torch.inference_mode()
+    def _hear_there(self, waves: torch.Tensor) -> torch.Tensor:
+        # TF32 would change the third digit, and a faster kernel might be another one the next time
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            return self.hear(waves.to(self.device)).float().cpu()
 
     # ---- texts
 

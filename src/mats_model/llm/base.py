@@ -38,6 +38,11 @@ class LanguageModel(nn.Module):
 
     width: int
 
+    @property
+    @abstractmethod
+    def rows(self) -> int:
+        """Answers that are made together, fewer filled up: give it as many where there are many."""
+
     @abstractmethod
     def encode(self, asked: Question, answer: str) -> Tokens:
         """An example as tokens."""

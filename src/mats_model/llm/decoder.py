@@ -254,6 +254,11 @@ class SmallLLM(LanguageModel):
         self.decoder, self.words, self.dropout = decoder, words, dropout
         self.width = decoder.config.width
 
+    @property
+    def rows(self) -> int:
+        """As `LanguageModel` has it."""
+        return ROWS
+
     def encode(self, asked: Question, answer: str) -> Tokens:
         return Tokens([], self.words.encode(ask("nano", asked).after), [*self.words.encode(answer), self.words.end])
 

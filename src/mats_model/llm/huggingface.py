@@ -25,8 +25,8 @@ from mats_model.errors import DeviceError, ModelError, UsageError
 from mats_model.llm.base import Candidate, LanguageModel, Tokens, answer_places, padded
 from mats_model.prompts import Question, ask
 
-# rows are always answered this many at a time, so that an answer never depends on its neighbours
-ROWS = 4
+# rows are always answered so many at a time on a device, so that an answer never depends on its neighbours
+ROWS, ROWS_ON_GPU = 4, 16
 TUNINGS = ("full", "lora", "frozen")
 _SYSTEM = "You hear a sound."
 # configurations of models whose logits are more than the output matrix times the hidden state
@@ -52,6 +52,9 @@ class HubLLM(LanguageModel):
         super().__init__()
         self.base, self.tokenizer, self.config = base, tokenizer, config
         self.int8 = False  # what `settle` makes of it
+        device = next(base.parameters()).device
+        # bytes of the GPU: all of them, not those that happen to be free, so that a machine always answers alike
+        self.memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
         self.width = base.get_input_embeddings().weight.shape[1]
         if tokenizer.eos_token_id is None:
             raise ModelError(f"{config.base} has no end token: mats cannot tell where its answers end.")
@@ -145,9 +148,11 @@ class HubLLM(LanguageModel):
             return [[Candidate("".join(self.stream(row[None], asked, settings)).strip(), 0.0)] for row in prefix]
         found: list[list[Candidate]] = []
         before, after = self._ask(asked)
-        for part in prefix.split(ROWS):
-            filled = torch.cat([part, part.new_zeros(ROWS - len(part), *part.shape[1:])])
-            ids = torch.tensor([after], dtype=torch.long, device=prefix.device).expand(ROWS, -1)
+        at_once = self._fitting_rows(settings.beams * (len(before) + prefix.shape[1] + len(after) + settings.longest))
+        for part in prefix.split(at_once):
+            # with one of their own: a row of nothing would go on and on
+            filled = torch.cat([part, part[-1:].expand(at_once - len(part), -1, -1)])
+            ids = torch.tensor([after], dtype=torch.long, device=prefix.device).expand(at_once, -1)
             inputs = self._inputs(filled, before, ids)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # penalties that see only what is generated are what is wanted
@@ -176,6 +181,23 @@ class HubLLM(LanguageModel):
             several = [Candidate(text, score) for text, score in zip(texts, scores, strict=True)]
             found += [several[row * settings.beams : (row + 1) * settings.beams] for row in range(len(part))]
         return found
+
+    @property
+    def rows(self) -> int:
+        """As `LanguageModel` has it; a small card answers fewer."""
+        return ROWS if self.memory is None else ROWS_ON_GPU
+
+    def _fitting_rows(self, positions: int) -> int:
+        """How many rows of so many positions are answered at once: on a GPU keys and values take at most half of what the weights leave."""
+        if self.memory is None:
+            return ROWS
+        config = self.base.config
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        per_head = getattr(config, "head_dim", None) or self.width // config.num_attention_heads
+        each = 2 * config.num_hidden_layers * heads * per_head * positions * self.base.get_input_embeddings().weight.element_size()
+        weights = sum(weight.nbytes for weight in self.base.parameters())
+        fits = int((self.memory - weights) / 2 // each)
+        return max(1, min(ROWS_ON_GPU, 1 << max(0, fits.bit_length() - 1)))
 
     def context(self) -> int:
         """Positions the base can look back on."""
