@@ -58,7 +58,7 @@ def examples(llm: HubLLM, count: int) -> tuple[list[str], list[Tokens]]:
     """Captions of 8 to 150 tokens, most of them short, as captions are."""
     rng = np.random.default_rng(0)
     lengths = np.clip(np.exp(rng.normal(3.3, 0.6, count)), 8, 150).astype(int)
-    asked = llm.encode(CAPTION_TAG, "", "x")
+    asked = llm.encode(Question(DESCRIBE, CAPTION_TAG), "x")
     batch = [replace(asked, answer=rng.integers(2, 300, int(n)).tolist()) for n in lengths]
     return [" ".join(["rain"] * max(1, int(n) // 2)) for n in lengths], batch
 
