@@ -14,6 +14,7 @@ import torch
 from conftest import ROOT, Run
 from torch.nn import functional as F
 
+from mats_model import device as places
 from mats_model import registry
 from mats_model.captions import Turn
 from mats_model.catalogue import ENTRIES
@@ -179,6 +180,30 @@ def test_prompts(bases: dict[str, Path]) -> None:
     assert decode(tokens.before).endswith("<user> ") and decode(tokens.after) == " Describe. </s><assistant>" and decode(tokens.answer) == "a dog</s>"
     assert ask("nano", Question("Is there Rain?")).after == "<question> is there rain? <answer>" and ask("nano", Question()).after == "<caption>"
     assert isinstance(tokens, Tokens)
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "training", "weights", "there", "kept", "why"),
+    [
+        ("auto", "cuda", True, 13e9, True, "nf4", "4 bits fit into a consumer's card"),
+        ("auto", "cuda:1", False, 13e9, True, "nf4", "4 bits fit into a consumer's card"),
+        ("auto", "cuda", False, 13e9, False, "none", "CUDA with bfloat16; no 4 bits, since bitsandbytes is not installed"),
+        ("auto", "cuda", False, 0.3e9, True, "none", "CUDA with bfloat16; too small to gain by 4 bits"),
+        ("auto", "cpu", False, 13e9, True, "int8", "the fastest there"),
+        ("auto", "cpu", True, 13e9, True, "none", "cpu"),
+        ("auto", "mps", False, 13e9, True, "none", "mps"),
+        ("none", "cuda", False, 13e9, True, "none", "CUDA with bfloat16"),
+        ("nf4", "cuda", False, 0.3e9, True, "nf4", "as asked"),
+    ],
+)
+def test_how_weights_are_kept(
+    asked: str, device: str, training: bool, weights: float, there: bool, kept: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(places, "_has_bitsandbytes", lambda: there)
+    found = place(LLMConfig(kind="transformers", quantise=asked), device, training=training, weights=weights)
+    assert found.quantise == kept and why in found.reason and str(found.device) == device
 
 
 @pytest.mark.parametrize(

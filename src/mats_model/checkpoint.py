@@ -200,4 +200,10 @@ def load_llm(
         raise ModelError(f"llm.kind {config.llm.kind!r}: this version knows decoder and transformers.")
     from mats_model.llm.huggingface import load_base
 
-    return load_base(find(config.llm.base, "base"), config.llm, place(config.llm, device, force, training))
+    base = find(config.llm.base, "base")
+    return load_base(base, config.llm, place(config.llm, device, force, training, stored(base)))
+
+
+def stored(base: Path) -> int:
+    """Bytes of a base's weights, as they lie in its folder."""
+    return sum(file.stat().st_size for file in base.glob("*.safetensors"))

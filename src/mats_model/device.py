@@ -10,6 +10,7 @@ from mats_model.config import LLMConfig
 from mats_model.errors import DeviceError, UsageError
 
 QUANTISE = ("none", "int8", "nf4", "auto")
+SMALL = 2e9  # bytes of weights, below which 4 bits save little memory and cost time
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -34,15 +35,17 @@ def _has_bitsandbytes() -> bool:
     return find_spec("bitsandbytes") is not None
 
 
-def _quantise(asked: str, kind: str, training: bool, force: bool) -> tuple[str, str]:
+def _quantise(asked: str, kind: str, training: bool, force: bool, weights: float) -> tuple[str, str]:
     """How weights are kept there, and why. Errors: UsageError, DeviceError."""
     if asked not in QUANTISE:
         raise UsageError(f"llm.quantise or --quantize {asked!r}: choose {', '.join(QUANTISE)}.")
     if asked == "auto":
+        if kind == "cuda" and weights < SMALL:
+            return "none", "too small to gain by 4 bits"
         if kind == "cuda":
-            return ("nf4", "4 bits fit into a consumer's card") if _has_bitsandbytes() else ("none", "bitsandbytes is not installed")
+            return ("nf4", "4 bits fit into a consumer's card") if _has_bitsandbytes() else ("none", "no 4 bits, since bitsandbytes is not installed")
         if training or kind != "cpu":
-            return "none", "no 4-bit weights there"
+            return "none", "no weights of fewer bits there"
         return "int8", "the fastest there"
     if asked == "nf4" and kind != "cuda" and not force:
         raise DeviceError(
@@ -66,13 +69,13 @@ def find_device(device: str) -> str:
     return device
 
 
-def place(config: LLMConfig, device: str = "auto", force: bool = False, training: bool = True) -> Placement:
-    """Errors: UsageError, for a setting that no device has; DeviceError, for a device that is not there."""
+def place(config: LLMConfig, device: str = "auto", force: bool = False, training: bool = True, weights: float = float("inf")) -> Placement:
+    """`weights` are the base's, in bytes. Errors: UsageError, for a setting that no device has; DeviceError, for a device that is not there."""
     if config.dtype not in ("auto", *DTYPES):
         raise UsageError(f"llm.dtype {config.dtype!r}: choose auto, {', '.join(DTYPES)}.")
     device = find_device(device)
     kind = device.split(":")[0]
-    quantise, because = _quantise(config.quantise, kind, training, force)
+    quantise, because = _quantise(config.quantise, kind, training, force, weights)
     if config.dtype != "auto":
         chosen, why = DTYPES[config.dtype], "as asked"
     elif kind == "cuda":
@@ -83,5 +86,7 @@ def place(config: LLMConfig, device: str = "auto", force: bool = False, training
         chosen, why = torch.float32, f"float32 is the fastest here on {kind}"
     if quantise != "none":
         why = because
+    elif config.quantise == "auto":
+        why = f"{why}; {because}"
     name = str(chosen)[6:] if quantise == "none" else quantise
     return Placement(torch.device(device), chosen, quantise, f"{kind}, {name}: {why}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from mats_model.checkpoint import stored
 from mats_model.clap.text import WIDTH
 from mats_model.config import LLMConfig
 from mats_model.device import Placement, fast_bf16, place
@@ -83,7 +84,6 @@ def _speed(placement: Placement) -> float:
 
 def estimate(recipe: TextRecipe, sources: list[Source], device: str = "auto", force: bool = False) -> Estimate:
     """Errors: ModelError when a base is not at hand, DeviceError."""
-    placement = place(recipe.llm, device, force)
     train = recipe.train
     if recipe.start:
         from mats_model.checkpoint import read_config
@@ -92,6 +92,8 @@ def estimate(recipe: TextRecipe, sources: list[Source], device: str = "auto", fo
         mapper_config, llm, decoder_config = config.mapper, config.llm, config.decoder
     else:
         mapper_config, llm, decoder_config = recipe.mapper, recipe.llm, recipe.decoder
+    base = find_base(llm.base) if llm.kind == "transformers" else None
+    placement = place(llm, device, force, weights=stored(base) if base else 0)
     if llm.kind == "decoder":
         decoder = Decoder(decoder_config)
         own = sum(weight.numel() for weight in decoder.parameters())
@@ -100,7 +102,7 @@ def estimate(recipe: TextRecipe, sources: list[Source], device: str = "auto", fo
     else:
         shape = _base_shape(llm)
         trained = {"full": shape.parameters, "lora": shape.lora, "frozen": 0}[llm.tuning]
-        size = {"nf4": 0.57}.get(llm.quantise, 4.0 if llm.tuning == "full" else float(placement.dtype.itemsize))
+        size = {"nf4": 0.57}.get(placement.quantise, 4.0 if llm.tuning == "full" else float(placement.dtype.itemsize))
     mapper = sum(weight.numel() for weight in make_mapper(mapper_config, WIDTH, shape.width).parameters())
     total = shape.parameters + (shape.lora if llm.tuning == "lora" else 0)
     frozen = total - trained
