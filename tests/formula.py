@@ -55,6 +55,13 @@ def weights(name: str) -> dict[str, torch.Tensor]:
     return made
 
 
+def filled(own: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """LAION's tensors by name, with all but what is computed filled by formula."""
+    computed = {key for key, value in own.items() if not value.is_floating_point() or any(word in key for word in _COMPUTED)}
+    made = {key: torch.from_numpy(np.asarray(_value(key, list(value.shape), True))).float() for key, value in own.items() if key not in computed}
+    return {key: made.get(key, value) for key, value in own.items()}
+
+
 def wave(rate: int, seconds: float, seed: int) -> np.ndarray:
     """A tone, a sweep and noise that swells."""
     t = np.arange(int(rate * seconds)) / rate

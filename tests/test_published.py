@@ -166,27 +166,3 @@ def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="sees no CUDA device"):
             load_ears(str(tmp_path / "x.pt"), "cuda:1")
-
-
-def test_laions_own_package(tmp_path: Path) -> None:
-    """Where it is installed, our modules give what it gives, on the same weights and windows."""
-    pytest.importorskip("laion_clap", reason="pip install 'mats[laion]' (numpy below 2)")
-    from mats_model.clap.original import PREFIX
-    from mats_model.registry import load_ears
-
-    torch.save({"state_dict": weights("laion_HTSAT-tiny")}, tmp_path / "x.pt")
-    theirs, ours = load_ears(f"{PREFIX}{tmp_path / 'x.pt'}").clap, load_ears(str(tmp_path / "x.pt")).clap
-    waves = torch.from_numpy(np.stack([wave(48_000, 10, seed) for seed in (1, 2)]))
-    near(ours.embed_windows(waves), theirs.embed_windows(waves).numpy())
-
-
-def test_laions_own_package_is_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    from mats_model.clap.original import PREFIX
-    from mats_model.registry import load_ears
-
-    monkeypatch.setitem(sys.modules, "laion_clap", None)
-    torch.save({"logit_scale_a": torch.zeros(())}, tmp_path / "x.pt")
-    with pytest.raises(UsageError, match=r"pip install 'mats\[laion\]' into an environment of its own"):
-        load_ears(f"{PREFIX}{tmp_path / 'x.pt'}")

@@ -57,6 +57,8 @@ def refuse_collapsed(clap: PublishedClap, name: str) -> None:
 
 def load_original(path: Path) -> Ears:
     """LAION's file, run by LAION's own package. Errors: UsageError where that is not installed; ModelError."""
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder, and LAION's own package reads .pt files: give it the file, or leave out the prefix.")
     from mats_model.clap.original import OriginalClap
 
     clap = OriginalClap(read_tensors(path), path)
@@ -138,9 +140,10 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise UsageError(f"{path}: a checkpoint ends in .safetensors, {', '.join(_PICKLES)}.")
     # numbers of numpy that trainers leave in their checkpoints are data, not code
     numbers: list[Any] = [np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)), type(np.dtype(np.int64))]
-    scalar = getattr(getattr(np, "_core", None) or np.core, "multiarray").scalar  # noqa: B009
+    scalar: Any = np.float64(0).__reduce__()[0]
+    scalars = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]  # as numpy 1 and 2 write it
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals([*numbers, (scalar, "numpy.core.multiarray.scalar"), scalar]):
+        with warnings.catch_warnings(), torch.serialization.safe_globals([*numbers, *scalars]):
             warnings.simplefilter("ignore")  # what is wrong is said below
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -20,6 +20,16 @@ def _transformers() -> Any:
         raise UsageError("this encoder needs transformers, which is not installed: pip install 'mats[llm]'.") from None
 
 
+def hush() -> None:
+    """No reports and no bars of transformers', where it is installed: the library is silent."""
+    try:
+        said = importlib.import_module("transformers").utils.logging
+    except ImportError:
+        return
+    said.set_verbosity_error()
+    said.disable_progress_bar()
+
+
 def _prefixed(state: dict[str, torch.Tensor], kind: str) -> int:
     """How many layers the tensors have."""
     return 1 + max(int(key.split(".")[2 if kind == "roberta" else 1]) for key in state if key.startswith(("encoder.layer.", "h.")))

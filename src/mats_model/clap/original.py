@@ -1,49 +1,80 @@
 """LAION's CLAP as its own package `laion-clap` runs it: the reference, for those who want to compare. `--clap laion_clap:FILE`.
 
-The package wants numpy below 2, and fetches three tokenizers when it is imported; it belongs into an environment of its own. Our windows and
-averages stand around it: what it would do with a long sound is a random crop.
+The package wants numpy below 2, fetches three tokenizers when it is imported and RoBERTa's weights when it is built; it belongs into an
+environment of its own. Our windows and averages stand around it: what it would do with a long sound is a random crop. Sounds are not rounded to
+16 bits on the way, as it does with arrays but not with tensors.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
+import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mats_model.clap.base import Clap
-from mats_model.errors import UsageError
+from mats_model.clap.huggingface import hush
+from mats_model.errors import ModelError, UsageError
 
 PREFIX = "laion_clap:"
 _ENDS = ("position_ids", "token_type_ids")
+# width of the first layer -> the package's name for it
+_AUDIO = {96: "HTSAT-tiny", 128: "HTSAT-base"}
+_ROWS = 64  # texts at once
+_FETCHED = "bert-base-uncased, roberta-base and facebook/bart-base"
 
 
 class OriginalClap(Clap):
-    """`state` has the names of LAION's files, `module.` taken off."""
+    """`state` has the names of LAION's files, `module.` taken off; it computes on the CPU.
+
+    Errors: UsageError where the package, or what it needs, is not installed; ModelError for other tensors than the package has, and where what
+    it fetches from the hub is not here.
+    """
 
     rate, window, dim, fill = 48_000, 480_000, 512, "whole"
 
     def __init__(self, state: dict[str, torch.Tensor], file: Path) -> None:
         super().__init__()
-        try:
-            import laion_clap
-        except ImportError as error:
-            raise UsageError(
-                f"--clap {PREFIX}FILE runs LAION's own package, which cannot be imported ({error}): pip install 'mats[laion]' into an environment"
-                " of its own, since it wants numpy below 2; without the prefix mats reads the file itself."
-            ) from None
-        base = "audio_branch.layers.0.blocks.0.norm1.weight"
+        package = _package()
+        first = state.get("audio_branch.patch_embed.proj.weight")
+        amodel = _AUDIO.get(first.shape[0]) if first is not None else None
+        if amodel is None:
+            raise ModelError(
+                f"{file} is no checkpoint that LAION's package reads: {PREFIX}FILE takes LAION's own .pt files, HTSAT-tiny or HTSAT-base;"
+                " without the prefix mats reads others itself."
+            )
         fused = any(".fusion_model." in key for key in state)
-        amodel = "HTSAT-base" if state[base].shape[0] == 128 else "HTSAT-tiny"
-        self.model: Any = laion_clap.CLAP_Module(enable_fusion=fused, device="cpu", amodel=amodel)
-        # what the versions of transformers compute or keep differs; all else is loaded strictly
+        # without it the package fails at the first sound
+        if fused and importlib.import_module("laion_clap.training.data").torchaudio is None:
+            raise UsageError(f"{file} is a fused checkpoint, for which LAION's package needs torchaudio: install the one made for your torch.")
+        self.model: Any = _built(package, fused, amodel)
+        self._fill(state, file)
+        self.model.eval().requires_grad_(False)
+        self.scale = float(self.model.model.logit_scale_a.exp())
+        digest = hashlib.sha256()
+        with file.open("rb") as stream:
+            while data := stream.read(1 << 20):
+                digest.update(data)
+        self._id = hashlib.sha256(b"laion_clap" + digest.digest()).hexdigest()[:12]
+
+    def _fill(self, state: dict[str, torch.Tensor], file: Path) -> None:
+        """Take every tensor. Errors: ModelError, which names what does not fit."""
         own = self.model.model.state_dict()
+        # what the versions of transformers compute or keep differs; all else is loaded strictly
         given = {key: value for key, value in state.items() if not key.endswith(_ENDS)}
-        self.model.model.load_state_dict(given | {key: value for key, value in own.items() if key.endswith(_ENDS)})
-        self.model.eval()
-        self.scale = float(state["logit_scale_a"].exp())
-        self._id = hashlib.sha256(b"laion_clap" + hashlib.sha256(file.read_bytes()).digest()).hexdigest()[:12]
+        given |= {key: value for key, value in own.items() if key.endswith(_ENDS)}
+        for said, keys in (
+            ("lacks", own.keys() - given.keys()),
+            ("holds what the package has not:", given.keys() - own.keys()),
+            ("has in another size", {key for key in own.keys() & given.keys() if own[key].shape != given[key].shape}),
+        ):
+            if keys:
+                raise ModelError(f"{file} {said} {', '.join(sorted(keys)[:3])} ({len(keys)} in all): it is none of LAION's own .pt files.")
+        self.model.model.load_state_dict(given)
 
     @property
     def space(self) -> str:
@@ -55,12 +86,76 @@ class OriginalClap(Clap):
         """As `Clap` has it."""
         return self._id
 
+    @torch.inference_mode()
     def hear(self, waves: torch.Tensor) -> torch.Tensor:
-        """As `Clap` has it."""
-        return self.model.get_audio_embedding_from_data(x=waves, use_tensor=True)
+        """As `Clap` has it; unit length."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its libraries, about the package
+            return self.model.get_audio_embedding_from_data(x=waves, use_tensor=True)
+
+    def embed_windows(self, waves: torch.Tensor) -> torch.Tensor:
+        """As `Clap` has it. One at a time: a short sound does not wait for windows of nothing."""
+        return torch.cat([self.hear(part) for part in waves.split(1)])
 
     @torch.inference_mode()
     def embed_text(self, texts: list[str]) -> torch.Tensor:
         """As `Clap` has it. One text alone would lose its first dimension in some versions of the package."""
-        made = self.model.get_text_embedding([*texts, *texts[-1:]], use_tensor=True)
-        return torch.nn.functional.normalize(made[: len(texts)], dim=-1)
+        made = []
+        for at in range(0, len(texts), _ROWS):
+            rows = texts[at : at + _ROWS]
+            made.append(self.model.get_text_embedding([*rows, *rows[-1:]], use_tensor=True)[: len(rows)])
+        return torch.nn.functional.normalize(torch.cat(made), dim=-1)
+
+
+def _package() -> Any:
+    """laion_clap. Errors: UsageError, ModelError."""
+    if os.environ.get("MATS_OFFLINE", "") not in ("", "0"):
+        os.environ["HF_HUB_OFFLINE"] = "1"  # it would ask the hub
+    try:
+        hush()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its libraries, about the package
+            import laion_clap
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"--clap {PREFIX}FILE runs LAION's own package, which cannot be imported ({error}): pip install 'mats[laion]' into an environment"
+            " of its own, since it wants numpy below 2; without the prefix mats reads the file itself."
+        ) from None
+    except Exception as error:  # a build that does not fit torch says so in many ways
+        if _of_the_hub(error):
+            raise _unfetched(error) from None
+        raise UsageError(
+            f"LAION's own package cannot be imported ({_first_line(error)}): torch, torchvision and, where it is installed, torchaudio have to be"
+            " of one release and one build (CPU or the same CUDA); reinstall them together, or take out torchaudio, which only fused files need."
+        ) from None
+    return laion_clap
+
+
+def _built(package: Any, fused: bool, amodel: str) -> Any:
+    """The package's model, with whatever weights. Errors: ModelError, where what it fetches is not here."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = package.CLAP_Module(enable_fusion=fused, device="cpu", amodel=amodel)
+    except OSError as error:
+        raise _unfetched(error) from None
+    # transformers 5 makes an empty tokenizer where it finds no files, to which all texts are alike
+    one, other = model.tokenizer(["a dog barks", "heavy rain"])["input_ids"].tolist()
+    if one == other:
+        raise _unfetched("roberta-base's tokenizer is empty")
+    return model
+
+
+def _of_the_hub(error: Exception) -> bool:
+    return isinstance(error, OSError) and any(word in str(error) for word in ("huggingface", "tokenizer", "cached"))
+
+
+def _unfetched(why: object) -> ModelError:
+    return ModelError(
+        f"LAION's own package fetches {_FETCHED} from the hub at its first use, and did not get them ({_first_line(why)}):"
+        " run it once with a network and without --offline, or copy the hub's cache folder (HF_HOME) from where it ran."
+    )
+
+
+def _first_line(error: object) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
