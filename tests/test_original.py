@@ -120,7 +120,8 @@ def test_it_does_not_import(code: str, said: str, tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     "code",
     [
-        "raise OSError(\"Can't load tokenizer for 'bert-base-uncased'.\\nMore.\")",
+        # as transformers 4 says it
+        "def from_pretrained():\n    raise TypeError('path should be string')\nfrom_pretrained()",
         WORKS.format(first="raise OSError('We could not connect to the hub.')", ids="[[0, 5, 2], [0, 6, 2]]"),
         # transformers 5 says nothing of files that are not there
         WORKS.format(first="", ids="[[2, 3], [2, 3]]"),
@@ -128,8 +129,29 @@ def test_it_does_not_import(code: str, said: str, tmp_path: Path, monkeypatch: p
 )
 def test_what_it_fetches_is_not_here(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package(tmp_path, monkeypatch, code)
-    with pytest.raises(ModelError, match=r"fetches bert-base-uncased, roberta-base and facebook/bart-base .* run it once with a network"):
+    with pytest.raises(ModelError, match=r"fetches bert-base-uncased, roberta-base, facebook/bart-base .* run it once with a network"):
         load(tmp_path, WHOLE)
+
+
+def test_what_is_here_is_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tells = "import os\nraise RuntimeError('offline=' + os.environ.get('HF_HUB_OFFLINE', 'unset'))"
+    package(tmp_path, monkeypatch, tells)
+    for name in ("HF_HUB_CACHE", "HF_HUB_OFFLINE", "MATS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    with pytest.raises(UsageError, match="offline=unset"):
+        load(tmp_path, WHOLE)
+    hub(tmp_path / "home")
+    with pytest.raises(UsageError, match="offline=1"):
+        load(tmp_path, WHOLE)
+    assert "HF_HUB_OFFLINE" not in os.environ
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    with pytest.raises(UsageError, match="offline=0"):
+        load(tmp_path, WHOLE)
+    monkeypatch.setenv("MATS_OFFLINE", "1")
+    with pytest.raises(UsageError, match="offline=1"):
+        load(tmp_path, WHOLE)
+    assert os.environ["HF_HUB_OFFLINE"] == "0"
 
 
 def test_files_that_are_none_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

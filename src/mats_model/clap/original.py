@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import traceback
 import warnings
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ _ENDS = ("position_ids", "token_type_ids")
 # width of the first layer -> the package's name for it
 _AUDIO = {96: "HTSAT-tiny", 128: "HTSAT-base"}
 _ROWS = 64  # texts at once
-_FETCHED = "bert-base-uncased, roberta-base and facebook/bart-base"
+# what it fetches, and what of it a cache has at least: one of each line
+_TOKENS, _WEIGHTS = ("tokenizer.json", "vocab.json", "vocab.txt"), ("model.safetensors", "pytorch_model.bin")
+_FETCHED = {"bert-base-uncased": (_TOKENS,), "roberta-base": (_TOKENS, _WEIGHTS), "facebook/bart-base": (_TOKENS,)}
 
 
 class OriginalClap(Clap):
@@ -99,18 +102,28 @@ class OriginalClap(Clap):
 
     @torch.inference_mode()
     def embed_text(self, texts: list[str]) -> torch.Tensor:
-        """As `Clap` has it. One text alone would lose its first dimension in some versions of the package."""
-        made = []
-        for at in range(0, len(texts), _ROWS):
-            rows = texts[at : at + _ROWS]
-            made.append(self.model.get_text_embedding([*rows, *rows[-1:]], use_tensor=True)[: len(rows)])
+        """As `Clap` has it."""
+        made = [self.model.get_text_embedding(texts[at : at + _ROWS], use_tensor=True) for at in range(0, len(texts), _ROWS)]
         return torch.nn.functional.normalize(torch.cat(made), dim=-1)
+
+
+def _cached() -> bool:
+    """Whether the hub's cache has what the package fetches."""
+    home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface")
+    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    for name, needs in _FETCHED.items():
+        folders = list((hub / f"models--{name.replace('/', '--')}" / "snapshots").glob("*"))
+        if not any(all(any((folder / file).is_file() for file in files) for files in needs) for folder in folders):
+            return False
+    return True
 
 
 def _package() -> Any:
     """laion_clap. Errors: UsageError, ModelError."""
-    if os.environ.get("MATS_OFFLINE", "") not in ("", "0"):
-        os.environ["HF_HUB_OFFLINE"] = "1"  # it would ask the hub
+    asked = os.environ.get("HF_HUB_OFFLINE")
+    # what is here is not asked for again, which without a network takes minutes; the hub's library looks at this once, when it is imported
+    if os.environ.get("MATS_OFFLINE", "") not in ("", "0") or (asked is None and _cached()):
+        os.environ["HF_HUB_OFFLINE"] = "1"
     try:
         hush()
         with warnings.catch_warnings():
@@ -122,12 +135,17 @@ def _package() -> Any:
             " of its own, since it wants numpy below 2; without the prefix mats reads the file itself."
         ) from None
     except Exception as error:  # a build that does not fit torch says so in many ways
-        if _of_the_hub(error):
+        if any(frame.name == "from_pretrained" for frame in traceback.extract_tb(error.__traceback__)):
             raise _unfetched(error) from None
         raise UsageError(
             f"LAION's own package cannot be imported ({_first_line(error)}): torch, torchvision and, where it is installed, torchaudio have to be"
             " of one release and one build (CPU or the same CUDA); reinstall them together, or take out torchaudio, which only fused files need."
         ) from None
+    finally:
+        if asked is None:
+            os.environ.pop("HF_HUB_OFFLINE", None)
+        else:
+            os.environ["HF_HUB_OFFLINE"] = asked
     return laion_clap
 
 
@@ -146,14 +164,10 @@ def _built(package: Any, fused: bool, amodel: str) -> Any:
     return model
 
 
-def _of_the_hub(error: Exception) -> bool:
-    return isinstance(error, OSError) and any(word in str(error) for word in ("huggingface", "tokenizer", "cached"))
-
-
 def _unfetched(why: object) -> ModelError:
     return ModelError(
-        f"LAION's own package fetches {_FETCHED} from the hub at its first use, and did not get them ({_first_line(why)}):"
-        " run it once with a network and without --offline, or copy the hub's cache folder (HF_HOME) from where it ran."
+        f"LAION's own package fetches {', '.join(_FETCHED)} from the hub at its first use, and did not get them ({_first_line(why)}):"
+        " run it once with a network and HF_HUB_OFFLINE=0, without --offline, or copy the hub's cache folder (HF_HOME) from where it ran."
     )
 
 
