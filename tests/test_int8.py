@@ -38,6 +38,14 @@ def test_without_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.allclose(kept(x), fast, atol=0.03)
 
 
+def test_weights_the_other_way_round() -> None:
+    """As GPT-2 keeps them."""
+    torch.manual_seed(0)
+    linear, x = nn.Linear(64, 32), torch.randn(2, 64)
+    turned = linear.weight.T.contiguous().T
+    assert torch.equal(Int8Linear(turned, linear.bias)(x), Int8Linear(linear.weight, linear.bias)(x))
+
+
 def test_a_whole_model() -> None:
     transformers = pytest.importorskip("transformers", reason="pip install 'mats[llm]'")
     torch.manual_seed(0)

@@ -37,7 +37,8 @@ class Int8Linear(nn.Module):
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__()
-        weight = weight.detach().float()
+        # the operator takes rows that lie together, which those of a turned matrix do not
+        weight = weight.detach().float().contiguous()
         # rounded first, so that what is rounded again are only the weights
         scale = (weight.abs().amax(1) / 127).clamp(min=1e-12).bfloat16()
         self.register_buffer("whole", (weight / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8))
