@@ -139,7 +139,8 @@ def _info(name: str) -> dict[str, Any]:
     if "mapper" in values:
         read = read_config(path)
         own = read.llm.kind == "decoder"
-        told |= {"kind": "model", "id": read.id, "hears with": name if read.clap == "inside" else read.clap, "embedding": read.width}
+        hears = name if read.clap == "inside" else f"{read.clap}, its audio side replaced" if read.audio else read.clap
+        told |= {"kind": "model", "id": read.id, "hears with": hears, "embedding": read.width}
         told |= {"answers with": "a small decoder of its own" if own else f"{read.llm.base} ({read.llm.tuning})"}
         told |= {
             "mapper": f"{read.mapper.kind}, {read.mapper.prefix_length} tokens",
@@ -224,7 +225,10 @@ def import_(
 @app.command()
 def convert(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="FILE", help="LAION's .pt, Microsoft's .pth, or the checkpoint of MATS' authors.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="FILE", help="LAION's .pt, Microsoft's .pth (CLAP or clapcap), or the checkpoint of MATS' authors.", show_default=False
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write.", show_default=False)],
     tokenizer: Annotated[
@@ -232,9 +236,9 @@ def convert(
         typer.Option("--tokenizer", metavar="FILE", help="tokenizer.json of RoBERTa (LAION) or GPT-2 (Microsoft).", show_default=False),
     ] = None,
     llm: Annotated[
-        str, typer.Option("--llm", metavar="NAME|DIR", help="Authors' checkpoint: the language model beside it.")
-    ] = "lmsys/vicuna-7b-v1.5",
-    clap: Annotated[str, typer.Option("--clap", metavar="NAME|DIR", help="Authors' checkpoint: the encoder beside it.")] = "msclap-2023",
+        str, typer.Option("--llm", metavar="NAME|DIR", help="Authors' checkpoint or clapcap: where the language model beside it is.")
+    ] = "",
+    clap: Annotated[str, typer.Option("--clap", metavar="NAME|DIR", help="Authors' checkpoint or clapcap: where the encoder beside it is.")] = "",
 ) -> None:
     """Turn a checkpoint into a folder of safetensors, once: afterwards no pickle is opened. One with code in it is refused."""
     from mats_model.pull import convert as make

@@ -68,6 +68,10 @@ _ALL = (
         remark="the published MATS: Microsoft CLAP 2023, the authors' mapper and LoRA, Vicuna-7B",
     ),
     Entry(
+        "clapcap", "model", 950, "MS-PL", _page("microsoft/msclap"), "microsoft/msclap", "clapcap_weights_2023.pth",
+        needs=("msclap-2023", "openai-community/gpt2"), remark="Microsoft's captioner on CLAP 2023: captions only, no questions",
+    ),
+    Entry(
         "msclap-2023", "encoder", 690, "MS-PL", _page("microsoft/msclap"), "microsoft/msclap", "CLAP_weights_2023.pth", "openai-community/gpt2",
         remark="Microsoft CLAP 2023: 7 s at 44.1 kHz, 1024 dimensions",
     ),

@@ -1,6 +1,7 @@
 """One self-describing folder: config.json, model.safetensors, tokenizers, and the recipe as run. Loaded strictly; written atomically.
 
-A folder holds what was trained. An encoder or a base language model of its own name lies elsewhere, and is checked by its id.
+A folder holds what was trained. An encoder or a base language model of its own name lies elsewhere, and is checked by its id; where a
+checkpoint came with the audio side of its encoder, the folder holds that, too, and it is what hears.
 """
 
 from __future__ import annotations
@@ -49,6 +50,9 @@ def tensors(mats: Mats) -> dict[str, torch.Tensor]:
     parts: dict[str, dict[str, torch.Tensor]] = {"santa": mats.santa.state_dict(), "mapper": mats.mapper.state_dict(), "llm": mats.llm.kept()}
     if mats.config.clap == "inside":
         parts["clap"] = mats.clap.state_dict()
+    elif mats.config.audio:
+        assert isinstance(mats.clap, PublishedClap)
+        parts["clap"] = mats.clap.audio_side()
     return {f"{part}.{key}": value for part, state in parts.items() for key, value in state.items() if not key.endswith("num_batches_tracked")}
 
 
@@ -58,18 +62,27 @@ def identified(config: MatsConfig, weights: bytes) -> str:
     for name in _LATER:
         if values["search"][name] == getattr(SearchSettings(), name):
             del values["search"][name]
+    if not config.audio:
+        del values["audio"]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode() + weights).hexdigest()[:12]
+
+
+def write_folder(config: MatsConfig, state: dict[str, torch.Tensor], folder: Path, more: dict[str, bytes] | None = None) -> MatsConfig:
+    """Write these tensors as they are and `more`, each file whole or not at all; returns the config with its new id."""
+    from safetensors.torch import save as to_bytes
+
+    weights = to_bytes({key: value.cpu().contiguous().clone() for key, value in state.items()})
+    config = replace(config, id=identified(config, weights))
+    folder.mkdir(parents=True, exist_ok=True)
+    # the config last: a folder without it is no model
+    for name, data in {WEIGHTS: weights, **(more or {}), CONFIG: (json.dumps(to_dict(config), indent=2) + "\n").encode()}.items():
+        write(folder / name, data)
+    return config
 
 
 def save(mats: Mats, folder: Path, recipe: str | None = None) -> MatsConfig:
     """Write the folder, floats as float16, each file whole or not at all; returns the config with its new id."""
-    from safetensors.torch import save as to_bytes
-
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {key: (value.half() if value.is_floating_point() else value).cpu().contiguous().clone() for key, value in tensors(mats).items()}
-    weights = to_bytes(state)
-    config = replace(mats.config, id=identified(mats.config, weights))
-    contents = {WEIGHTS: weights}
+    config, contents = mats.config, dict[str, bytes]()
     if isinstance(mats.llm, SmallLLM):
         contents[TOKENIZER] = mats.llm.words.tokenizer_json.encode()
     if config.clap == "inside":
@@ -80,11 +93,7 @@ def save(mats: Mats, folder: Path, recipe: str | None = None) -> MatsConfig:
             contents[name] = "".join(" ".join(text.split()) + "\n" for text in texts).encode()
     if recipe is not None:
         contents[RECIPE] = recipe.encode()
-    # the config last: a folder without it is no model
-    contents[CONFIG] = (json.dumps(to_dict(config), indent=2) + "\n").encode()
-    for name, data in contents.items():
-        write(folder / name, data)
-    return config
+    return write_folder(config, {key: value.half() if value.is_floating_point() else value for key, value in tensors(mats).items()}, folder, contents)
 
 
 def _present(folder: Path, name: str) -> None:
@@ -124,6 +133,10 @@ def load(folder: Path, find: Find, device: str = "cpu", clap: Clap | None = None
     ears: Clap = NanoClap(_text(folder, CLAP_TOKENIZER)) if config.clap == "inside" else borrowed_clap(config, find, clap)
     if ears.dim != config.width:
         raise MismatchError(f"{folder} was trained on embeddings of {config.width} numbers; the encoder {config.clap!r} gives {ears.dim}.")
+    if config.audio and config.audio != getattr(ears, "kind", ""):
+        raise MismatchError(
+            f"{folder} holds the audio side of an encoder of kind {config.audio}, which {config.clap!r} is not: convert it with another --clap."
+        )
     answers = load_llm(config, find, device, _text(folder, TOKENIZER) if config.llm.kind == "decoder" else "", training=False)
     mats = build(config, ears, answers)
     wanted = tensors(mats)

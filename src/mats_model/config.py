@@ -46,7 +46,7 @@ class LLMConfig:
     kind: str = "decoder"  # decoder: ours, its weights in the folder; transformers: a base kept elsewhere
     base: str = ""  # of kind transformers: smollm2-135m, a hub id or a folder
     fingerprint: str = ""  # of the base that was trained on; another one is refused
-    prompt: str = "nano"  # nano, paper (USER/ASSISTANT) or chat (the base's own template)
+    prompt: str = "nano"  # nano, paper (USER/ASSISTANT), chat (the base's own template) or none (the prefix alone, which gives captions)
     tuning: str = "full"  # full, lora or frozen
     rank: int = 8  # of LoRA
     alpha: int = 32
@@ -116,6 +116,7 @@ class MatsConfig:
     multi_scale: float = 20.0  # cosine -> logit of one label's own probability
     multi_bias: float = -10.0
     clap: str = "inside"  # whose encoder: the folder's own, or that of the model of this name
+    audio: str = ""  # kind of that encoder (msclap), where the folder holds an audio side that takes the place of its own
     space: str = ""  # id of the encoder's text side, where it is another model's
     id: str = ""  # of the pipeline: changes when front end, windows, pooling or weights do
     mapper: MapperConfig = field(default_factory=MapperConfig)

@@ -185,8 +185,8 @@ class Mats(Ears):
 
     def _told(self, embedding: torch.Tensor, asked: Question) -> Question:
         """The question with the captions nearest to (d,) before it. Errors: UsageError."""
-        if self.config.llm.kind == "decoder":
-            raise UsageError("prompt=N puts captions into the prompt, which this small decoder does not read: take --model mini, or leave it out.")
+        if self.config.llm.kind == "decoder" or self.config.llm.prompt == "none":
+            raise UsageError("prompt=N puts captions into the prompt, which this model does not read: take --model mini, or leave it out.")
         near = "; ".join(text for text, _ in self.santa.near_texts(embedding, self.santa.settings.prompt))
         return replace(asked, text=f"It may sound like: {near}. {asked.text or DESCRIBE}")
 

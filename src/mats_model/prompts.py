@@ -1,8 +1,9 @@
-"""What is asked of the language model, in three styles, and how its answer becomes a sentence.
+"""What is asked of the language model, in four styles, and how its answer becomes a sentence.
 
 nano    the small decoder's own marks: <caption>, or <question> ... <answer>
 paper   USER: <Speech> prefix </Speech> [task tag] instruction / ASSISTANT:      (MATS, section 3)
 chat    the base's own chat template, the prefix at the beginning of the user's turn; no tags
+none    the prefix and no text at all: a caption is all that can be asked for
 
 In a conversation the prefix stands in the first turn about the sound; turns about an earlier one come before it, as text.
 """
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mats_model.captions import ANSWER, CAPTION, QUESTION, Turn
+from mats_model.errors import UsageError
 
 DESCRIBE = "Describe the following audio in a caption."
 CAPTION_TAG = "[audio caption]"
@@ -49,7 +51,14 @@ def question_prompt(question: str) -> str:
 
 
 def ask(style: str, asked: Question, template: Callable[[list[str]], str] | None = None) -> Prompt:
-    """A question in a style; `template` writes the turns of user and assistant as the base's chat format has them."""
+    """A question in a style; `template` writes the turns of user and assistant as the base's chat format has them.
+
+    Errors: UsageError for a question to a model that was taught none.
+    """
+    if style == "none":
+        if asked.text or asked.history:
+            raise UsageError("this model only captions, it was taught no questions: take --model mini to ask one.")
+        return Prompt("", "")
     if style == "nano":
         return Prompt("", question_prompt(asked.text) if asked.text else CAPTION)
     users = [turn.question for turn in asked.history] + [asked.text or DESCRIBE]

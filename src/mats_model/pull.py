@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from mats_model import authors, encoders, fetch, hub
+from mats_model import authors, clapcap, encoders, fetch, hub
 from mats_model.catalogue import ENTRIES, INSIDE, TOKENIZERS, Entry, Wheel, entry, place_of, slug
 from mats_model.checkpoint import CLAP_TOKENIZER, CONFIG, MEMORY, NAMES, RECIPE, TOKENIZER, WEIGHTS, read_config
 from mats_model.clap.published import PublishedClap
@@ -164,7 +164,7 @@ class Puller:
                 os.replace(path, folder / name)
             read_config(folder)
             return
-        file = next((each for each in names if each.endswith((".safetensors", *_PICKLES))), "")
+        file = known.file or next((each for each in names if each.endswith((".safetensors", *_PICKLES))), "")
         if not file:
             raise ModelError(f"{known.name} holds no checkpoint: its files are {', '.join(sorted(names)[:5])}.")
         got = self._files(known, [file, *(each for each in names if each in _CARDS)])
@@ -239,14 +239,20 @@ class Puller:
         return folder
 
 
-def convert(path: Path, out: Path, tokenizer: Path | None = None, name: str = "", base: str = authors.BASE, clap: str = authors.CLAP) -> str:
-    """A checkpoint of LAION, of Microsoft or of MATS' authors -> a folder of safetensors; says what it was. Errors: ModelError, UsageError."""
+def convert(path: Path, out: Path, tokenizer: Path | None = None, name: str = "", base: str = "", clap: str = "") -> str:
+    """A checkpoint of LAION, of Microsoft or of MATS' authors -> a folder of safetensors; says what it was.
+
+    `base` and `clap` are beside a mapper, where they are others than it was trained with. Errors: ModelError, UsageError.
+    """
     if (out / CONFIG).exists() or (out / encoders.CARD).exists():
         raise UsageError(f"-o {out} holds a model already: choose another folder.")
     state = encoders.read_tensors(path)
     if authors.is_authors(state):
-        made = authors.convert_authors(state, out, name or out.name, base, clap)
-        return f"MATS of its authors, id {made.id}: hears with {clap}, answers with {base}"
+        made = authors.convert_authors(state, out, name or out.name, base or authors.BASE, clap or authors.CLAP)
+        return f"MATS of its authors, id {made.id}: hears with {made.clap}, answers with {made.llm.base}"
+    if clapcap.is_clapcap(state):
+        made = clapcap.convert_clapcap(state, out, name or out.name, base or clapcap.BASE, clap or clapcap.CLAP)
+        return f"clapcap, id {made.id}: hears with an audio side of its own beside {made.clap}, answers with {made.llm.base}"
     card = encoders.convert(path, out, tokenizer, state)
     return f"an encoder ({card.kind})" + ("" if (out / encoders.TOKENIZER).is_file() else "; give --tokenizer to let it read texts without a network")
 

@@ -159,5 +159,5 @@ def _ears(name: str) -> Ears:
     if here(name, "model") is None and (HUB.fullmatch(name) or Path(name).suffix):
         raise missing(name, "encoder", "encoder")
     config = read_config(find(name))
-    # labels need no language model
-    return load(name) if config.clap == "inside" else _ears(config.clap)
+    # labels need no language model, where the ears lie apart from it
+    return load(name) if config.clap == "inside" or config.audio else _ears(config.clap)

@@ -1,7 +1,7 @@
 """A conversation about a sound: what was heard answers where it can, the language model where it must.
 
-A small decoder answers what its scores and captions know, and declines the rest; a larger model answers all, in the light of
-the turns before. With `strict` nothing is said that no window supports.
+A small decoder, or a model that only captions, answers what its scores and captions know, and declines the rest; a larger model
+answers all, in the light of the turns before. With `strict` nothing is said that no window supports.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Conversation:
 
     def __init__(self, mats: Mats, tags: Tags | None = None, strict: bool = False) -> None:
         self.mats, self.tags, self.strict = mats, tags, strict
-        self.free = mats.config.llm.kind != "decoder"
+        self.free = mats.config.llm.kind != "decoder" and mats.config.llm.prompt != "none"
         self.hearing: Hearing | None = None
         self.turns: list[Turn] = []
         self.since = 0  # first turn about this sound

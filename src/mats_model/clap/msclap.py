@@ -14,8 +14,9 @@ from mats_model.clap.published import PublishedClap, Texts, part
 SECONDS = 7.0
 _CROP, _STEP = 689, 344  # frames of the original's own crops of a longer sound
 _HTSAT = "audio_encoder.base.htsat."
-_UNUSED = tuple(_HTSAT + name for name in ("tscam_conv.", "head.", "spectrogram_extractor.", "logmel_extractor."))
-_ENDS = (".relative_position_index", ".attn_mask", ".num_batches_tracked", ".attn.masked_bias")
+# tensors of the file that no computation uses, by their beginning or their end
+UNUSED = tuple(_HTSAT + name for name in ("tscam_conv.", "head.", "spectrogram_extractor.", "logmel_extractor."))
+ENDS = (".relative_position_index", ".attn_mask", ".num_batches_tracked", ".attn.masked_bias")
 _END_OF_TEXT = " <|endoftext|>"
 
 
@@ -40,6 +41,12 @@ class Tower(nn.Module):
         self.base, self.projection = base, Projection(given, width)
 
 
+def audio_tower(state: dict[str, torch.Tensor]) -> Tower:
+    """The tower of the tensors audio_encoder.* by their sizes, not yet filled. Errors: ModelError when there are none; KeyError when sizes lack."""
+    htsat = HTSAT(*sizes(part(state, _HTSAT)))
+    return Tower(nn.ModuleDict({"htsat": htsat}), htsat.width, state["audio_encoder.projection.linear1.weight"].shape[0])
+
+
 class MsClap(PublishedClap):
     """`state` has the names of the published file."""
 
@@ -49,14 +56,14 @@ class MsClap(PublishedClap):
         super().__init__(tokenizer_json)
         self.front = LogMel("msclap")
         self.rate, self.window = self.front.spec.rate, round(SECONDS * self.front.spec.rate)
-        audio, text = HTSAT(*sizes(part(state, _HTSAT))), gpt2(part(state, "caption_encoder.base."))
+        text = gpt2(part(state, "caption_encoder.base."))
+        self.audio_encoder = audio_tower(state)
         self.dim = state["audio_encoder.projection.linear1.weight"].shape[0]
-        self.audio_encoder = Tower(nn.ModuleDict({"htsat": audio}), audio.width, self.dim)
         self.caption_encoder = Tower(text, state["caption_encoder.projection.linear1.weight"].shape[1], self.dim)
         self.logit_scale = nn.Parameter(torch.zeros(()))
         # GPT-2's masks are buffers of older versions; the bias of c_attn ends alike and is no mask
         masks = {key for key, value in state.items() if key.endswith(".attn.bias") and value.ndim == 4}
-        self.fill_from({key: value for key, value in state.items() if key not in masks}, _UNUSED, _ENDS)
+        self.fill_from({key: value for key, value in state.items() if key not in masks}, UNUSED, ENDS)
 
     @property
     def label_scale(self) -> float:

@@ -139,6 +139,10 @@ class PublishedClap(Clap):
 
     # ---- who it is
 
+    def audio_side(self) -> dict[str, torch.Tensor]:
+        """Its tensors, by name, without those of the text side."""
+        return {key: value for key, value in self.state_dict().items() if key.startswith("audio_")}
+
     def _digest(self, names: tuple[str, ...]) -> str:
         digest = hashlib.sha256(self.kind.encode())
         for key, value in sorted(self.state_dict().items()):

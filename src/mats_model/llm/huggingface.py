@@ -63,6 +63,10 @@ class HubLLM(LanguageModel):
         self.space = "" if config.prompt == "chat" or first.startswith("\u2581") else " "
         for weight in base.parameters():
             weight.requires_grad_(config.tuning == "full")
+        self.ends = [tokenizer.eos_token_id]
+        if config.prompt == "none":
+            # texts were taught with " <|endoftext|>" after them: the space is a token of its own, and ends them as surely
+            self.ends += tokenizer(" ", add_special_tokens=False)["input_ids"][:1]
         if config.tuning == "lora":
             self._add_lora()
         self._asked: dict[Question, tuple[list[int], list[int]]] = {}
@@ -109,8 +113,9 @@ class HubLLM(LanguageModel):
 
     def _tokenized(self, asked: Question) -> tuple[list[int], list[int]]:
         prompt = ask(self.config.prompt, asked, self._template)
-        before = list(self.tokenizer(prompt.before, add_special_tokens=self.config.prompt != "chat")["input_ids"])
-        if before and before[-1] == self.tokenizer.eos_token_id and self.config.prompt != "chat":
+        marked = self.config.prompt not in ("chat", "none")
+        before = list(self.tokenizer(prompt.before, add_special_tokens=marked)["input_ids"])
+        if before and before[-1] == self.tokenizer.eos_token_id and marked:
             before.pop()
         return before, list(self.tokenizer(prompt.after, add_special_tokens=False)["input_ids"])
 
@@ -172,7 +177,7 @@ class HubLLM(LanguageModel):
                     top_p=None,
                     top_k=None,
                     pad_token_id=self.tokenizer.eos_token_id,
-                    eos_token_id=self.tokenizer.eos_token_id,
+                    eos_token_id=self.ends,
                     return_dict_in_generate=True,
                     output_scores=settings.beams > 1,
                 )
@@ -219,17 +224,17 @@ class HubLLM(LanguageModel):
             processors.append(_need("transformers").RepetitionPenaltyLogitsProcessor(settings.repetition))
         if settings.no_repeat:
             processors.append(_need("transformers").NoRepeatNGramLogitsProcessor(settings.no_repeat))
-        end, said, shown, past = self.tokenizer.eos_token_id, torch.zeros(1, 0, dtype=torch.long, device=prefix.device), "", None
+        said, shown, past = torch.zeros(1, 0, dtype=torch.long, device=prefix.device), "", None
         inputs = self._inputs(prefix, before, torch.tensor([after], dtype=torch.long, device=prefix.device))
         for _ in range(settings.longest):
             with torch.inference_mode():
                 made = self.base(inputs_embeds=inputs, past_key_values=past, use_cache=True, logits_to_keep=1)
                 past, logits = made.past_key_values, made.logits[:, -1].float()
                 if said.shape[1] < settings.shortest:
-                    logits[:, end] = float("-inf")
+                    logits[:, self.ends] = float("-inf")
                 token = _next(processors(said, logits) if said.shape[1] else logits, settings, drawn)
                 inputs = self.base.get_input_embeddings()(token)
-            if int(token) == end:
+            if int(token) in self.ends:
                 break
             said = torch.cat([said, token], 1)
             text = self.tokenizer.decode(said[0], skip_special_tokens=True).lstrip()
