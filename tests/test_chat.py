@@ -300,8 +300,11 @@ def test_ctrl_c_stops_an_answer(tmp_path: Path, dog: Path) -> None:
     job.expect("and on and on and on")
     job.sendintr()
     job.expect(r"\(stopped\)")
+    job.expect(PROMPT)
     job.send("Is there a dog?\r")
     job.expect("Yes, dog")
+    # before the prompt it would stop this answer alone
+    job.expect(PROMPT)
     job.sendintr()
     job.expect(pexpect.EOF)
     job.close()
