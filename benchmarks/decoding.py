@@ -2,6 +2,7 @@
 
     mats models pull smollm2-135m
     python benchmarks/decoding.py
+    python benchmarks/decoding.py --caches        a cache of fixed size, and compiled decoding (that needs a C++ compiler, and minutes)
 
 `greedy` is one answer of 30 tokens, as `mats chat` streams it; `beams` four answers at once with four beams, as `mats caption` searches for them.
 Agreement: of the tokens that float32 says to some prompts, how many each variant would say there, too.
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--base", default="smollm2-135m")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--caches", action="store_true")
     wanted = parser.parse_args()
     import transformers
 
@@ -54,26 +56,24 @@ def main() -> None:
     asked = Question("what is heard in this recording?")
     plain = SearchSettings(beams=1, longest=TOKENS, shortest=TOKENS, no_repeat=0, repetition=1.0)
 
-    def generate(llm: Any, rows: int, beams: int) -> Callable[[], object]:
+    def generate(llm: Any, rows: int, beams: int, **settings: str) -> Callable[[], object]:
         before, after = llm._ask(asked)
         inputs = llm._inputs(prefix[:rows], before, torch.tensor([after] * rows))
-        more = {
-            "num_beams": beams,
-            "max_new_tokens": TOKENS,
-            "min_new_tokens": TOKENS,
-            "do_sample": False,
-            "pad_token_id": llm.tokenizer.eos_token_id,
-        }
+        more = {"num_beams": beams, "max_new_tokens": TOKENS, "min_new_tokens": TOKENS, "do_sample": False, **settings}
+        more["pad_token_id"] = llm.tokenizer.eos_token_id
         return torch.inference_mode()(lambda: llm.base.generate(inputs_embeds=inputs, attention_mask=torch.ones(inputs.shape[:2]), **more))
 
     transformers.utils.logging.set_verbosity_error()
+    print(f"{machine()}, {wanted.threads} threads\n")
+    if wanted.caches:
+        _caches(models, generate, wanted.rounds)
+        return
     searched = replace(plain, beams=4)
     tasks: dict[str, dict[str, Callable[[], object]]] = {"greedy": {}, "beams": {}}
     for name, llm in models.items():
         theirs = name == "float32 eager"
         tasks["greedy"][name] = generate(llm, 1, 1) if theirs else lambda llm=llm: list(llm.stream(prefix[:1], asked, plain))  # type: ignore[misc]
         tasks["beams"][name] = generate(llm, 4, 4) if theirs else lambda llm=llm: llm.answers(prefix, asked, searched)  # type: ignore[misc]
-    print(f"{machine()}, {wanted.threads} threads\n")
     print("| | seconds, greedy | ratio | seconds, 4 x 4 beams | ratio | weights | agreement |\n|---|---|---|---|---|---|---|")
     taken: dict[tuple[str, str], list[float]] = {}
     for turn in range(wanted.rounds + 1):
@@ -92,6 +92,40 @@ def main() -> None:
             cells += [f"{statistics.median(mine):.2f}", f"{ratio:.2f}"]
         held = {id(value): value.nbytes for value in llm.base.state_dict(keep_vars=True).values()}
         print(f"| {name} | {' | '.join(cells)} | {sum(held.values()) / 1e6:.0f} MB | {_agreement(llm, told):.3f} |")
+
+
+def _caches(models: dict[str, Any], generate: Callable[..., Callable[[], object]], rounds: int) -> None:
+    """transformers' generate with a cache that grows, with one of fixed size, and compiled around the latter."""
+    print(
+        "| | cache | seconds, greedy | ratio | the first, compiled | seconds, 4 x 4 beams | ratio | the first, compiled |\n|---|---|---|---|---|---|---|---|"
+    )
+    fixed = {"cache_implementation": "static"}
+    for name in ("float32", "bfloat16", "int8"):
+        llm, cells = models[name], dict[str, list[str]](grows=[], fixed=[], compiled=[])
+        for rows, beams in ((1, 1), (4, 4)):
+            runs = {"grows": generate(llm, rows, beams), "fixed": generate(llm, rows, beams, **fixed)}
+            taken: dict[str, list[float]] = {"grows": [], "fixed": [], "compiled": []}
+            for turn in range(rounds + 1):
+                for which, run in runs.items():
+                    seconds = _seconds(run)
+                    taken[which] += [seconds] if turn else []  # the first one warms up
+            plain = llm.base.forward
+            llm.base.forward = torch.compile(plain)
+            first = _seconds(runs["fixed"])
+            taken["compiled"] = [_seconds(runs["fixed"]) for _ in range(rounds)]
+            llm.base.forward = plain
+            torch.compiler.reset()
+            for which, measured in taken.items():
+                ratio = statistics.median(taken["grows"]) / statistics.median(measured)
+                cells[which] += [f"{statistics.median(measured):.2f}", f"{ratio:.2f}", f"{first:.0f}" if which == "compiled" else ""]
+        for which, row in cells.items():
+            print(f"| {name} | {which} | {' | '.join(row)} |", flush=True)
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
 
 
 @torch.inference_mode()
