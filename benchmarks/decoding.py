@@ -96,9 +96,8 @@ def main() -> None:
 
 def _caches(models: dict[str, Any], generate: Callable[..., Callable[[], object]], rounds: int) -> None:
     """transformers' generate with a cache that grows, with one of fixed size, and compiled around the latter."""
-    print(
-        "| | cache | seconds, greedy | ratio | the first, compiled | seconds, 4 x 4 beams | ratio | the first, compiled |\n|---|---|---|---|---|---|---|---|"
-    )
+    columns = "| seconds | ratio | the first "
+    print(f"| greedy, then four answers with four beams | cache {columns}{columns}|\n|---|---|---|---|---|---|---|---|")
     fixed = {"cache_implementation": "static"}
     for name in ("float32", "bfloat16", "int8"):
         llm, cells = models[name], dict[str, list[str]](grows=[], fixed=[], compiled=[])
