@@ -38,7 +38,7 @@ def main() -> None:
 
     from mats_model.config import LLMConfig, SearchSettings
     from mats_model.device import place
-    from mats_model.llm.huggingface import load_base
+    from mats_model.llm.bases import load_base
     from mats_model.prompts import Question
     from mats_model.registry import find_base
 

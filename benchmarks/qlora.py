@@ -24,7 +24,8 @@ from mats_model import load
 from mats_model.config import LLMConfig, MapperConfig, SearchSettings
 from mats_model.device import place
 from mats_model.llm.base import Tokens
-from mats_model.llm.huggingface import HubLLM, load_base
+from mats_model.llm.bases import load_base
+from mats_model.llm.huggingface import HubLLM
 from mats_model.mapper import make_mapper
 from mats_model.noise import add_noise
 from mats_model.prompts import CAPTION_TAG, DESCRIBE, Question, ask

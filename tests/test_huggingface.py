@@ -32,7 +32,8 @@ from mats_model.train import Step, Trainer
 transformers = pytest.importorskip("transformers", reason="pip install 'mats[llm]'")
 pytest.importorskip("peft", reason="pip install 'mats[llm]'")
 
-from mats_model.llm.huggingface import ROWS, ROWS_ON_GPU, HubLLM, load_base  # noqa: E402
+from mats_model.llm.bases import load_base  # noqa: E402
+from mats_model.llm.huggingface import ROWS, ROWS_ON_GPU, HubLLM  # noqa: E402
 
 CHAT = "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} </s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 SEARCH = SearchSettings(beams=2, longest=6, shortest=1)
@@ -80,7 +81,7 @@ def load(folder: Path, **settings: Any) -> HubLLM:
         **{"kind": "transformers", "base": str(folder), "prompt": "paper", "tuning": "lora", "dtype": "float32", "dropout": 0.0, **settings}
     )
     torch.manual_seed(1)
-    return load_base(folder, config, place(config, "cpu")).eval()
+    return load_base(folder, config, place(config, "cpu", training=config.quantise != "int8")).eval()
 
 
 def stir(llm: HubLLM) -> None:
@@ -168,6 +169,24 @@ def test_rows_on_a_gpu_are_those_that_fit(bases: dict[str, Path]) -> None:
     assert [[c.text for c in row] for row in llm.answers(prefix, Question(), SEARCH)] == [
         [c.text for c in row] for row in here.answers(prefix, Question(), SEARCH)
     ]
+
+
+def test_lora_goes_in_before_int8(bases: dict[str, Path]) -> None:
+    """`settle` merges LoRA, takes its layers out and keeps what it says."""
+    llm = load(bases["wide"], quantise="int8")
+    stir(llm)
+    prefix, search = torch.randn(4, 3, 128, generator=torch.Generator().manual_seed(5)), SearchSettings(beams=1, longest=5, shortest=1)
+    inputs = llm._inputs(prefix, [1], torch.tensor([[5, 6]] * 4))
+    with torch.inference_mode():
+        before = llm.base(inputs_embeds=inputs).logits
+        llm.settle()
+        after = llm.base(inputs_embeds=inputs).logits
+    assert 0 < float((before - after).norm() / before.norm()) < 0.05
+    assert not any("lora" in name for name, _ in llm.base.named_modules()) and llm.device == torch.device("cpu")
+    together = llm.answers(prefix, Question("what?"), search)
+    assert [row[0].text for row in together] == [llm.answers(row[None], Question("what?"), search)[0][0].text for row in prefix]
+    with pytest.raises(DeviceError, match="cannot be trained beside"):
+        place(llm.config, "cpu", training=True)
 
 
 def test_prompts(bases: dict[str, Path]) -> None:

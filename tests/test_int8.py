@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
@@ -72,50 +70,3 @@ def test_a_whole_model() -> None:
         before = gpt2(ids).logits
         assert to_int8(gpt2) == 9
         assert float((before - gpt2(ids).logits).norm() / before.norm()) < 0.05
-
-
-def test_lora_goes_in_first(tmp_path: Path) -> None:
-    """`settle` merges LoRA, takes its layers out and keeps what it says."""
-    transformers = pytest.importorskip("transformers", reason="pip install 'mats[llm]'")
-    pytest.importorskip("peft", reason="pip install 'mats[llm]'")
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    from mats_model.config import LLMConfig, SearchSettings
-    from mats_model.device import place
-    from mats_model.errors import DeviceError
-    from mats_model.llm.huggingface import load_base
-    from mats_model.prompts import Question
-
-    raw = Tokenizer(models.WordLevel({f"w{number}": number for number in range(200)}, unk_token="w0"))
-    raw.pre_tokenizer = pre_tokenizers.Whitespace()
-    transformers.PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="w1", eos_token="w2").save_pretrained(str(tmp_path))
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=200,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        bos_token_id=1,
-        eos_token_id=2,
-        initializer_range=0.2,
-    )
-    transformers.LlamaForCausalLM(config).save_pretrained(str(tmp_path))
-    settings = LLMConfig(kind="transformers", base=str(tmp_path), prompt="paper", tuning="lora", dtype="float32", quantise="int8", dropout=0.0)
-    llm = load_base(tmp_path, settings, place(settings, "cpu", training=False)).eval()
-    with torch.no_grad():
-        for name, weight in llm.base.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(std=0.3)
-    prefix, search = torch.randn(4, 3, 64), SearchSettings(beams=1, longest=5, shortest=1)
-    inputs = llm._inputs(prefix, [1], torch.tensor([[5, 6]] * 4))
-    with torch.inference_mode():
-        before = llm.base(inputs_embeds=inputs).logits
-        llm.settle()
-        after = llm.base(inputs_embeds=inputs).logits
-    assert float((before - after).norm() / before.norm()) < 0.05
-    assert not any("lora" in name for name, _ in llm.base.named_modules()) and llm.device == torch.device("cpu")
-    together = llm.answers(prefix, Question("what?"), search)
-    assert [row[0].text for row in together] == [llm.answers(row[None], Question("what?"), search)[0][0].text for row in prefix]
-    with pytest.raises(DeviceError, match="cannot be trained beside"):
-        place(settings, "cpu", training=True)

@@ -11,8 +11,8 @@ SRC = Path(__file__).parent.parent / "src"
 MODEL = (
     "errors config places device parallel audio library export captions clap.base clap.logmel clap.text clap.tower clap.nano clap.htsat"
     " clap.huggingface clap.published clap.laion clap.msclap clap.original noise santa mapper prompts llm.base llm.decoder llm.int8"
-    " llm.huggingface mats live diary questions talk encoders catalogue checkpoint authors clapcap registry fetch hub pull bundle crawl search"
-    " sources memory recipe embeddings batches prepare evaluate tune train estimate"
+    " llm.huggingface llm.bases mats live diary questions talk encoders catalogue checkpoint authors clapcap registry fetch hub pull"
+    " bundle crawl search sources memory recipe embeddings batches prepare evaluate tune train estimate"
 )
 TEACH = "teacher clips wild pool listen minilm align nano"
 CLI = (
@@ -31,7 +31,7 @@ DOORS |= {"safetensors": {"mats_model." + name for name in ("checkpoint", "encod
 DOORS |= {"typer": {"mats_cli." + name for name in CLI.split()}, "tqdm": {"mats_cli.console"}, "yaml": {"mats_model.recipe"}}
 DOORS |= {name: {"mats_model.llm.huggingface"} for name in ("peft", "bitsandbytes")}
 DOORS |= {"laion_clap": {"mats_model.clap.original"}}
-DOORS |= {"transformers": {"mats_model.llm.huggingface", "mats_model.clap.huggingface"}}
+DOORS |= {"transformers": {"mats_model.llm.huggingface", "mats_model.llm.bases", "mats_model.clap.huggingface"}}
 DOORS |= {
     "sounddevice": {"mats_cli.microphone"},
     "prompt_toolkit": {"mats_cli.screen"},

@@ -211,7 +211,7 @@ def load_llm(
         return small_llm(config, tokenizer_json, dropout)
     if config.llm.kind != "transformers":
         raise ModelError(f"llm.kind {config.llm.kind!r}: this version knows decoder and transformers.")
-    from mats_model.llm.huggingface import load_base
+    from mats_model.llm.bases import load_base
 
     base = find(config.llm.base, "base")
     return load_base(base, config.llm, place(config.llm, device, force, training, stored(base)))

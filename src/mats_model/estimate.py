@@ -57,7 +57,7 @@ class _Shape:
 
 def _base_shape(config: LLMConfig) -> _Shape:
     """Sizes of a base that is at hand, its weights not read. Errors: ModelError."""
-    from mats_model.llm.huggingface import empty_base
+    from mats_model.llm.bases import empty_base
 
     base = empty_base(find_base(config.base))
     targets = config.targets or ["q_proj", "v_proj", "c_attn"]

