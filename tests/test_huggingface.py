@@ -311,6 +311,19 @@ def test_4_bits_are_trained(bases: dict[str, Path], tmp_path: Path, monkeypatch:
     assert config.llm.quantise == "nf4" and (tmp_path / "out" / "model.safetensors").stat().st_size < 400_000
 
 
+def test_what_answers_in_int8_is_trained_on_from_lora(bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
+    trainer, _ = train(recipe(bases["wide"], quantise="auto"), tmp_path, tmp_path / "out")
+    assert trainer.finish().llm.quantise == "auto"
+    assert any(type(module).__name__ == "Int8Linear" for module in registry.load(str(tmp_path / "out")).llm.modules())
+    further = replace(recipe(bases["wide"]), start=str(tmp_path / "out"))
+    prepared = next(said for said in prepare(further, tmp_path, "cpu") if isinstance(said, Prepared))
+    kept, before = prepared.mats.llm.kept(), trainer.mats.llm.kept()
+    assert kept.keys() == before.keys() and prepared.mats.config.llm.quantise == "auto"
+    assert all(torch.allclose(kept[key], before[key], atol=1e-3) for key in kept)
+    assert all(value.any() for key, value in kept.items() if "lora_B" in key)
+
+
 # ---- a base that is fetched
 
 

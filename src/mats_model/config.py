@@ -52,7 +52,7 @@ class LLMConfig:
     alpha: int = 32
     dropout: float = 0.1
     targets: list[str] = field(default_factory=list)  # of LoRA; none given means the queries and values
-    quantise: str = "none"  # none, or nf4 (CUDA)
+    quantise: str = "none"  # none, int8 (answers on a CPU), nf4 (CUDA), or auto
     dtype: str = "auto"  # of the base: auto, float32, bfloat16 or float16
 
 

@@ -79,7 +79,8 @@ def prepare(
 
 def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, device: str, force: bool, clap: Clap | None = None) -> Mats:
     """Encoder, memory, mapper and language model of a recipe, before any training. Errors: MatsError."""
-    start = load(recipe.start) if recipe.start else None
+    # int8 weights have taken LoRA in and cannot give it back
+    start = load(recipe.start, quantise="none") if recipe.start else None
     borrowed = clap is None and (here(recipe.clap, "model") is None or is_encoder(find(recipe.clap)))
     like = MatsConfig() if clap is not None or borrowed else read_config(find(recipe.clap))
     if borrowed:
@@ -87,7 +88,7 @@ def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, de
         clap = load_encoder(find_encoder(recipe.clap)).clap
         like = replace(like, width=clap.dim, label_scale=0.0)
     if start:
-        like = start.config
+        like = replace(start.config, llm=read_config(find(recipe.start)).llm)
     config = MatsConfig(
         name=recipe.name, width=like.width, label_scale=like.label_scale, multi_scale=like.multi_scale, multi_bias=like.multi_bias,
         clap=recipe.clap, mapper=recipe.mapper, llm=recipe.llm, decoder=recipe.decoder, santa=recipe.santa, search=recipe.search,
