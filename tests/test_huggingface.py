@@ -151,6 +151,17 @@ def test_company_changes_no_answer(bases: dict[str, Path]) -> None:
         assert llm.answers(prefix[row : row + 1], Question("", ""), SEARCH)[0] == together[row]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_gpu_says_the_same(bases: dict[str, Path]) -> None:
+    here, there = load(bases["llama"]), load(bases["llama"])
+    stir(here), stir(there)
+    there.to("cuda")
+    there.memory = torch.cuda.get_device_properties(0).total_memory
+    prefix = torch.randn(6, 4, 32, generator=torch.Generator().manual_seed(5)) * 3
+    told = [[[c.text for c in row] for row in llm.answers(prefix.to(llm.device), Question(), SEARCH)] for llm in (here, there)]
+    assert told[0] == told[1] and there.rows == ROWS_ON_GPU
+
+
 def test_rows_on_a_gpu_are_those_that_fit(bases: dict[str, Path]) -> None:
     llm = load(bases["llama"])
     stir(llm)

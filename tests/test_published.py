@@ -154,6 +154,8 @@ def test_on_a_gpu(tmp_path: Path) -> None:
     here, there = load_ears(str(tmp_path / "x.pt")).clap, load_ears(str(tmp_path / "x.pt"), "cuda").clap
     waves = torch.from_numpy(np.stack([wave(48_000, 10, seed) for seed in (1, 2)]))
     near(there.embed_windows(waves), here.embed_windows(waves).numpy())
+    near(there.embed_alone(waves[0])[None], here.embed_windows(waves[:1]).numpy())
+    assert torch.equal(there.embed_windows(waves)[:1], there.embed_windows(waves[:1])) and there.listeners > here.listeners
 
 
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:
