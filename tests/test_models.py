@@ -183,6 +183,26 @@ def test_training_beside_a_published_encoder(hub: Site, mats: Run, dog: Path, tm
     assert code == 0 and out.strip(), err
 
 
+def test_training_on_from_a_published_model(hub: Site, mats: Run, dog: Path, tmp_path: Path) -> None:
+    """`start:` takes a hub id; mapper and LoRA go on from what was published, and the memory that it has none of is made."""
+    (tmp_path / "captions.csv").write_text("caption\n" + "".join(f"a {one} barks and {two} falls\n" for one in WORDS[4:] for two in WORDS[4:]))
+    (tmp_path / "r.yaml").write_text(
+        f"name: mine\nclap: {CLAP}\nstart: {MODEL}\nsources:\n  - file: captions.csv\n    text: caption\n"
+        "memory: {captions: 20}\ntrain: {steps: 2, batch: 4, warmup: 0, rate: 0.000001}\n"
+    )
+    code, _, err = text(mats("train", "r.yaml", "--device", "cpu"))
+    assert code == 5 and f"the model {MODEL} is not here: `mats models pull {MODEL}`" in err, err
+    code, _, err = text(mats("train", "r.yaml", "--fetch", "--device", "cpu"))
+    assert code == 0, err
+    config = json.loads((tmp_path / "runs" / "mine" / "config.json").read_text())
+    assert config["llm"]["base"] == BASE and config["llm"]["quantise"] == "auto" and config["santa"]["size"] == 20
+    first, now = (read_tensors(folder / "model.safetensors") for folder in (tmp_path / "made", tmp_path / "runs" / "mine"))
+    learnt = {key for key in first if key.startswith(("mapper.", "llm."))}
+    assert learnt == {key for key in now if key.startswith(("mapper.", "llm."))}
+    assert all(torch.allclose(first[key].float(), now[key].float(), atol=2e-3) for key in learnt)
+    assert text(mats("caption", dog, "--model", "runs/mine", "--offline"))[0] == 0
+
+
 # ---- what may be wrong
 
 

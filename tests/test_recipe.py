@@ -59,7 +59,7 @@ def test_overrides(tmp_path: Path) -> None:
         (GOOD + "noise: {tags: 0.3}\n", r"noise\.names should be given"),
         (GOOD + "llm: {kind: transformers, prompt: chat}\n", r"llm\.base is missing"),
         (GOOD + "llm: {kind: transformers, base: x}\n", r"llm\.prompt 'nano': choose paper or chat"),
-        (GOOD + "start: nowhere\n", r"r\.yaml:7: start 'nowhere' is no model folder"),
+        (GOOD + "start: nowhere\n", r"r\.yaml:7: start 'nowhere' is no model; give a folder"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, text: str, said: str) -> None:

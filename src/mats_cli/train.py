@@ -89,6 +89,8 @@ def train(
         if settings.llm.kind == "transformers":
             pull.base(settings.llm.base)
         pull.encoder(settings.clap)
+        if settings.start:
+            pull.ready(settings.start)
     if dry_run:
         _dry_run(settings, folder, strict, device, force, json)
     elif evaluate:

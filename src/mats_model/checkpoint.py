@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -114,34 +114,34 @@ def read_config(folder: Path) -> MatsConfig:
         raise ModelError(f"{folder / CONFIG} cannot be read ({error}); fetch or train the model again.") from None
 
 
-def load(folder: Path, find: Find, device: str = "cpu", clap: Clap | None = None, llm: LLMConfig | None = None) -> Mats:
-    """Read a model folder; `clap` stands in for the encoder that it borrows, `llm` for what its config says of its language model.
+@dataclass(frozen=True)
+class Kept:
+    """What lies in a model folder: its settings, its tensors by name, its texts."""
 
-    Errors: ModelError, which names the file and what is missing or left over in it; MismatchError.
-    """
+    config: MatsConfig
+    state: dict[str, torch.Tensor]
+    captions: list[str]  # of the memory
+    name_texts: list[str]
+    tokenizer: str  # of the small decoder, "" beside a base
+
+
+def read(folder: Path) -> Kept:
+    """A model folder as it lies there; neither its base nor the encoder that it borrows is needed. Errors: ModelError."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     config = read_config(folder)
-    trained = config.llm
-    config = replace(config, llm=llm or trained)
     _present(folder, WEIGHTS)
     try:
         state = load_file(folder / WEIGHTS)
     except (ValueError, SafetensorError) as error:
         raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}); fetch or train the model again.") from None
-    ears: Clap = NanoClap(_text(folder, CLAP_TOKENIZER)) if config.clap == "inside" else borrowed_clap(config, find, clap)
-    if ears.dim != config.width:
-        raise MismatchError(f"{folder} was trained on embeddings of {config.width} numbers; the encoder {config.clap!r} gives {ears.dim}.")
-    if config.audio and config.audio != getattr(ears, "kind", ""):
-        raise MismatchError(
-            f"{folder} holds the audio side of an encoder of kind {config.audio}, which {config.clap!r} is not: convert it with another --clap."
-        )
-    answers = load_llm(config, find, device, _text(folder, TOKENIZER) if config.llm.kind == "decoder" else "", training=False)
-    mats = build(config, ears, answers)
-    wanted = tensors(mats)
-    if config.llm.base != trained.base:
-        _fits(wanted, state, folder, trained, config.llm, answers.width)
+    tokenizer = _text(folder, TOKENIZER) if config.llm.kind == "decoder" else ""
+    return Kept(config, state, _lines(folder, MEMORY, config.santa.size), _lines(folder, NAMES, config.santa.names), tokenizer)
+
+
+def take(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], folder: Path) -> None:
+    """Every tensor of a model out of its folder's, strictly. Errors: ModelError, which names what is missing or left over."""
     missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or extra:
         part = f"lacks {missing[0]}" if missing else f"holds {extra[0]}, which no part of the model has"
@@ -153,7 +153,30 @@ def load(folder: Path, find: Find, device: str = "cpu", clap: Clap | None = None
     with torch.no_grad():
         for key, value in wanted.items():
             value.copy_(state[key])
-    mats.santa.captions, mats.santa.name_texts = _lines(folder, MEMORY, config.santa.size), _lines(folder, NAMES, config.santa.names)
+
+
+def load(folder: Path, find: Find, device: str = "cpu", clap: Clap | None = None, llm: LLMConfig | None = None) -> Mats:
+    """Read a model folder; `clap` stands in for the encoder that it borrows, `llm` for what its config says of its language model.
+
+    Errors: ModelError, which names the file and what is missing or left over in it; MismatchError.
+    """
+    kept = read(folder)
+    trained = kept.config.llm
+    config = replace(kept.config, llm=llm or trained)
+    ears: Clap = NanoClap(_text(folder, CLAP_TOKENIZER)) if config.clap == "inside" else borrowed_clap(config, find, clap)
+    if ears.dim != config.width:
+        raise MismatchError(f"{folder} was trained on embeddings of {config.width} numbers; the encoder {config.clap!r} gives {ears.dim}.")
+    if config.audio and config.audio != getattr(ears, "kind", ""):
+        raise MismatchError(
+            f"{folder} holds the audio side of an encoder of kind {config.audio}, which {config.clap!r} is not: convert it with another --clap."
+        )
+    answers = load_llm(config, find, device, kept.tokenizer, training=False)
+    mats = build(config, ears, answers)
+    wanted = tensors(mats)
+    if config.llm.base != trained.base:
+        _fits(wanted, kept.state, folder, trained, config.llm, answers.width)
+    take(wanted, kept.state, folder)
+    mats.santa.captions, mats.santa.name_texts = kept.captions, kept.name_texts
     if isinstance(ears, PublishedClap) and not config.label_scale:
         mats.scales = scales(ears)
     mats.eval().requires_grad_(False)

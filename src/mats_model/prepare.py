@@ -10,20 +10,20 @@ from pathlib import Path
 import torch
 
 from mats_model.batches import Data, Note, encode, split
-from mats_model.checkpoint import borrowed_clap, build, load_llm, read_config
+from mats_model.checkpoint import borrowed_clap, build, load_llm, read, read_config, take, tensors
 from mats_model.clap.base import Clap
 from mats_model.config import MatsConfig
 from mats_model.device import place
 from mats_model.embeddings import TextCache
 from mats_model.encoders import is_encoder, load_encoder
 from mats_model.errors import UsageError
-from mats_model.llm.decoder import SmallLLM, learn_tokenizer, vocabulary_size
+from mats_model.llm.decoder import learn_tokenizer, vocabulary_size
 from mats_model.mats import Mats
 from mats_model.memory import DiskMemory
 from mats_model.noise import add_noise
 from mats_model.places import cache
 from mats_model.recipe import TextRecipe
-from mats_model.registry import find, find_encoder, here, load, locate
+from mats_model.registry import find, find_encoder, here, locate
 from mats_model.santa import Santa
 from mats_model.sources import Source, SourceSettings, TextExample, read_names, read_source
 
@@ -79,8 +79,7 @@ def prepare(
 
 def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, device: str, force: bool, clap: Clap | None = None) -> Mats:
     """Encoder, memory, mapper and language model of a recipe, before any training. Errors: MatsError."""
-    # int8 weights have taken LoRA in and cannot give it back
-    start = load(recipe.start, quantise="none") if recipe.start else None
+    start = read(find(recipe.start)) if recipe.start else None
     borrowed = clap is None and (here(recipe.clap, "model") is None or is_encoder(find(recipe.clap)))
     like = MatsConfig() if clap is not None or borrowed else read_config(find(recipe.clap))
     if borrowed:
@@ -88,7 +87,7 @@ def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, de
         clap = load_encoder(find_encoder(recipe.clap)).clap
         like = replace(like, width=clap.dim, label_scale=0.0)
     if start:
-        like = replace(start.config, llm=read_config(find(recipe.start)).llm)
+        like = start.config
     config = MatsConfig(
         name=recipe.name, width=like.width, label_scale=like.label_scale, multi_scale=like.multi_scale, multi_bias=like.multi_bias,
         clap=recipe.clap, mapper=recipe.mapper, llm=recipe.llm, decoder=recipe.decoder, santa=recipe.santa, search=recipe.search,
@@ -98,20 +97,26 @@ def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, de
     clap = clap or borrowed_clap(config, locate)
     if start and start.config.width != clap.dim:
         raise UsageError(f"start: {recipe.start} hears in {start.config.width} numbers, the encoder {recipe.clap} gives {clap.dim}: leave start out.")
+    if start and start.config.audio:
+        raise UsageError(f"start: {recipe.start} hears with an audio side of its own, which a run on text does not go on with: begin from another.")
     variance = recipe.noise.variance if recipe.noise.variance >= 0 else 0.015 * 1024 / clap.dim
     captions, vectors = memory_of(recipe, told, data, clap)
     if start and not recipe.memory.file:
-        known = set(start.santa.captions)
+        known = set(start.captions)
         new = [place for place, text in enumerate(captions) if text not in known]
-        vectors = torch.cat([start.santa.memory.float(), vectors[new]])
-        captions = start.santa.captions and start.santa.captions + [captions[place] for place in new]
-    name_texts = read_names(data / recipe.memory.names) if recipe.memory.names else start.santa.name_texts if start else []
-    names = clap.embed_text(name_texts) if recipe.memory.names else start.santa.names.float() if start else vectors[:0]
+        vectors = torch.cat([start.state["santa.memory"].float(), vectors[new]])
+        captions = start.captions and start.captions + [captions[place] for place in new]
+    name_texts = read_names(data / recipe.memory.names) if recipe.memory.names else start.name_texts if start else []
+    names = vectors[:0]
+    if recipe.memory.names:
+        names = clap.embed_text(name_texts)
+    elif start and start.config.santa.names:
+        names = start.state["santa.names"].float()
     santa = replace(config.santa, size=len(vectors), clusters=min(config.santa.clusters, len(vectors)), names=len(names))
     config = replace(config, santa=santa, space=clap.space, noise_variance=variance)
     tokenizer = ""
-    if start and isinstance(start.llm, SmallLLM):
-        tokenizer = start.llm.words.tokenizer_json
+    if start and start.tokenizer:
+        tokenizer = start.tokenizer
     elif config.llm.kind == "decoder":
         tokenizer = learn_tokenizer([example.answer for part in told for example in part], config.decoder.vocabulary)
         # few texts have fewer pieces than were asked for
@@ -129,8 +134,9 @@ def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, de
     mats.santa = Santa.build(vectors, santa, seed=recipe.memory.seed, names=names)
     mats.santa.captions, mats.santa.name_texts = captions, name_texts
     if start:
-        mats.mapper.load_state_dict(start.mapper.state_dict())
-        mats.llm.keep(start.llm.kept())
+        learnt = ("mapper.", "llm.")
+        own, theirs = ({key: value for key, value in some.items() if key.startswith(learnt)} for some in (tensors(mats), start.state))
+        take(own, theirs, find(recipe.start))
     return mats
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mats_model.catalogue import ENTRIES, HUB
 from mats_model.config import DecoderConfig, LLMConfig, MapperConfig, SantaSettings, SearchSettings, Where, fill
 from mats_model.errors import UsageError
 from mats_model.sources import SourceSettings
@@ -190,8 +191,9 @@ def text_recipe(values: Mapping[str, Any], where: Where) -> TextRecipe:
     for name, value in (("held_out.share", recipe.held_out.share), ("noise.keywords", recipe.noise.keywords), ("noise.tags", recipe.noise.tags)):
         if not 0.0 <= value < 1.0:
             raise wrong(name, "should be between 0 and 1")
-    if recipe.start and recipe.start not in ("nano", "mini") and not Path(recipe.start).is_dir():
-        raise wrong("start", f"{recipe.start!r} is no model folder; give one, or nano")
+    known = ENTRIES.get(recipe.start)
+    if recipe.start and not (known and known.kind == "model") and not HUB.fullmatch(recipe.start) and not Path(recipe.start).is_dir():
+        raise wrong("start", f"{recipe.start!r} is no model; give a folder, or one of `mats models list`")
     if (recipe.noise.tags or any(source.even for source in recipe.sources)) and not recipe.noise.names:
         raise wrong("noise.names", "should be given where noise.tags, or even of a source, is above 0")
     if recipe.llm.kind == "transformers" and not recipe.llm.base:

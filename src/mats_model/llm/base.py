@@ -71,13 +71,6 @@ class LanguageModel(nn.Module):
     def kept(self) -> dict[str, torch.Tensor]:
         """The tensors that belong in a model folder, the base's own left out."""
 
-    def keep(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Take back what `kept` gave, strictly."""
-        own = self.kept()
-        with torch.no_grad():
-            for key, value in own.items():
-                value.copy_(tensors[key])
-
 
 def padded(rows: list[list[int]], fill: int, device: torch.device) -> torch.Tensor:
     """Ragged ids -> (n, t), filled on the right."""
