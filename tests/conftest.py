@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import program
 import pytest
 import soundfile
 import torch
@@ -53,9 +53,8 @@ Run = Callable[..., subprocess.CompletedProcess[bytes]]
 def mats(tmp_path: Path) -> Run:
     """`mats("caption", "a.wav")` in an empty folder, as a process of its own."""
 
-    def run(*words: str | Path, stdin: bytes | None = b"", **more: object) -> subprocess.CompletedProcess[bytes]:
+    def run(*words: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         env = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100"}
-        command = [sys.executable, "-m", "mats_cli", *map(str, words)]
-        return subprocess.run(command, input=stdin, capture_output=True, cwd=tmp_path, env=env, timeout=120, check=False)
+        return program.run([str(word) for word in words], tmp_path, env, stdin, 120)
 
     return run
