@@ -164,6 +164,8 @@ def test_another_language_model(hub: Site, mats: Run, dog: Path, tmp_path: Path,
         code == 6 and out == "" and f"was trained beside {BASE} and does not fit copy: its mapper speaks to 32 numbers a token, copy reads 64" in err
     )
     assert text(mats("caption", dog, "--llm", "copy"))[0] == 5  # nano has its own
+    code, _, err = text(mats("caption", dog, "--quantize", "int8"))
+    assert code == 5 and "which is kept as it is: leave out --quantize int8" in err
 
 
 def test_training_beside_a_published_encoder(hub: Site, mats: Run, dog: Path, tmp_path: Path) -> None:
