@@ -16,7 +16,7 @@ from mats_model.clap.published import PublishedClap
 from mats_model.config import LLMConfig
 from mats_model.device import find_device
 from mats_model.encoders import is_encoder, load_encoder, load_original
-from mats_model.errors import ModelError
+from mats_model.errors import ModelError, UsageError
 from mats_model.mats import Ears, Mats
 
 DEFAULT = "nano"
@@ -117,12 +117,12 @@ def load(name: str = DEFAULT, device: str = "cpu", quantise: str = "", base: str
 
 
 def asked_llm(trained: LLMConfig, quantise: str, base: str) -> LLMConfig | None:
-    """What a config says of its language model, with what was asked for in its place. Errors: ModelError for a model with a decoder of its own."""
+    """What a config says of its language model, with what was asked for in its place. Errors: ModelError, UsageError for a model with a decoder of its own."""
     if trained.kind != "transformers":
         if base:
             raise ModelError(f"this model answers with a small decoder of its own, which was trained with it: --llm {base} has no place there.")
         if quantise in ("int8", "nf4"):
-            raise ModelError(f"this model answers with a small decoder of its own, which is kept as it is: leave out --quantize {quantise}.")
+            raise UsageError(f"this model answers with a small decoder of its own, which is kept as it is: leave out --quantize {quantise}.")
         return None
     changed = replace(trained, quantise=quantise or trained.quantise)
     # another copy of it, quantised or tuned further, has other numbers: what must fit is checked tensor by tensor
