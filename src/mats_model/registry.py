@@ -117,7 +117,10 @@ def load(name: str = DEFAULT, device: str = "cpu", quantise: str = "", base: str
 
 
 def asked_llm(trained: LLMConfig, quantise: str, base: str) -> LLMConfig | None:
-    """What a config says of its language model, with what was asked for in its place. Errors: ModelError, UsageError for a model with a decoder of its own."""
+    """What a config says of its language model, with what was asked for in its place.
+
+    Errors: ModelError, UsageError for a model with a decoder of its own.
+    """
     if trained.kind != "transformers":
         if base:
             raise ModelError(f"this model answers with a small decoder of its own, which was trained with it: --llm {base} has no place there.")
