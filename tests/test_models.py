@@ -198,6 +198,7 @@ def test_training_on_from_a_published_model(hub: Site, mats: Run, dog: Path, tmp
     assert code == 0, err
     config = json.loads((tmp_path / "runs" / "mine" / "config.json").read_text())
     assert config["llm"]["base"] == BASE and config["llm"]["quantise"] == "auto" and config["santa"]["size"] == 20
+    assert (tmp_path / "runs" / "mine" / "memory.txt").read_text().count("\n") == 20
     first, now = (read_tensors(folder / "model.safetensors") for folder in (tmp_path / "made", tmp_path / "runs" / "mine"))
     learnt = {key for key in first if key.startswith(("mapper.", "llm."))}
     assert learnt == {key for key in now if key.startswith(("mapper.", "llm."))}

@@ -105,7 +105,8 @@ def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, de
         known = set(start.captions)
         new = [place for place, text in enumerate(captions) if text not in known]
         vectors = torch.cat([start.state["santa.memory"].float(), vectors[new]])
-        captions = start.captions and start.captions + [captions[place] for place in new]
+        # texts are kept for each of the embeddings, or for none
+        captions = start.captions + [captions[place] for place in new] if len(start.captions) == start.config.santa.size else []
     name_texts = read_names(data / recipe.memory.names) if recipe.memory.names else start.name_texts if start else []
     names = vectors[:0]
     if recipe.memory.names:
