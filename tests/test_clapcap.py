@@ -46,13 +46,11 @@ def audio(prefix: str) -> State:
     return moved(htsat, f"{prefix}base.htsat.") | moved(Projection(16, D), f"{prefix}projection.") | more
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def make(folder: Path) -> None:
     """gpt2/ with a tokenizer of bytes, and beside it both files of the hub repository."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("clapcap")
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     raw = Tokenizer(models.BPE({letter: number for number, letter in enumerate(letters)}, []))
     raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
@@ -84,6 +82,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = moved(text, "caption_encoder.base.") | moved(Projection(WIDTH, D), "caption_encoder.projection.")
     torch.save({"model": audio("audio_encoder.") | texts | {"logit_scale": torch.tensor(2.0)}}, folder / "CLAP_weights_2023.pth")
     (folder / "tokenizer.json").write_bytes((folder / "gpt2" / "tokenizer.json").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `make` makes them."""
+    folder = tmp_path_factory.mktemp("clapcap")
+    make(folder)
     return folder
 
 
