@@ -10,16 +10,16 @@ from __future__ import annotations
 import torch
 from common import arguments, machine
 
-from mats_model import load
 from mats_model.evaluate import cider_d, references, rouge_l, text_to_text
+from mats_model.registry import load
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = arguments(__doc__.splitlines()[0], answers=True)  # type: ignore[union-attr]
     parser.add_argument("--clips", type=int, default=975)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    mats = load(options.model)
+    mats = load(options.model, quantise=options.quantize)
     groups = references(options.data / "captions" / "audiocaps_v1_test.csv", "youtube_id", "caption", options.clips)
     *_, (_, scores) = text_to_text(mats, groups)
     others = [some[1:] for some in groups]

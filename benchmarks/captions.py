@@ -1,7 +1,7 @@
 """Captions a second of a 7B Llama-shaped model with random weights: one after the other as the authors' loop makes them, beside ours at 1 and 16.
 
     python benchmarks/captions.py                        on CUDA: 7B, NF4; needs 40 GB of disk for the random weights
-    python benchmarks/captions.py --shape small --cpu    the same comparison on a CPU: 12 layers of 512, float32
+    python benchmarks/captions.py --shape small --cpu    the same comparison on a CPU: 12 layers of 512, no 4 bits
 
 All of them search with four beams for exactly 30 tokens, behind a prefix of 40 and the paper's prompt; what is said is noise, only time and
 memory count. `one` and `many` are the same call: a single sound fills the rows that are answered together with itself.

@@ -25,12 +25,12 @@ PHRASES = [
 
 
 def main() -> None:
-    parser = arguments(__doc__ or "")
+    parser = arguments(__doc__ or "", answers=True)
     parser.add_argument("--every", type=int, default=1, help="take every so many clips")
     parser.add_argument("--strict", action="store_true")
     wanted = parser.parse_args()
     torch.set_num_threads(2)
-    mats = shared.load_model(wanted.model, offline=False)
+    mats = shared.load_model(wanted.model, False, quantize=wanted.quantize)
     tags = Tags(mats, shared.tag_names(mats))
     counts = dict.fromkeys(("own: yes", "own: no", "other: yes", "other: no", "choice", "withheld"), 0)
     clips = esc10(wanted.data)[:: wanted.every]

@@ -28,10 +28,12 @@ def esc10(data: Path) -> list[Clip]:
     return clips
 
 
-def arguments(description: str) -> argparse.ArgumentParser:
+def arguments(description: str, answers: bool = False) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder that holds esc10/ and captions/")
     parser.add_argument("--model", default="nano")
+    if answers:
+        parser.add_argument("--quantize", default="", help="how the language model is kept, as of `mats caption`")
     return parser
 
 

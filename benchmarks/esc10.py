@@ -58,10 +58,9 @@ def top1(mats: Mats, vectors: torch.Tensor, target: torch.Tensor, labels: list[s
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = arguments(__doc__.splitlines()[0], answers=True)  # type: ignore[union-attr]
     parser.add_argument("--samples", type=Path, help="write 50 captions, drawn with seed 0, to this file")
     parser.add_argument("--step", type=int, default=1, help="take every n-th clip, where a model is slow")
-    parser.add_argument("--quantize", default="", help="how the language model is kept, as of `mats caption`")
     options = parser.parse_args()
     torch.set_num_threads(1)
     mats, clips = load(options.model, quantise=options.quantize), esc10(options.data)[:: options.step]

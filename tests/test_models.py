@@ -168,11 +168,16 @@ def test_another_language_model(hub: Site, mats: Run, dog: Path, tmp_path: Path,
     assert code == 2 and "which is kept as it is: leave out --quantize int8" in err
 
 
+def texts(folder: Path) -> str:
+    """Captions in a folder, and the beginning of a recipe that reads them."""
+    (folder / "captions.csv").write_text("caption\n" + "".join(f"a {one} barks and {two} falls\n" for one in WORDS[4:] for two in WORDS[4:]))
+    return "name: mine\nsources:\n  - file: captions.csv\n    text: caption\n"
+
+
 def test_training_beside_a_published_encoder(hub: Site, mats: Run, dog: Path, tmp_path: Path) -> None:
     """`clap:` in a recipe takes a hub id; what was trained hears with it and says so when it is not there."""
-    (tmp_path / "captions.csv").write_text("caption\n" + "".join(f"a {one} barks and {two} falls\n" for one in WORDS[4:] for two in WORDS[4:]))
     (tmp_path / "r.yaml").write_text(
-        f"name: mine\nclap: {CLAP}\nsources:\n  - file: captions.csv\n    text: caption\nmapper: {{width: 32, layers: 1, heads: 2}}\n"
+        texts(tmp_path) + f"clap: {CLAP}\nmapper: {{width: 32, layers: 1, heads: 2}}\n"
         "decoder: {vocabulary: 300, width: 32, layers: 1, heads: 2, hidden: 48}\nmemory: {captions: 20}\ntrain: {steps: 4, batch: 8, warmup: 1}\n"
     )
     code, _, err = text(mats("train", "r.yaml", "--device", "cpu"))
@@ -187,10 +192,8 @@ def test_training_beside_a_published_encoder(hub: Site, mats: Run, dog: Path, tm
 
 def test_training_on_from_a_published_model(hub: Site, mats: Run, dog: Path, tmp_path: Path) -> None:
     """`start:` takes a hub id; mapper and LoRA go on from what was published, and the memory that it has none of is made."""
-    (tmp_path / "captions.csv").write_text("caption\n" + "".join(f"a {one} barks and {two} falls\n" for one in WORDS[4:] for two in WORDS[4:]))
     (tmp_path / "r.yaml").write_text(
-        f"name: mine\nclap: {CLAP}\nstart: {MODEL}\nsources:\n  - file: captions.csv\n    text: caption\n"
-        "memory: {captions: 20}\ntrain: {steps: 2, batch: 4, warmup: 0, rate: 0.000001}\n"
+        texts(tmp_path) + f"clap: {CLAP}\nstart: {MODEL}\nmemory: {{captions: 20}}\ntrain: {{steps: 2, batch: 4, warmup: 0, rate: 0.000001}}\n"
     )
     code, _, err = text(mats("train", "r.yaml", "--device", "cpu"))
     assert code == 5 and f"the model {MODEL} is not here: `mats models pull {MODEL}`" in err, err
