@@ -180,6 +180,8 @@ def run(
         journal.finish()
     if failed and len(found.items) > 1:
         console.note(f"{failed} of {len(found.items)} inputs failed.")
+    if parts and len(found.items) > 1:
+        console.note(f"{len(parts)} of {len(found.items)} inputs were heard in part.")
     return 4 if failed == len(found.items) else 3 if failed or parts else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -19,6 +20,10 @@ _W64_FORMAT = b"fmt \xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 # what may stand behind the sound without being a chunk
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"PK\x03\x04", b"LYRICSBEGIN")
 _WHOLE = (1, 3, 6, 7)  # format tags whose frames have a size of their own: PCM, float, A-law, mu-law
+
+
+class Endless(Exception):
+    """More chunks than any file has, none of which is the sound."""
 
 
 @dataclass
@@ -68,12 +73,16 @@ def layout(peek: Peek, at: int) -> Layout | None:
         return _riff(peek, at)
     if head[:16] == _W64:
         return _w64(peek, at)
-    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC", b"8SVX", b"16SV"):
         return _aiff(peek, at)
     if head[:4] == b"caff":
         return _caf(peek, at)
     if head[:4] == b".snd" and len(head) >= 24:
         return _au(peek, at, head)
+    if head.startswith(b"NIST_1A"):
+        return _nist(peek, at)
+    if head.startswith(b"Creative Voice File"):
+        return _voc(peek, at)
     return None
 
 
@@ -96,7 +105,7 @@ def _riff(peek: Peek, top: int) -> Layout | None:
         elif name == b"ds64":
             sizes = peek.get(at + 8, min(length, 28))
         at += 8 + length + (length & 1)
-    return None
+    raise Endless
 
 
 def _measured(peek: Peek, found: Layout) -> Layout | None:
@@ -138,7 +147,7 @@ def _w64(peek: Peek, top: int) -> Layout | None:
         if head[:16] == _W64_FORMAT:
             form = peek.get(at + 24, min(length, 1 << 12))[: max(0, length - 24)]
         at += max(24, length + 7 & ~7)
-    return None
+    raise Endless
 
 
 def _aiff(peek: Peek, top: int) -> Layout | None:
@@ -155,12 +164,16 @@ def _aiff(peek: Peek, top: int) -> Layout | None:
                 rate = mantissa / 2 ** max(0, 63 - ((exponent & 0x7FFF) - 16383))
                 simple = len(common) < 22 or peek.get(top + 8, 4) == b"AIFF" or common[18:22] in (b"NONE", b"sowt", b"twos", b"fl32", b"FL32")
                 per_second = rate * max(1, channels) * ((bits + 7) // 8) if simple and bits > 0 else 0.0
+        if name == b"VHDR":
+            per_second = int.from_bytes(peek.get(at + 20, 2), "big") * (2 if peek.get(top + 8, 4) == b"16SV" else 1)
+        if name == b"BODY":
+            return Layout("svx", at + 8, length, peek.size - at - 8, float(per_second))
         if name == b"SSND":
             there = peek.size - at - 16
             right = struct.pack(">I", min(0xFFFF_FFFF, there + 8))
             return Layout("aiff", at + 16, max(0, length - 8), there, per_second, patch=(at + 4, right), top=top)
         at += 8 + length + (length & 1)
-    return None
+    raise Endless
 
 
 def _caf(peek: Peek, top: int) -> Layout | None:
@@ -183,7 +196,7 @@ def _caf(peek: Peek, top: int) -> Layout | None:
         if length < 0:
             return None
         at += 12 + length
-    return None
+    raise Endless
 
 
 def _au(peek: Peek, top: int, head: bytes) -> Layout:
@@ -192,6 +205,30 @@ def _au(peek: Peek, top: int, head: bytes) -> Layout:
     there = peek.size - top - start
     claimed = None if length == 0xFFFF_FFFF else length
     return Layout("au", top + start, claimed, there, float(rate * channels * width), patch=(top + 8, b"\xff\xff\xff\xff"), top=top)
+
+
+def _nist(peek: Peek, top: int) -> Layout | None:
+    head = peek.get(top, 1024)
+    told = {name: int(value) for name, value in re.findall(rb"(\w+) -i (\d{1,12})", head)}
+    size = re.match(rb"NIST_1A\n *(\d{1,6})", head)
+    each = told.get(b"channel_count", 1) * told.get(b"sample_n_bytes", 0)
+    if size is None or not each or b"sample_count" not in told:
+        return None
+    start = top + int(size[1])
+    return Layout("nist", start, told[b"sample_count"] * each, peek.size - start, float(told.get(b"sample_rate", 0) * each))
+
+
+def _voc(peek: Peek, top: int) -> Layout | None:
+    at = top + int.from_bytes(peek.get(top + 20, 2), "little")
+    for _ in range(_CHUNKS):
+        head = peek.get(at, 12)
+        if len(head) < 4 or not head[0]:
+            return None
+        length = int.from_bytes(head[1:4], "little")
+        if at + 4 + length > peek.size:
+            return Layout("voc", at + 4, length, peek.size - at - 4)
+        at += 4 + length
+    raise Endless
 
 
 @dataclass
@@ -218,8 +255,8 @@ def judge(found: Layout, size: int) -> Verdict:
         if lack <= CARELESS:
             return Verdict(_pieces(found, size), f"its header says {lack} bytes of sound more than there are; all that is there{lasts} is heard.")
         promised = found.seconds(claimed)
-        of = f" of {promised:.1f} s" if promised else ""
-        return Verdict(_pieces(found, size), missing=f"it is cut short: {lack} of {claimed} bytes of sound are missing, from {seconds:.1f} s on{of}.")
+        since = f", from {seconds:.1f} s on of {promised:.1f} s" if promised else ""
+        return Verdict(_pieces(found, size), missing=f"it is cut short: {lack} of {claimed} bytes of sound are missing{since}.")
     rest = there - claimed
     # sizes of 32 bits start again at 0 beyond 4 GiB, perhaps with chunks behind the sound
     if found.kind == "wav" and found.whole and rest >= 1 << 32 and rest % (1 << 32) < 1 << 20:

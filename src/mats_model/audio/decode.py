@@ -107,7 +107,10 @@ def _content(item: Source, handle: Any) -> Content:
     size = handle.seek(0, os.SEEK_END)
     if size == 0:
         raise InputError(f"{item.name} is empty (0 bytes).")
-    return look(Peek(handle, size))
+    content = look(Peek(handle, size))
+    if content.refused:
+        raise InputError(f"{item.name} {content.refused}")
+    return content
 
 
 def _part(item: Source, handle: Any, content: Content, part: Part, before: float) -> Blocks:
@@ -144,8 +147,8 @@ def _opened(view: View) -> Any:
 
 def _without_extra(item: Source, content: Content, view: View) -> str:
     if content.kind:
-        odd = " of a codec" if content.parts[0].plain and content.kind in ("wav", "w64", "aiff", "au", "caf", "ogg") else ""
-        return f"{item.name} holds {content.kind}{odd}, which needs the extra `media`: pip install 'mats[media]'."
+        odd = "a codec in " if content.kind in ("wav", "w64", "aiff", "au", "caf", "ogg") else ""
+        return f"{item.name} holds {odd}{content.kind}, which needs the extra `media`: pip install 'mats[media]'."
     if is_text(view.read(512)):
         return f"{item.name} is not a sound: its content is text."
     return f"{item.name} is not a sound: its content is of no known audio format (the extra `media` knows more: pip install 'mats[media]')."
@@ -171,11 +174,12 @@ def _by_libsndfile(item: Source, sound: Any, view: View, part: Part, before: flo
             yield block, own
         if view.failed:
             raise _unreadable(item, before + done / own, view.failed)
-        if not error and len(block) < BLOCK:
+        # an MP3 gives less than was asked for here and there
+        if not len(block):
             break
     whole = part.promised or (sound.frames / own if sound.format != "MPEG" and 0 < sound.frames < 2**62 else 0.0)
-    if part.endless and error and view.tell() >= view.size:
-        return  # a stream of unknown length has ended
+    if part.endless and "seek" in error and view.tell() >= view.size:
+        return  # a stream of unknown length has ended, and there is no place to go on from
     come = done / own
     if not error and come >= whole - max(part.spare, 1 / own):
         return
@@ -187,7 +191,8 @@ def _by_libsndfile(item: Source, sound: Any, view: View, part: Part, before: flo
     if not error and not more and come >= whole - part.spare:
         return
     where, of = f"{before + come:.1f} s", f" of {before + whole:.1f} s" if whole > come else ""
-    why = f"damaged at {where}{f' ({error})' if error else ''}" if error or more else f"cut short: it ends at {where}{of}"
+    cut = not more and whole > come and (not error or view.tell() >= view.size)
+    why = f"cut short: it ends at {where}{of}" if cut else f"damaged at {where}{f' ({error})' if error else ''}"
     if more:
         item.miss(f"it is {why}; what can be decoded behind that is heard.")
     else:
@@ -278,6 +283,8 @@ class _Mix:
 
     def choose(self, block: np.ndarray, mono: np.ndarray) -> None:
         """Where the mean of (s, channels) is far below the loudest of them, hear that one until the mean is back."""
+        if float(np.abs(mono).max()) > 1e15:
+            return  # its square is no number
         count = len(block)
         here = float(mono @ mono) / count - float(mono.mean()) ** 2
         flat = block.reshape(-1)
@@ -302,16 +309,22 @@ class _Mix:
         return mono - np.float32(middle) if self.flat and high - low < 2 * SILENCE and abs(middle) >= SILENCE else mono
 
 
+def _mean(block: np.ndarray) -> np.ndarray:
+    """(s, channels) -> (s,)."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is said by the caller
+        if block.shape[1] == 2:  # the same as mean, and faster
+            mono: np.ndarray = (block[:, 0] + block[:, 1]) / np.float32(2)
+            return mono
+        return block.mean(1, dtype=np.float32) if block.shape[1] > 1 else block[:, 0]
+
+
 def _mixed(item: Source, heard: Blocks) -> Blocks:
     """Mono (s,) and samples a second."""
     mix, count, seconds, channels = _Mix(), 0, 0.0, 0
     for block, own in heard:
         if block.shape[1] != channels:
             mix.channel, channels = None, block.shape[1]
-        if channels == 2:  # as the mean is, and faster
-            mono = (block[:, 0] + block[:, 1]) / np.float32(2)
-        else:
-            mono = block.mean(1, dtype=np.float32) if channels > 1 else block[:, 0]
+        mono = _mean(block)
         low, high = float(mono.min()), float(mono.max())
         if not (np.isfinite(low) and np.isfinite(high)):
             first = seconds + int(np.argmin(np.isfinite(mono))) / own
@@ -352,6 +365,6 @@ def _resampled(item: Source, heard: Blocks, rate: int) -> Iterator[np.ndarray]:
     if not seconds:
         raise InputError(f"{item.name} has no samples in it.")
     if seconds < LEAST - 0.5 / own:
-        raise InputError(f"{item.name} lasts {seconds * 1000:.0f} ms, which is too short to say what it is: give {LEAST * 1000:.0f} ms or more.")
+        raise InputError(f"{item.name} lasts {int(seconds * 1000)} ms, which is too short to say what it is: give {LEAST * 1000:.0f} ms or more.")
     if stream is not None and len(rest := stream.resample_chunk(nothing, last=True)):
         yield rest

@@ -28,7 +28,7 @@ FORMATS = (
 # streams without a header: where the bytes are of no known kind, these may be a mistake of the probe
 _BARE = frozenset(
     "aac ac3 ac4 eac3 dts dtshd loas mp3 mlp truehd aptx aptx_hd sbc g722 g723_1 g726 g726le g728 g729 gsm ilbc codec2 amrnb amrwb adp aea act dss"
-    " dfpwm sln lc3 bit spdif mpeg mpegts mpegtsraw cavsvideo m4v dv mgsts ipu mm mtv nsv psxstr rso sol vag lmlm4 msnwctcp".split()
+    " dfpwm sln lc3 bit spdif cavsvideo m4v dv mgsts ipu mm mtv nsv psxstr rso sol vag lmlm4 msnwctcp".split()
 )
 # containers whose length is written down, not guessed from their size
 _EXACT = frozenset("mov matroska asf ape wv tta tak mpc mpc8 dsf avi flv caf wav aiff rm iff au w64 flac nut shn qoa".split())
@@ -63,10 +63,8 @@ def _open(item: Source, view: View, kind: str) -> Any:
             container_options={"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "none"},
             io_open=_refuse,
         )
-    except MemoryError:
-        raise
     except Exception as error:  # FFmpeg's errors are of many kinds, some of them those of files
-        if view.failed:
+        if view.failed or _fatal(error):
             raise
         if not kind:
             raise InputError(f"{item.name} is not a sound: its content is of no known audio format.") from None
@@ -76,6 +74,13 @@ def _open(item: Source, view: View, kind: str) -> Any:
         container.close()
         raise InputError(f"{item.name} has {what}.")
     return container
+
+
+def _fatal(error: Exception) -> bool:
+    """Whether memory ran out here; FFmpeg says so too of a file that asks for gigabytes."""
+    import av
+
+    return isinstance(error, MemoryError) and not isinstance(error, av.FFmpegError)
 
 
 def _reason(error: BaseException) -> str:
@@ -95,10 +100,9 @@ class _State:
 
 def decode(item: Source, view: View, kind: str, before: float) -> Blocks:
     """The first audio track that is not silent: (frames, channels) float32, samples a second. Errors: InputError."""
-    track = _chosen(item, view, kind)
     state = _State()
     with _open(item, view, kind) as container:
-        stream = container.streams.audio[track]
+        stream = container.streams.audio[_chosen(item, view, kind, container)]
         name = container.format.name.split(",")[0]
         if stream.codec_context is None:
             raise InputError(_no_decoder(item, name))
@@ -156,7 +160,8 @@ def _tell(item: Source, state: _State, promised: float, before: float, name: str
         item.miss(f"{many} of it cannot be decoded, the first at {before + state.first_bad:.1f} s; the rest is heard.")
     if state.broken:
         item.miss(f"it cannot be read on at {end:.1f} s ({state.broken}); what comes after that is missing.")
-    elif promised - state.seconds > max(_LACKING, promised / 50) and not state.bad:
+    # what the bad packets held is said already
+    elif promised - state.seconds * (1 + state.bad / max(1, state.good)) > max(_LACKING, promised / 50):
         item.miss(f"it is cut short: it ends at {end:.1f} s of {before + promised:.1f} s.")
 
 
@@ -170,18 +175,18 @@ def _track(container: Any, stream: Any, state: _State) -> Blocks:
             packet = next(packets)
         except StopIteration:
             return
-        except MemoryError:
-            raise
         except Exception as error:
+            if _fatal(error):
+                raise
             state.broken = _reason(error)
             return
         try:
             frames = packet.decode()
-        except (MemoryError, DecoderNotFoundError):
-            raise
         except EOFError:
             continue
-        except Exception:
+        except Exception as error:
+            if _fatal(error) or isinstance(error, DecoderNotFoundError):
+                raise
             # what has no bytes only asks for what is left
             if packet.size:
                 state.first_bad = state.seconds if not state.bad else state.first_bad
@@ -206,12 +211,11 @@ def _samples(frame: Any) -> np.ndarray:
     return np.ascontiguousarray(block.T, dtype=np.float32)
 
 
-def _chosen(item: Source, view: View, kind: str) -> int:
+def _chosen(item: Source, view: View, kind: str, container: Any) -> int:
     """Of several tracks the first that can be decoded and is not silent, with a note that names the others."""
-    with _open(item, view, kind) as container:
-        names = [_named(number, stream) for number, stream in enumerate(container.streams.audio)]
-    if len(names) == 1:
+    if len(container.streams.audio) == 1:
         return 0
+    names = [_named(number, stream) for number, stream in enumerate(container.streams.audio)]
     chosen = 0
     for number in range(len(names)):
         if _sounds(item, view, kind, number):
@@ -229,7 +233,7 @@ def _named(number: int, stream: Any) -> str:
 
 
 def _sounds(item: Source, view: View, kind: str, number: int) -> bool:
-    with _open(item, view, kind) as container:
+    with _open(item, View(view.handle, view.pieces), kind) as container:
         stream = container.streams.audio[number]
         if stream.codec_context is None:
             return False

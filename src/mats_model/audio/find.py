@@ -11,13 +11,15 @@ from mats_model.audio.view import Peek, Piece
 
 # endings of what can be heard, here or by the extra `media`
 SUFFIXES = frozenset(
-    ".wav .wave .bwf .rf64 .bw64 .w64 .flac .ogg .oga .ogv .ogx .opus .spx .mp3 .mp2 .mp1 .mpa .aif .aiff .aifc .afc .au .snd .caf .voc .sph .nist"
-    " .svx .8svx .iff .sf .ircam .paf .pvf .avr .htk .xi .sds .wve .m4a .m4b .m4r .m4v .mp4 .mov .qt .3gp .3g2 .aac .adts .latm .loas .webm .mkv .mka"
-    " .wma .wmv .asf .amr .awb .ac3 .eac3 .ec3 .dts .dtshd .mlp .thd .truehd .wv .ape .mpc .mpp .tta .tak .dsf .dff .avi .mpg .mpeg .vob .m2p .ts"
-    " .m2ts .mts .flv .f4v .rm .ra .rmvb .shn .qcp .gsm .mxf .nut .wtv .oma .aa3 .at3 .qoa .adx .vqf .sbc .g722".split()
+    ".wav .wave .bwf .rf64 .bw64 .w64 .flac .ogg .oga .ogv .ogx .opus .spx .mp3 .mp2 .mp1 .mpa .aif .aiff .aifc .afc"
+    " .au .snd .caf .voc .sph .nist .svx .8svx .iff .sf .ircam .paf .pvf .avr .htk .xi .sds .wve .m4a .m4b .m4r .m4v"
+    " .mp4 .mov .qt .3gp .3g2 .aac .adts .latm .loas .webm .mkv .mka .wma .wmv .asf .amr .awb .ac3 .eac3 .ec3 .dts"
+    " .dtshd .mlp .thd .truehd .wv .ape .mpc .mpp .tta .tak .dsf .dff .avi .mpg .mpeg .vob .m2p .ts .m2ts .mts .flv"
+    " .f4v .rm .ra .rmvb .shn .qcp .mxf .nut .wtv .oma .aa3 .at3 .qoa .adx .vqf .ogm .3ga .mpga .m2a .tod .brstm"
+    " .bfstm .hca .dss .bonk .rka .osq .xwma".split()
 )
 # endings that programs share: these files are looked into
-SHARED = frozenset(".ts .mts .sf .iff .snd .ra .rm .gsm .sds .xi .htk .mpc .paf .avr .tak .afc".split())
+SHARED = frozenset(".ts .mts .sf .iff .snd .ra .rm .sds .xi .htk .mpc .paf .avr .tak .afc".split())
 
 # bytes of junk, or of the body of an answer of a web server, behind which frames of MP3 are looked for
 _JUNK = 1 << 18
@@ -54,18 +56,20 @@ class Content:
     parts: list[Part]
     notes: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    promised: float = 0.0  # seconds that the whole says, where its parts do not
+    refused: str = ""  # why it is not even tried
 
 
 def known(head: bytes) -> str:
     """The kind that the first bytes show; "" where they show none."""
     for at, magic, kind in _HEADS:
         if head.startswith(magic, at):
-            return kind
+            return "avi" if kind == "riff" and head[8:12] == b"AVI " else kind
     if len(head) > 4 and head[0] == 0x47 and (head[188:189] in (b"\x47", b"") and len(head) > 188):
         return "mpegts"
     if len(head) > 192 and head[4] == 0x47 and head[196:197] == b"\x47":
         return "mpegts"
+    if head[:2] == b"\xf0\x7e" and head[3:4] == b"\x01":
+        return "sds"
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
         return "aac"
     if head.startswith(b"ID3") or mpeg.frame(head[:4]):
@@ -99,7 +103,10 @@ def look(peek: Peek) -> Content:
     if not kind and at < size and (behind := _hidden(peek, at)) >= 0:
         at, kind = behind, "mp3"
     if not kind:
-        return Content("", [Part([[(0, size)]])])
+        # libsndfile would search for frames that are not there, and its MP3 decoder says so on stderr
+        head = peek.get(0, 3)
+        searched = head == b"ID3" or (head[:1] == b"\xff" and head[1:2] >= b"\xe0")
+        return Content("", [Part([[(0, size)]], plain=not searched)])
     notes = [f"it begins with {at} bytes that are no sound; what is behind them is heard."] if at and peek.get(0, 3) != b"ID3" else []
     if kind == "mp3":
         content = _mp3(peek, at)
@@ -151,7 +158,14 @@ def _single(peek: Peek, at: int, kind: str) -> Content:
             part.endless = total == 0
             part.promised, part.spare = (total / rate if rate else 0.0), 0.0
         return content
-    found = chunks.layout(peek, at)
+    if kind == "sds":
+        _dump(peek, at, content)
+        return content
+    try:
+        found = chunks.layout(peek, at)
+    except chunks.Endless:
+        content.refused = "is no sound: its header leads through thousands of chunks, and none of them holds any."
+        return content
     if found is None:
         return content
     content.kind = kind = found.kind
@@ -171,6 +185,29 @@ def _single(peek: Peek, at: int, kind: str) -> Content:
     return content
 
 
+def _dump(peek: Peek, at: int, content: Content) -> None:
+    """A MIDI sample dump up to its first bad block, at which libsndfile would print to stdout."""
+    end = min(at + 21, peek.size)
+    while len(block := peek.get(end, 127)) == 127:
+        check = 0
+        for value in block[1:125]:
+            check ^= value
+        if (block[0], block[1], block[3], block[126]) != (0xF0, 0x7E, 2, 0xF7) or check & 0x7F != block[125]:
+            break
+        end += 127
+    if end < at + 21:
+        content.refused = "is cut short in its header: there is no sound in it."
+        return
+    blocks, bits, length = (end - at - 21) // 127, peek.get(at + 6, 1)[0], peek.get(at + 10, 3)
+    there = blocks * (40 if bits > 14 else 60 if bits > 7 else 120)
+    promised = length[0] & 127 | (length[1] & 127) << 7 | (length[2] & 127) << 14
+    if end < peek.size or promised > there:
+        count = min(promised, there)
+        right = bytes([count & 127, count >> 7 & 127, count >> 14 & 127])
+        content.missing.append("it is cut short or damaged: some of its blocks are not whole, and what comes after them is missing.")
+        content.parts[0].views[0] = [(at, at + 10), right, (at + 13, end)]
+
+
 def _hides_codec(peek: Peek, found: chunks.Layout) -> bool:
     """Whether PCM of a WAV is DTS, or AC-3 as it is sent through a digital cable."""
     head = peek.get(found.start, 1 << 14)
@@ -186,7 +223,7 @@ def _mp3(peek: Peek, at: int) -> Content:
     content = Content("mp3", [])
     for number, segment in enumerate(stream.segments):
         content.parts.append(Part([segment.view], promised=segment.samples / segment.rate, spare=0.3))
-        if segment.short:
+        if segment.short and not stream.holes:
             promised = segment.promised * segment.samples / segment.frames / segment.rate
             before = sum(each.samples / each.rate for each in stream.segments[: number + 1])
             content.missing.append(
@@ -212,6 +249,8 @@ def _ogg(peek: Peek, at: int) -> Content:
             more = f", and {len(link.holes) - 1} times later" if len(link.holes) > 1 else ""
             content.missing.append(f"pages are missing or damaged at {seconds + hole:.1f} s{more}.")
         seconds += link.seconds
+    if chain.headless and content.parts:
+        content.missing.append("it begins with damaged pages, or with those of a stream whose beginning is missing; they are passed over.")
     if chain.cut:
         where = f" at {seconds:.1f} s" if seconds else ""
         content.missing.append(f"it is cut short: its last page is incomplete{where}, and what came after it is missing.")

@@ -43,7 +43,8 @@ class Segment:
     pieces: list[tuple[int, int]] = field(default_factory=list)
     frames: int = 0
     samples: int = 0
-    tag: tuple[int, int] | None = None  # the frame that holds no sound but says how many frames there are
+    head: bytes = b""  # the header of its first frame
+    tag: bytes = b""  # the frame that holds no sound but says how many frames there are
     promised: int = 0
 
     def add(self, at: int, this: Frame) -> None:
@@ -63,9 +64,18 @@ class Segment:
 
     @property
     def view(self) -> list[Piece]:
-        """What a decoder should see: a tag that is wrong is left out, since it would be believed."""
-        right = self.tag is not None and abs(self.promised - self.frames) <= _SPARE
-        return [self.tag, *self.pieces] if right and self.tag else list(self.pieces)
+        """What a decoder should see: a tag that is right, since libsndfile believes it, and without one guesses from the first frame."""
+        first = frame(self.head)
+        if first is None or first.key[1] != 3:
+            return list(self.pieces)
+        counted = self.tag if abs(self.promised - self.frames) <= _SPARE else b""
+        tag = bytearray(counted or _bare(self.head))
+        at = 8 + _side(first)
+        size = len(tag) + sum(end - start for start, end in self.pieces)
+        tag[at + 4 : at + 8] = struct.pack(">I", self.frames)
+        if tag[at + 3] & 2:
+            tag[at + 8 : at + 12] = struct.pack(">I", min(size, 0xFFFF_FFFF))
+        return [bytes(tag), *self.pieces]
 
 
 @dataclass
@@ -169,10 +179,10 @@ def walk(peek: Peek, at: int) -> Stream:
             break  # the last frame is not whole
         told = _promise(peek, at, this)
         if current is None or this.key != key or told:
-            current, key = Segment(this.key[2]), this.key
+            current, key = Segment(this.key[2], head=head), this.key
             stream.segments.append(current)
         if told:
-            current.tag, current.promised = (at, at + this.length), told
+            current.tag, current.promised = peek.get(at, this.length), told
         else:
             current.add(at, this)
         at += this.length
@@ -182,12 +192,27 @@ def walk(peek: Peek, at: int) -> Stream:
 
 def _promise(peek: Peek, at: int, this: Frame) -> int:
     """The frames that a Xing or Info header in this frame says there are; 0 where it is no such header, or does not say."""
-    version, layer, _, channels = this.key
-    side = (32 if channels == 2 else 17) if version == 3 else (17 if channels == 2 else 9)
-    if layer != 3 or peek.get(at + 4 + side, 4) not in (b"Xing", b"Info"):
+    side = _side(this)
+    if this.key[1] != 3 or peek.get(at + 4 + side, 4) not in (b"Xing", b"Info") or this.length < side + 20:
         return 0
     flags, frames = struct.unpack(">II", peek.get(at + 8 + side, 8).ljust(8, b"\0"))
     return frames if flags & 1 else 0
+
+
+def _side(this: Frame) -> int:
+    """Bytes of side information behind the header of a frame of layer III."""
+    version, _, _, channels = this.key
+    return (32 if channels == 2 else 17) if version == 3 else (17 if channels == 2 else 9)
+
+
+def _bare(head: bytes) -> bytes:
+    """A frame with a tag that says how many frames and bytes there are, for a stream without one."""
+    # 128 kbit/s, or 64 in MPEG 2: long enough for the tag; no checksum, no padding
+    own = bytes([head[0], head[1] | 1, (0x90 if head[1] >> 3 & 3 == 3 else 0x80) | head[2] & 0x0C, head[3]])
+    this = frame(own)
+    assert this is not None
+    tag = own + bytes(_side(this)) + b"Xing" + struct.pack(">I", 3)
+    return tag.ljust(this.length, b"\0")
 
 
 def _past(peek: Peek, at: int, tries: list[int]) -> tuple[int, int]:

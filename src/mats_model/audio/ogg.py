@@ -44,6 +44,7 @@ class Chain:
 
     links: list[Link] = field(default_factory=list)
     cut: bool = False
+    headless: bool = False  # pages come before any that begins a stream
 
 
 def walk(peek: Peek, at: int) -> Chain:
@@ -60,6 +61,7 @@ def walk(peek: Peek, at: int) -> Chain:
             after = peek.find(b"OggS", at + 1, peek.size)
             chain.cut = after < 0 and page[:4] == b"OggS" and not whole
             damaged = damaged or (link is not None and after >= 0)
+            chain.headless = chain.headless or link is None
             if after < 0:
                 break
             at = after
@@ -74,6 +76,7 @@ def walk(peek: Peek, at: int) -> Chain:
             link.codecs.append(_codec(peek.get(at, length)[27 + count :], link))
         else:
             heads = False
+        chain.headless = chain.headless or link is None
         if link is not None:
             jump = serial in numbers and number != numbers[serial] + 1
             if (jump or damaged) and len(link.codecs) == 1:
