@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -132,11 +133,25 @@ def _part(item: Source, handle: Any, content: Content, part: Part, before: float
     yield from ffmpeg.decode(item, view, content.kind, before)
 
 
+@cache
+def _reader() -> Any:
+    import soundfile
+
+    class Forward(soundfile.SoundFile):  # type: ignore[misc]
+        """Read from the beginning to the end: python-soundfile seeks after each block, which is slow in a FLAC and fails at its end."""
+
+        def seekable(self) -> bool:
+            """Not while reading on; `seek` works all the same."""
+            return False
+
+    return Forward
+
+
 def _opened(view: View) -> Any:
     import soundfile
 
     try:
-        sound = soundfile.SoundFile(view)
+        sound = _reader()(view)
     except (soundfile.LibsndfileError, OSError, ValueError):
         return None
     if sound.samplerate > 0 and sound.channels > 0:
@@ -177,18 +192,19 @@ def _by_libsndfile(item: Source, sound: Any, view: View, part: Part, before: flo
         # an MP3 gives less than was asked for here and there
         if not len(block):
             break
-    whole = part.promised or (sound.frames / own if sound.format != "MPEG" and 0 < sound.frames < 2**62 else 0.0)
+    whole = 0.0 if part.holes else part.promised or (sound.frames / own if 0 < sound.frames < 2**62 else 0.0)
     if part.endless and "seek" in error and view.tell() >= view.size:
         return  # a stream of unknown length has ended, and there is no place to go on from
     come = done / own
-    if not error and come >= whole - max(part.spare, 1 / own):
+    spare = min(part.spare, whole / 2)
+    if not error and come >= whole - max(spare, 1 / own):
         return
     more = 0
     if ffmpeg.here():
         for block in _behind(item, view, own, channels, done):
             more += len(block)
             yield block, own
-    if not error and not more and come >= whole - part.spare:
+    if not error and not more and come >= whole - spare:
         return
     where, of = f"{before + come:.1f} s", f" of {before + whole:.1f} s" if whole > come else ""
     cut = not more and whole > come and (not error or view.tell() >= view.size)

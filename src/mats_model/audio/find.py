@@ -44,7 +44,7 @@ class Part:
     plain: bool = True  # libsndfile may try
     promised: float = 0.0  # seconds that its header says, 0 where it says nothing
     spare: float = 0.25  # seconds that may be lacking nevertheless
-    holes: list[float] = field(default_factory=list)  # seconds at which sound is missing
+    holes: bool = False  # sound is known to be missing in it, so that its length says nothing
     endless: bool = False  # a FLAC whose header does not know its length
 
 
@@ -233,7 +233,7 @@ def _mp3(peek: Peek, at: int) -> Content:
         more = f", and {len(stream.holes) - 1} such stretches later" if len(stream.holes) > 1 else ""
         content.missing.append(f"{count} bytes at {seconds:.1f} s are damaged and are passed over{more}.")
     if not content.parts:
-        content.parts.append(Part([[(at, peek.size)]]))
+        content.refused = "has no samples in it."
     return content
 
 
@@ -244,7 +244,7 @@ def _ogg(peek: Peek, at: int) -> Content:
     for link in _joined(chain.links):
         alone = link.codecs in (["vorbis"], ["opus"])
         length = max(0.0, (link.last - max(0, link.first)) / link.rate) if link.rate else 0.0
-        content.parts.append(Part([[(link.start, link.end)]], plain=alone, promised=length if alone else 0.0))
+        content.parts.append(Part([[(link.start, link.end)]], plain=alone, promised=length if alone else 0.0, holes=bool(link.holes)))
         for hole in link.holes[:1]:
             more = f", and {len(link.holes) - 1} times later" if len(link.holes) > 1 else ""
             content.missing.append(f"pages are missing or damaged at {seconds + hole:.1f} s{more}.")
