@@ -85,6 +85,7 @@ def test_folder_of_all_kinds(mats: Run, mixed: Path) -> None:
     ]  # fmt: skip
     assert lines[2].endswith("\t(silence)")
     assert err.splitlines() == [
+        "mats: 1 file was passed over, whose endings are of no known sound: 1 .txt.",
         f"mats: {mixed}/empty.wav is empty (0 bytes).",
         f"mats: {mixed}/gone.flac is a link to a file that is not there.",
         f"mats: {mixed}/words.wav is not a sound: its content is text.",
@@ -209,7 +210,8 @@ def test_classify_one_and_many(mats: Run, dog: Path, tmp_path: Path) -> None:
     assert (code, err, label) == (0, "", "dog bark") and 0.5 < float(score) <= 1
     (tmp_path / "labels.txt").write_bytes("\ufeffrain\r\n\r\ndog bark\r\nrain\r\n".encode())
     code, out, err = text(mats("classify", EXAMPLES, "--labels", "labels.txt", "--top-k", "2"))
-    assert code == 0 and err == "mats: labels.txt names 1 label(s) twice ('rain' first); each counts once.\n"
+    passed = "mats: 1 file was passed over, whose endings are of no known sound: 1 .md.\n"
+    assert code == 0 and err == "mats: labels.txt names 1 label(s) twice ('rain' first); each counts once.\n" + passed
     lines = [line.split("\t") for line in out.splitlines()]
     assert len(lines) == 2 * len(list(EXAMPLES.glob("*.ogg"))) and {line[1] for line in lines} == {"rain", "dog bark"}
     assert [line[1] for line in lines if line[0].endswith("rain.ogg")][:1] == ["rain"]

@@ -85,6 +85,8 @@ def chat(
         raise console.Stopped from None
     finally:
         session.close()
+    if session.missing:
+        raise typer.Exit(3)
 
 
 def _list_devices(json: bool) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mats_model.errors import InputError, UsageError
 
-# the first bytes of containers that hold sound, for files without a known suffix
-_MAGIC = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM", b"ID3", b"caff", b".snd", b"riff")
+# endings that are named when files are passed over
+_NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -25,17 +26,30 @@ class Item:
 
 @dataclass
 class Found:
-    """All items in order, and how many files of folders were passed over."""
+    """All items in order, and which files of folders were passed over."""
 
     items: list[Item] = field(default_factory=list)
-    skipped: int = 0
+    passed: Counter[str] = field(default_factory=Counter)  # by their endings
     many: bool = False  # more than one answer is to be expected: name each
+
+    @property
+    def skipped(self) -> int:
+        """How many files were passed over."""
+        return self.passed.total()
+
+    def passed_over(self) -> str | None:
+        """What was passed over, in words; None where nothing was."""
+        if not self.passed:
+            return None
+        named = self.passed.most_common(_NAMED)
+        rest = self.skipped - sum(count for _, count in named)
+        kinds = ", ".join([f"{count} {name}" for name, count in named] + ([f"{rest} others"] if rest else []))
+        many = "1 file was" if self.skipped == 1 else f"{self.skipped} files were"
+        return f"{many} passed over, whose endings are of no known sound: {kinds}."
 
 
 def expand(names: list[str]) -> Found:
     """Errors: UsageError when standard input is named twice or is a terminal."""
-    from mats_model.audio import SUFFIXES
-
     found = Found(many=len(names) > 1)
     seen: set[str] = set()
     if names.count("-") > 1:
@@ -49,7 +63,7 @@ def expand(names: list[str]) -> Found:
         path = Path(name)
         if _is_folder(path):
             found.many = True
-            _walk(path, found, SUFFIXES, seen)
+            _walk(path, found, seen)
         elif (real := os.path.realpath(path)) not in seen or not path.exists():
             seen.add(real)
             found.items.append(Item(name, path, Path(path.name)))
@@ -63,8 +77,10 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _walk(top: Path, found: Found, suffixes: frozenset[str], seen: set[str]) -> None:
+def _walk(top: Path, found: Found, seen: set[str]) -> None:
     """Files of a folder in the order of their names; each real folder is entered once, so loops of links end."""
+    from mats_model.audio import SHARED, SUFFIXES, ending
+
     entered: set[str] = set()
 
     def refused(error: OSError) -> None:
@@ -82,8 +98,9 @@ def _walk(top: Path, found: Found, suffixes: frozenset[str], seen: set[str]) -> 
             path = Path(folder) / name
             if name.startswith("."):
                 continue
-            if path.suffix.lower() not in suffixes and not _sounds_like_audio(path):
-                found.skipped += 1
+            suffix = path.suffix.lower()
+            if (suffix not in SUFFIXES or suffix in SHARED) and not _sounds_like_audio(path):
+                found.passed[ending(name)] += 1
                 continue
             real_file = os.path.realpath(path)
             if real_file not in seen:
@@ -92,14 +109,17 @@ def _walk(top: Path, found: Found, suffixes: frozenset[str], seen: set[str]) -> 
 
 
 def _sounds_like_audio(path: Path) -> bool:
+    """By its first bytes, for files whose ending says nothing."""
+    from mats_model.audio import sounds
+
     try:
         if not path.is_file():
             return False
         with path.open("rb") as handle:
-            head = handle.read(12)
+            head = handle.read(512)
     except OSError:
         return False
-    return head.startswith(_MAGIC) or head[4:8] == b"ftyp"
+    return sounds(head)
 
 
 def read_stdin() -> bytes:

@@ -39,6 +39,7 @@ class Listened:
     heard: list[Heard]
     notes: list[str]
     error: str | None = None
+    missing: bool = False  # part of the sound is not there, as the notes say
 
 
 def listen_all(mats: Ears, items: Iterable[Item], every: float | None) -> Iterator[Listened]:
@@ -53,7 +54,8 @@ def listen_all(mats: Ears, items: Iterable[Item], every: float | None) -> Iterat
                 raise InputError(item.problem)
             if item.path is None:
                 source = Source("standard input", data=read_stdin())
-            return Listened(item, list(mats.listen(source, every)), source.notes)
+            heard = list(mats.listen(source, every))
+            return Listened(item, heard, source.notes, missing=bool(source.missing))
         except InputError as error:
             return Listened(item, [], [], str(error))
 
@@ -146,7 +148,10 @@ def run(
     todo = [item for number, item in enumerate(found.items) if number not in ready]
     if ready and not options.quiet:
         console.note(f"going on: {len(ready)} of {len(found.items)} inputs were done before.")
+    if not options.quiet and (passed := found.passed_over()):
+        console.note(passed)
     failed = 0
+    parts: set[int] = set()  # inputs of which something is missing
 
     def told() -> Iterator[Listened]:
         nonlocal failed
@@ -156,6 +161,8 @@ def run(
             if listened.error:
                 failed += 1
                 console.note(listened.error)
+            if listened.missing:
+                parts.add(id(listened.item))
             yield listened
 
     fresh = answer(told())
@@ -164,7 +171,8 @@ def run(
             sink.add(item, ready[number])
             continue
         _, result = next(fresh)
-        if journal:
+        # one that was heard in part is heard again, so that it is said again
+        if journal and id(item) not in parts:
             journal.add(item, result)
         sink.add(item, result)
     sink.finish()
@@ -172,10 +180,12 @@ def run(
         journal.finish()
     if failed and len(found.items) > 1:
         console.note(f"{failed} of {len(found.items)} inputs failed.")
-    return 0 if not failed else 4 if failed == len(found.items) else 3
+    if parts and len(found.items) > 1:
+        console.note(f"{len(parts)} of {len(found.items)} inputs were heard in part.")
+    return 4 if failed == len(found.items) else 3 if failed or parts else 0
 
 
 def nothing_found(found: Found, names: list[str]) -> str:
     """Why there is nothing to do."""
-    passed = f" ({found.skipped} files there are not audio)" if found.skipped else ""
-    return f"no sounds were found in {', '.join(names)}{passed}."
+    passed = found.passed_over()
+    return f"no sounds were found in {', '.join(names)}{': ' + passed if passed else '.'}"

@@ -41,6 +41,8 @@ class Change:
     fresh: int = 0  # of those to do
     failed: list[tuple[str, str]] = field(default_factory=list)
     found: int = 0
+    parts: int = 0  # of those to do, heard without what is missing in them
+    passed: str | None = None  # which files of the folders were passed over, in words
 
 
 def library(
@@ -86,6 +88,8 @@ def library(
         if not names:
             raise UsageError("the library has no folders yet: name one, as in `mats index library ~/sounds`.")
         change = compare(store, names, part)
+        if change.passed and not quiet:
+            console.note(change.passed)
         if not change.found and not change.gone and not change.failed:
             raise InputError(f"no sounds were found in {', '.join(names)}.")
         for name in names:
@@ -96,7 +100,7 @@ def library(
         info = store.info()
     console.out(_report(change, info, json))
     failed = len(change.failed)
-    raise typer.Exit(0 if not failed else 3 if failed < max(change.found, 1) else 4)
+    raise typer.Exit(0 if not failed and not change.parts else 3 if failed < max(change.found, 1) else 4)
 
 
 def compare(store: Library, names: list[str], part: tuple[int, int]) -> Change:
@@ -115,7 +119,9 @@ def compare(store: Library, names: list[str], part: tuple[int, int]) -> Change:
         known |= store.known(name)
     seen: set[str] = set()
     closed: list[str] = []
-    for item in expand(there).items:
+    found = expand(there)
+    change.passed = found.passed_over()
+    for item in found.items:
         if not in_shard(str(item.tree), part):
             seen.add(item.name)
             continue
@@ -162,6 +168,7 @@ def _work(store: Library, change: Change, load: Callable[[], Ears], model: str, 
                     if read.state.mtime_ns:
                         store.fail(read.path, read.state, read.state.error)
                 else:
+                    change.parts += read.missing
                     store.put(read.path, read.state, read.sound or store.sound_of(read.digest) or _heard(mats, read))
                 done += 1
         # after the new ones are in, so that a file that was moved need not be heard again

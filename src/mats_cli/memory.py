@@ -101,8 +101,8 @@ def embeddings(mats: Ears, folders: list[str]) -> torch.Tensor:
 
     vectors = []
     for listened in listen_all(mats, expand(folders).items, None):
-        if listened.error:
-            console.note(listened.error)
+        for line in [*listened.notes, *filter(None, [listened.error])]:
+            console.note(line)
         vectors += [heard.embedding for heard in listened.heard if heard.embedding is not None]
     if not vectors:
         raise InputError(f"no sounds were heard in {', '.join(folders)}.")

@@ -85,6 +85,7 @@ def search(
       mats search --like dog.wav --not speech -n 50 --format csv
       mats search "glass breaking" --clips out/
     """
+    from mats_model.audio import source
     from mats_model.library import Library
     from mats_model.search import Searcher, best_files, caution, query
 
@@ -99,7 +100,10 @@ def search(
         if not quiet:
             for line in filter(None, (caution(mats, each) for each in ([text] if text else []) + (unlike or []))):
                 console.note(line)
-        asked = query(mats, [text] if text else [], [str(path) for path in like or []], unlike or [])
+        sounds = [source(path) for path in like or []]
+        asked = query(mats, [text] if text else [], sounds, unlike or [])
+        for line in (line for sound in sounds for line in sound.notes):
+            console.note(line)
         searcher = Searcher(store.matrix(os.path.abspath(folder) if folder else None))
         if not len(searcher.vectors):
             raise InputError(f"the library holds no sound{f' in {folder}' if folder else ''}: `mats index library FOLDER` puts some in.")
@@ -108,7 +112,7 @@ def search(
     if clips:
         _cut(hits, clips)
     _show(hits, kind, output)
-    raise typer.Exit(0 if hits else 4)
+    raise typer.Exit(4 if not hits else 3 if any(sound.missing for sound in sounds) else 0)
 
 
 def _hits(store: Library, moments: list[Moment]) -> list[Hit]:

@@ -73,6 +73,7 @@ class Session:
         self.live = False
         self._heard = (0, 0)  # positions of the microphone that are talked about
         self._told = 0  # overruns that were said
+        self.missing = False  # part of a file could not be heard
         self.mats, self.tags, self.conversation = self._load(settings.model)
         self.watcher: Watcher | None = None
 
@@ -147,8 +148,10 @@ class Session:
 
         live = item.samples is not None
         hearing = take(self.mats, item, self.settings.gate if live else None)
-        for line in [] if self.settings.quiet else item.notes:
+        # what was not heard is said even so
+        for line in item.missing if self.settings.quiet else item.notes:
             console.note(line)
+        self.missing = self.missing or bool(item.missing)
         self.conversation.hear(hearing, same)
 
     def catch_up(self) -> None:

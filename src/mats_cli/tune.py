@@ -60,9 +60,9 @@ def tune(
     heard, kept = [], []
     listened = listen_all(mats, items, None)
     for reference, one in zip(told, console.progress(listened, len(items), "file", quiet), strict=True):
-        if one.error:
-            console.note(one.error)
-        elif one.heard[0].embedding is not None:
+        for line in [*one.notes, *filter(None, [one.error])]:
+            console.note(line)
+        if not one.error and one.heard[0].embedding is not None:
             heard.append(one.heard[0].embedding)
             kept.append(reference)
     if not kept:

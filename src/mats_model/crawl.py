@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from mats_model.audio import Source, facts
+from mats_model.audio import Facts, Source
 from mats_model.errors import InputError, UsageError
 from mats_model.library import Sound, State, state_of
 from mats_model.mats import Ears
@@ -31,6 +31,7 @@ class Read:
     digest: str
     sound: Sound | None = None
     notes: tuple[str, ...] = ()
+    missing: bool = False  # part of the sound is not there, as the notes say
 
 
 def digest_of(path: str) -> str:
@@ -45,10 +46,9 @@ def digest_of(path: str) -> str:
     return digest.hexdigest()
 
 
-def hear(mats: Ears, path: str, digest: str) -> tuple[Sound, tuple[str, ...]]:
-    """A file's windows and its whole, and what there is to say about it. Errors: InputError."""
+def hear(mats: Ears, path: str, digest: str) -> tuple[Sound, Source]:
+    """A file's windows and its whole, and the source, which holds what there is to say about it. Errors: InputError."""
     item = Source(path, path=Path(path))
-    about = facts(item)
     times: list[tuple[float, float]] = []
     raws: list[torch.Tensor] = []
     seconds = 0.0
@@ -61,7 +61,8 @@ def hear(mats: Ears, path: str, digest: str) -> tuple[Sound, tuple[str, ...]]:
     # windows are averaged as they are, so that what was recognised surely counts more
     whole = F.normalize(raw.sum(0), dim=-1)
     half = [part.half().numpy() for part in (F.normalize(raw, dim=-1), whole)]
-    return Sound(digest, seconds, about.format, about.rate, about.channels, np.array(times, np.float32).reshape(-1, 2), *half), tuple(item.notes)
+    about = item.about[0] if item.about else Facts()
+    return Sound(digest, seconds, about.format, about.rate, about.channels, np.array(times, np.float32).reshape(-1, 2), *half), item
 
 
 def read(mats: Ears, path: str, known: Callable[[str], bool]) -> Read:
@@ -71,9 +72,9 @@ def read(mats: Ears, path: str, known: Callable[[str], bool]) -> Read:
         for _ in range(3):
             state = state_of(path)
             digest = digest_of(path)
-            sound, notes = (None, ()) if known(digest) else hear(mats, path, digest)
+            sound, item = (None, None) if known(digest) else hear(mats, path, digest)
             if state.same(state_of(path)):
-                return Read(path, state, digest, sound, notes)
+                return Read(path, state, digest, sound, tuple(item.notes) if item else (), bool(item and item.missing))
         raise InputError(f"{path} changes while it is read: index it again when it is finished.")
     except OSError as error:
         return Read(path, State(state.size, state.mtime_ns, f"{path} cannot be read ({error.strerror})."), "")

@@ -68,13 +68,17 @@ class Ring:
 
 
 def level(samples: np.ndarray, rate: int) -> float:
-    """The loudest 50 ms of (s, channels), in dB below full scale (a sine that fills it: -3); FLOOR for none."""
-    mono = samples.mean(1) if samples.ndim == 2 else samples
+    """The loudest 50 ms of (s, channels), in dB below full scale (a sine that fills it: -3); FLOOR for none.
+
+    Of the loudest channel, since their mean may cancel; a constant offset is no sound.
+    """
     step = max(1, round(0.05 * rate))
-    if not len(mono):
+    if not len(samples):
         return FLOOR
-    whole = len(mono) // step * step
-    powers = np.square(mono[:whole].reshape(-1, step), dtype=np.float64).mean(1) if whole else np.square(mono, dtype=np.float64).mean(keepdims=True)
+    channels = samples.reshape(len(samples), -1)
+    channels = channels - channels.mean(0, dtype=np.float64)
+    whole = len(channels) // step * step
+    powers = np.square(channels[:whole].reshape(-1, step, channels.shape[1])).mean(1) if whole else np.square(channels).mean(0)
     return max(FLOOR, 10 * float(np.log10(max(powers.max(), 1e-12))))
 
 

@@ -1,0 +1,386 @@
+"""A source -> mono float32 samples at the encoder's rate, block by block, so that memory is flat in length and the block size changes nothing.
+
+libsndfile decodes what it knows, PyAV the rest and what libsndfile stumbles over. What was promised is compared with what came.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from mats_model.audio import ffmpeg
+from mats_model.audio.find import Content, Part, is_text, look
+from mats_model.audio.item import Facts, Source
+from mats_model.audio.view import Peek, View
+from mats_model.errors import InputError, MatsError
+
+Blocks = Iterator[tuple[np.ndarray, int]]  # (frames, channels) float32, and samples a second
+
+# below this no sound survives; above it no recorder goes
+RATES = (1_000, 1_536_000)
+# peak under which a recording is digital silence, whatever its offset: one step of 16 bits, -88 dB
+SILENCE = 4e-5
+# seconds under which nobody could say what a sound is
+LEAST = 0.05
+# the mean of the channels is as good as gone, and as good as back, in dB below the loudest of them
+CANCELLED, BACK = -20.0, -10.0
+BLOCK = 65_536
+
+
+def blocks(item: Source, rate: int) -> Iterator[np.ndarray]:
+    """Mono float32 samples (s,) at `rate`, block by block: the mean of the channels, never clamped; the louder channel where they cancel.
+
+    Errors: InputError, one sentence that names the file and says what to do.
+    """
+    if item.samples is not None:
+        heard: Blocks = iter([(item.samples.reshape(len(item.samples), -1), item.rate)])
+    else:
+        heard = decoded(item)
+    yield from _guarded(item, _resampled(item, _mixed(item, _seconds(item, heard)), rate))
+
+
+def decoded(item: Source) -> Blocks:
+    """(frames, channels) float32 and samples a second, which may change on the way. Errors: InputError."""
+    yield from _guarded(item, _decoded(item))
+
+
+def facts(item: Source) -> Facts:
+    """Whether the file can be heard is for `blocks` to say. Errors: InputError when it cannot be opened."""
+    item.open().close()
+    if not item.about:
+        silent = replace(item, notes=[], missing=[])
+        try:
+            for _ in decoded(silent):
+                break
+        except InputError:
+            return Facts()
+    return item.about[0] if item.about else Facts()
+
+
+def _guarded(item: Source, made: Iterator[Any]) -> Iterator[Any]:
+    """Whatever goes wrong with one input is one sentence about that input."""
+    try:
+        yield from made
+    except (MatsError, MemoryError):
+        raise
+    except OSError as error:
+        raise InputError(f"{item.name} cannot be read ({error.strerror or error}).") from error
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"{item.name} cannot be decoded: {what}, which was not expected; export it again.") from error
+
+
+# ---- parts of a file
+
+
+def _decoded(item: Source) -> Blocks:
+    with item.open() as handle:
+        content = _content(item, handle)
+        for text in content.notes:
+            item.say(text)
+        for text in content.missing:
+            item.miss(text)
+        heard, failed = 0.0, list[tuple[float, InputError]]()
+        for part in content.parts:
+            try:
+                for block, rate in _part(item, handle, content, part, heard):
+                    yield block, rate
+                    heard += len(block) / rate
+            except InputError as error:
+                # a part of several that cannot be decoded: the others are heard
+                failed.append((heard, error))
+                if len(content.parts) == 1 or isinstance(error.__cause__, OSError):
+                    raise
+        if failed and not heard:
+            raise failed[0][1]
+        for at, _ in failed[:1]:
+            item.miss(f"a part of it at {at:.1f} s cannot be decoded, and is missing.")
+
+
+def _content(item: Source, handle: Any) -> Content:
+    """What is in a file. Errors: InputError, OSError."""
+    size = handle.seek(0, os.SEEK_END)
+    if size == 0:
+        raise InputError(f"{item.name} is empty (0 bytes).")
+    content = look(Peek(handle, size))
+    if content.refused:
+        raise InputError(f"{item.name} {content.refused}")
+    return content
+
+
+def _part(item: Source, handle: Any, content: Content, part: Part, before: float) -> Blocks:
+    """One part; `before` it so many seconds were heard."""
+    for pieces in part.views if part.plain else []:
+        view = View(handle, pieces)
+        sound = _opened(view)
+        if view.failed:
+            raise _unreadable(item, before, view.failed)
+        if sound is not None:
+            with sound:
+                yield from _by_libsndfile(item, sound, view, part, before)
+            return
+    view = View(handle, part.views[0])
+    if not ffmpeg.here():
+        raise InputError(_without_extra(item, content, view))
+    if not content.kind and is_text(view.read(512)):
+        raise InputError(f"{item.name} is not a sound: its content is text.")
+    yield from ffmpeg.decode(item, view, content.kind, before)
+
+
+@cache
+def _reader() -> Any:
+    import soundfile
+
+    class Forward(soundfile.SoundFile):  # type: ignore[misc]
+        """Read from the beginning to the end: python-soundfile seeks after each block, which is slow in a FLAC and fails at its end."""
+
+        def seekable(self) -> bool:
+            """Not while reading on; `seek` works all the same."""
+            return False
+
+    return Forward
+
+
+def _opened(view: View) -> Any:
+    import soundfile
+
+    try:
+        sound = _reader()(view)
+    except (soundfile.LibsndfileError, OSError, ValueError):
+        return None
+    if sound.samplerate > 0 and sound.channels > 0:
+        return sound
+    sound.close()
+    return None
+
+
+def _without_extra(item: Source, content: Content, view: View) -> str:
+    if content.kind:
+        odd = "a codec in " if content.kind in ("wav", "w64", "aiff", "au", "caf", "ogg") else ""
+        return f"{item.name} holds {odd}{content.kind}, which needs the extra `media`: pip install 'mats[media]'."
+    if is_text(view.read(512)):
+        return f"{item.name} is not a sound: its content is text."
+    return f"{item.name} is not a sound: its content is of no known audio format (the extra `media` knows more: pip install 'mats[media]')."
+
+
+def _unreadable(item: Source, at: float, error: OSError) -> InputError:
+    made = InputError(f"{item.name} cannot be read after {at:.1f} s ({error.strerror or error}): copy it to another disk, or try again.")
+    made.__cause__ = error
+    return made
+
+
+def _by_libsndfile(item: Source, sound: Any, view: View, part: Part, before: float) -> Blocks:
+    """All of it; where libsndfile stops early, PyAV goes on if it is there."""
+    own, channels = sound.samplerate, sound.channels
+    item.about.append(Facts(sound.format.lower(), own, channels))
+    if channels > 8:
+        item.say(f"it has {channels} channels; their mean is what is heard.")
+    done, error = 0, ""
+    while not error:
+        block, error = _read(sound, channels)
+        done += len(block)
+        if len(block):
+            yield block, own
+        if view.failed:
+            raise _unreadable(item, before + done / own, view.failed)
+        # an MP3 gives less than was asked for here and there
+        if not len(block):
+            break
+    whole = 0.0 if part.holes else part.promised or (sound.frames / own if 0 < sound.frames < 2**62 else 0.0)
+    if part.endless and "seek" in error and view.tell() >= view.size:
+        return  # a stream of unknown length has ended, and there is no place to go on from
+    come = done / own
+    spare = min(part.spare, whole / 2)
+    if not error and come >= whole - max(spare, 1 / own):
+        return
+    more = 0
+    if ffmpeg.here():
+        for block in _behind(item, view, own, channels, done):
+            more += len(block)
+            yield block, own
+    if not error and not more and come >= whole - spare:
+        return
+    where, of = f"{before + come:.1f} s", f" of {before + whole:.1f} s" if whole > come else ""
+    cut = not more and whole > come and (not error or view.tell() >= view.size)
+    why = f"cut short: it ends at {where}{of}" if cut else f"damaged at {where}{f' ({error})' if error else ''}"
+    if more:
+        item.miss(f"it is {why}; what can be decoded behind that is heard.")
+    else:
+        item.miss(f"it is {why}; what comes after that is missing.")
+
+
+def _read(sound: Any, channels: int) -> tuple[np.ndarray, str]:
+    """The next samples, and what went wrong: samples that came before an error in the same call are kept."""
+    import soundfile
+
+    # integers never decode to NaN, so it marks what was not written
+    block = np.full((BLOCK, channels), np.nan, np.float32)
+    try:
+        return sound.read(BLOCK, out=block), ""
+    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+        reason = getattr(error, "error_string", str(error)).strip(" .") or "it cannot be decoded"
+        unwritten = np.flatnonzero(np.isnan(block).all(1))
+        return block[: unwritten[0] if len(unwritten) else len(block)], reason
+
+
+def _behind(item: Source, view: View, rate: int, channels: int, done: int) -> Iterator[np.ndarray]:
+    """What PyAV makes of a part behind its first `done` samples."""
+    at = 0
+    quiet = replace(item, notes=[], missing=[], about=[])
+    try:
+        for block, own in ffmpeg.decode(quiet, View(view.handle, view.pieces), "", 0.0):
+            if own != rate or block.shape[1] != channels:
+                return
+            if at + len(block) > done:
+                yield block[max(0, done - at) :]
+            at += len(block)
+    except InputError:
+        return
+
+
+@contextmanager
+def plain(item: Source) -> Iterator[Any]:
+    """A file as libsndfile opens it, where that hears it in one piece and can go to any place in it; else None. Errors: InputError."""
+    with item.open() as handle:
+        sound = None
+        try:
+            content = _content(item, handle)
+            if len(content.parts) == 1 and content.parts[0].plain and not content.parts[0].endless and not content.missing:
+                for pieces in content.parts[0].views:
+                    sound = sound or _opened(View(handle, pieces))
+        except OSError as error:
+            raise InputError(f"{item.name} cannot be read ({error.strerror or error}).") from error
+        try:
+            yield sound
+        finally:
+            if sound is not None:
+                sound.close()
+
+
+# ---- samples
+
+
+def _seconds(item: Source, heard: Blocks) -> Blocks:
+    """The same in blocks of one second, so that what is decided for each does not depend on how they were read."""
+    waiting: list[np.ndarray] = []
+    count, own = 0, 0
+    for block, rate in heard:
+        if not RATES[0] <= rate <= RATES[1]:
+            raise InputError(f"{item.name} has a sample rate of {rate} Hz; sounds between {RATES[0]} Hz and {RATES[1] // 1000} kHz can be heard.")
+        if waiting and (rate != own or block.shape[1] != waiting[0].shape[1]):
+            yield np.concatenate(waiting), own
+            waiting, count = [], 0
+        own = rate
+        waiting.append(block)
+        count += len(block)
+        if count < own:
+            continue
+        joined = np.concatenate(waiting) if len(waiting) > 1 else block
+        for at in range(0, count - own + 1, own):
+            yield joined[at : at + own], own
+        waiting = [joined[count - count % own :]] if count % own else []
+        count %= own
+    if count:
+        yield np.concatenate(waiting), own
+
+
+@dataclass
+class _Mix:
+    """Which channel is heard: None is the mean of all; and whether the last second was nothing but an offset."""
+
+    channel: int | None = None
+    flat: bool = False
+
+    def choose(self, block: np.ndarray, mono: np.ndarray) -> None:
+        """Where the mean of (s, channels) is far below the loudest of them, hear that one until the mean is back."""
+        if float(np.abs(mono).max()) > 1e15:
+            return  # its square is no number
+        count = len(block)
+        here = float(mono @ mono) / count - float(mono.mean()) ** 2
+        flat = block.reshape(-1)
+        # no channel is louder than all of them together, so most sounds need no closer look
+        if self.channel is None and here * 10 ** (-CANCELLED / 10) > float(flat @ flat) / count:
+            return
+        power = np.einsum("sc,sc->c", block, block) / count - np.square(block.mean(0))
+        loudest = float(power.max())
+        if loudest < SILENCE**2:
+            return
+        left = 10 * np.log10(max(here, 1e-20) / loudest)
+        if self.channel is not None and (left > BACK or power[self.channel] < loudest / 4):
+            self.channel = None
+        if self.channel is None and left <= CANCELLED:
+            self.channel = int(power.argmax())
+
+    def level(self, mono: np.ndarray, own: int, low: float, high: float) -> np.ndarray:
+        """A constant offset is no sound: a second of nothing else is zeros."""
+        if len(mono) >= LEAST * own:
+            self.flat = high - low < 2 * SILENCE
+        middle = (low + high) / 2
+        return mono - np.float32(middle) if self.flat and high - low < 2 * SILENCE and abs(middle) >= SILENCE else mono
+
+
+def _mean(block: np.ndarray) -> np.ndarray:
+    """(s, channels) -> (s,)."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is said by the caller
+        if block.shape[1] == 2:  # the same as mean, and faster
+            mono: np.ndarray = (block[:, 0] + block[:, 1]) / np.float32(2)
+            return mono
+        return block.mean(1, dtype=np.float32) if block.shape[1] > 1 else block[:, 0]
+
+
+def _mixed(item: Source, heard: Blocks) -> Blocks:
+    """Mono (s,) and samples a second."""
+    mix, count, seconds, channels = _Mix(), 0, 0.0, 0
+    for block, own in heard:
+        if block.shape[1] != channels:
+            mix.channel, channels = None, block.shape[1]
+        mono = _mean(block)
+        low, high = float(mono.min()), float(mono.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            first = seconds + int(np.argmin(np.isfinite(mono))) / own
+            raise InputError(f"{item.name} holds NaN or infinite samples (first at {first:.2f} s); export it again.")
+        if channels > 1:
+            before = mix.channel
+            mix.choose(block, mono)
+            if mix.channel is not None:
+                mono = np.ascontiguousarray(block[:, mix.channel])
+                low, high = float(mono.min()), float(mono.max())
+                if before is None:
+                    item.say(
+                        f"from {seconds:.1f} s on its channels cancel each other: their mean is {-CANCELLED:.0f} dB below the loudest or less,"
+                        f" so channel {mix.channel + 1} is heard there."
+                    )
+        count += len(mono)
+        yield mix.level(mono, own, low, high), own
+        seconds += len(mono) / own
+
+
+def _resampled(item: Source, heard: Blocks, rate: int) -> Iterator[np.ndarray]:
+    import soxr
+
+    stream, own, seconds = None, 0, 0.0
+    nothing = np.zeros(0, np.float32)
+    for mono, own_rate in heard:
+        if own_rate != own:
+            if stream is not None and len(rest := stream.resample_chunk(nothing, last=True)):
+                yield rest
+            own = own_rate
+            if own > 384_000:
+                item.say(f"it is sampled at {own} Hz; what lies above {rate // 2} Hz is not heard.")
+            stream = soxr.ResampleStream(own, rate, 1, dtype="float32", quality="HQ") if own != rate else None
+        seconds += len(mono) / own
+        out = stream.resample_chunk(mono) if stream else mono
+        if len(out):
+            yield out
+    if not seconds:
+        raise InputError(f"{item.name} has no samples in it.")
+    if seconds < LEAST - 0.5 / own:
+        raise InputError(f"{item.name} lasts {int(seconds * 1000)} ms, which is too short to say what it is: give {LEAST * 1000:.0f} ms or more.")
+    if stream is not None and len(rest := stream.resample_chunk(nothing, last=True)):
+        yield rest

@@ -1,0 +1,90 @@
+"""Mono samples -> windows of an encoder, and segments of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from mats_model.audio.decode import LEAST, SILENCE, blocks
+from mats_model.audio.item import Source
+
+
+@dataclass(frozen=True)
+class Window:
+    """`samples` (s,) of one window, zero-padded, and where it lies in the file, in seconds."""
+
+    samples: np.ndarray
+    start: float
+    end: float
+    segment: int
+    silent: bool
+
+
+def windows(item: Source, rate: int, size: int, every: float | None = None, fill: str = "zeros") -> Iterator[Window]:
+    """Cut a sound into windows of `size` samples, half a window apart, the last one right-aligned.
+
+    With `every` (seconds) the sound is first cut into segments of that length and each is windowed by itself.
+    What becomes of a sound shorter than a window is for its encoder to say (`fill`): zeros after it, repeats until it is full, or whole repeats
+    only and then zeros.
+    """
+    step = max(1, round(every * rate)) if every else None
+    least = round(LEAST * rate)
+    cutter, read = _Cutter(rate, size, 0, 0, fill), 0
+    held = np.zeros(0, np.float32)
+    for block in blocks(item, rate):
+        block = np.concatenate([held, block]) if len(held) else block
+        # only what lies beyond the boundary opens a new segment, and only if it is long enough to be heard
+        while step and read + len(block) - (cutter.segment + 1) * step >= least:
+            inside = (cutter.segment + 1) * step - read
+            yield from cutter.feed(block[:inside])
+            yield from cutter.close()
+            read, block = read + inside, block[inside:]
+            cutter = _Cutter(rate, size, read, cutter.segment + 1, fill)
+        beyond = max(0, read + len(block) - (cutter.segment + 1) * step) if step else 0
+        block, held = block[: len(block) - beyond], block[len(block) - beyond :]
+        yield from cutter.feed(block)
+        read += len(block)
+    yield from cutter.feed(held)
+    yield from cutter.close()
+
+
+class _Cutter:
+    """Windows of one segment, fed piece by piece; holds at most one window and a half."""
+
+    def __init__(self, rate: int, size: int, origin: int, segment: int, fill: str) -> None:
+        self.rate, self.size, self.origin, self.segment, self.fill = rate, size, origin, segment, fill
+        self.buffer = np.zeros(0, np.float32)
+        self.start = 0  # of the buffer within the segment, in samples
+        self.last_end = 0
+
+    def _window(self, samples: np.ndarray, start: int) -> Window:
+        length = len(samples)
+        begin = self.origin + start
+        silent = bool(np.abs(samples).max(initial=0.0) < SILENCE)
+        padded = samples
+        if length < self.size:
+            if self.fill != "zeros":
+                padded = np.tile(samples, self.size // length + (self.fill == "repeat"))[: self.size]
+            padded = np.pad(padded, (0, self.size - len(padded)))
+        self.last_end = start + length
+        return Window(padded, begin / self.rate, (begin + length) / self.rate, self.segment, silent)
+
+    def feed(self, samples: np.ndarray) -> Iterator[Window]:
+        self.buffer = np.concatenate([self.buffer, samples]) if len(self.buffer) else samples
+        at = self.last_end - self.size // 2 - self.start if self.last_end else 0
+        while at + self.size <= len(self.buffer):
+            yield self._window(self.buffer[at : at + self.size], self.start + at)
+            at += self.size // 2
+        # the last window may reach back a whole window from the end
+        keep = max(0, len(self.buffer) - self.size)
+        drop = min(keep, max(0, at))
+        self.buffer = self.buffer[drop:].copy()
+        self.start += drop
+
+    def close(self) -> Iterator[Window]:
+        end = self.start + len(self.buffer)
+        if end > self.last_end:
+            tail = self.buffer[-self.size :]
+            yield self._window(tail, end - len(tail))
