@@ -147,7 +147,7 @@ def _read(session: Session, questions: Iterable[str]) -> None:
         except DeviceError:
             raise
         except MatsError as error:
-            console.note(str(error))
+            console.failure(error)
 
 
 def _typed(session: Session, terminal: TextIO | None) -> None:
@@ -168,4 +168,4 @@ def _typed(session: Session, terminal: TextIO | None) -> None:
         except KeyboardInterrupt:
             console.note("stopped.")
         except MatsError as error:
-            console.note(str(error))
+            console.failure(error)

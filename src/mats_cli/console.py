@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,18 @@ T = TypeVar("T")
 def note(message: str) -> None:
     """One line to stderr."""
     print(f"mats: {message}", file=sys.stderr, flush=True)
+
+
+def failure(error: Exception) -> None:
+    """What went wrong, in its sentence."""
+    note(str(error))
+    trace(getattr(error, "trace", ""))
+
+
+def trace(where: str) -> None:
+    """Where something that was not expected happened, for those who ask with MATS_DEBUG=1."""
+    if where and os.environ.get("MATS_DEBUG"):
+        print(where, end="", file=sys.stderr, flush=True)
 
 
 def progress(items: Iterable[T], total: int, unit: str, quiet: bool) -> Iterator[T]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 from mats_cli import console
 from mats_cli.formats import Result, document, piece
 from mats_cli.inputs import Found, Item, read_stdin
-from mats_cli.journal import Journal
-from mats_model.errors import InputError, UsageError
+from mats_cli.journal import Journal, fitting
+from mats_model.errors import InputError, UsageError, one_input
 
 if TYPE_CHECKING:
     from mats_model.mats import Ears, Heard
 
 SUFFIX = {"text": "txt"}
+# what is wrong with the disk and not with one name on it
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Listened:
     heard: list[Heard]
     notes: list[str]
     error: str | None = None
+    trace: str = ""  # where it went wrong, if nobody foresaw that
 
 
 def listen_all(mats: Ears, items: Iterable[Item], every: float | None) -> Iterator[Listened]:
@@ -49,13 +55,14 @@ def listen_all(mats: Ears, items: Iterable[Item], every: float | None) -> Iterat
     def one(item: Item) -> Listened:
         source = Source(item.name if item.path else "standard input", path=item.path)
         try:
-            if item.problem:
-                raise InputError(item.problem)
-            if item.path is None:
-                source = Source("standard input", data=read_stdin())
-            return Listened(item, list(mats.listen(source, every)), source.notes)
+            with one_input(source.name):
+                if item.problem:
+                    raise InputError(item.problem)
+                if item.path is None:
+                    source = Source("standard input", data=read_stdin())
+                return Listened(item, list(mats.listen(source, every)), source.notes)
         except InputError as error:
-            return Listened(item, [], [], str(error))
+            return Listened(item, [], [], str(error), getattr(error, "trace", ""))
 
     yield from in_order(one, items, mats.clap.listeners)
 
@@ -83,17 +90,18 @@ class _Sink:
         """Beside the output; none for stdout."""
         if self.target is None:
             return None
-        path = self.folder / ".mats-unfinished.jsonl" if self.folder else self.target.with_name(f".{self.target.name}.unfinished.jsonl")
+        path = self.folder / ".mats-unfinished.jsonl" if self.folder else self.target.with_name(fitting(f".{self.target.name}", ".unfinished.jsonl"))
         try:
             return Journal(path, settings)
         except OSError as error:
             raise UsageError(f"-o {self.options.output} cannot be written ({error.strerror}); choose another place.") from None
 
     def add(self, item: Item, result: Result) -> None:
+        """Errors: InputError where this one cannot be written, though others may."""
         kind, timed = self.options.format, self.options.timed
         if self.folder:
             if result.error is None:
-                self._write(self._place(item.tree, kind), document([result], kind, False, timed))
+                self._write(self._place(item.tree, kind), document([result], kind, False, timed), item.name)
             return
         if self.target is None and kind in ("text", "jsonl", "csv"):
             console.out(piece(result, kind, self.named, timed, self.count == 0))
@@ -114,21 +122,27 @@ class _Sink:
         """The input's own name with the format behind it; a second input of the same name gets a number."""
         assert self.folder is not None
         suffix, number = SUFFIX.get(kind, kind), 1
-        place = self.folder / tree.parent / f"{tree.name}.{suffix}"
+        place = self.folder / tree.parent / fitting(tree.name, f".{suffix}")
         while place in self.used:
             number += 1
-            place = self.folder / tree.parent / f"{tree.name}-{number}.{suffix}"
+            place = self.folder / tree.parent / fitting(tree.name, f"-{number}.{suffix}")
         self.used.add(place)
         return place
 
-    def _write(self, path: Path, text: str) -> None:
-        temporary = path.with_name(f".{path.name}.tmp")
+    def _write(self, path: Path, text: str, of: str = "") -> None:
+        """`of`: the one input whose answer this is, where others have files of their own."""
+        # a name of its own, and a short one: that of the file may be as long as names can be
+        temporary = path.with_name(f".mats-{uuid.uuid4().hex[:12]}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+            with temporary.open("x", encoding="utf-8", errors="surrogateescape") as handle:
+                handle.write(text)
             os.replace(temporary, path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            if of and error.errno not in _DISK:
+                raise InputError(f"what was heard in {of} cannot be written to {path} ({error.strerror}).") from None
             raise UsageError(f"{path} cannot be written ({error.strerror}); choose another place with -o.") from None
 
 
@@ -146,7 +160,7 @@ def run(
     todo = [item for number, item in enumerate(found.items) if number not in ready]
     if ready and not options.quiet:
         console.note(f"going on: {len(ready)} of {len(found.items)} inputs were done before.")
-    failed = 0
+    failed = done = 0
 
     def told() -> Iterator[Listened]:
         nonlocal failed
@@ -156,18 +170,26 @@ def run(
             if listened.error:
                 failed += 1
                 console.note(listened.error)
+                console.trace(listened.trace)
             yield listened
 
     fresh = answer(told())
-    for number, item in enumerate(console.progress(found.items, len(found.items), "file", options.quiet)):
-        if number in ready:
-            sink.add(item, ready[number])
-            continue
-        _, result = next(fresh)
-        if journal:
-            journal.add(item, result)
-        sink.add(item, result)
-    sink.finish()
+    try:
+        for number, item in enumerate(console.progress(found.items, len(found.items), "file", options.quiet)):
+            result = ready[number] if number in ready else next(fresh)[1]
+            if journal and number not in ready:
+                journal.add(item, result)
+            try:
+                sink.add(item, result)
+            except InputError as error:
+                failed += 1
+                console.note(str(error))
+            done += 1
+        sink.finish()
+    except KeyboardInterrupt:
+        goes_on = f"{done} of {len(found.items)} inputs are done. The same command goes on from there."
+        console.note("stopped: " + goes_on if journal else "stopped. With -o, the same command goes on where this one ended.")
+        raise console.Stopped from None
     if journal:
         journal.finish()
     if failed and len(found.items) > 1:

@@ -153,16 +153,21 @@ def _work(store: Library, change: Change, load: Callable[[], Ears], model: str, 
             store.of_pipeline(mats.clap.id, mats.clap.dim)
             reads = _reads(mats, store, [item.name for item in change.todo], model, engine)
             for read in console.progress(reads, len(change.todo), "file", quiet):
+                sound = read.sound or store.sound_of(read.digest)
+                if sound is None and not read.state.error:
+                    read = _heard(mats, read)
+                    sound = read.sound
                 for line in read.notes:
                     console.note(line)
                 if read.state.error:
                     console.note(read.state.error)
+                    console.trace(read.trace)
                     change.failed.append((read.path, read.state.error))
                     # one that has vanished meanwhile, perhaps with its disk, is not remembered as bad
                     if read.state.mtime_ns:
                         store.fail(read.path, read.state, read.state.error)
-                else:
-                    store.put(read.path, read.state, read.sound or store.sound_of(read.digest) or _heard(mats, read))
+                elif sound is not None:
+                    store.put(read.path, read.state, sound)
                 done += 1
         # after the new ones are in, so that a file that was moved need not be heard again
         store.drop(change.gone)
@@ -183,11 +188,11 @@ def _reads(mats: Ears, store: Library, paths: list[str], model: str, engine: str
     return read_all(mats, paths, store.finder())
 
 
-def _heard(mats: Ears, read: Any) -> Any:
-    """The sound of a content that was known when it was read, and whose last other file changed since."""
-    from mats_model.crawl import hear
+def _heard(mats: Ears, before: Any) -> Any:
+    """A content that was known when it was read, and whose last other file changed since: heard after all."""
+    from mats_model.crawl import read
 
-    return hear(mats, read.path, read.digest)[0]
+    return read(mats, before.path, lambda digest: False)
 
 
 def _describe(store: Library, mats: Ears, captions: bool, labels: list[str], quiet: bool) -> None:

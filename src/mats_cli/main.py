@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if code == 130:
             raise KeyboardInterrupt
     except MatsError as error:
-        console.note(str(error))
+        console.failure(error)
         code = error.exit_code
     except KeyboardInterrupt:
         console.note("stopped. With -o, the same command goes on where this one ended.")

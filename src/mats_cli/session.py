@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from mats_cli import console
 from mats_cli import options as shared
 from mats_cli.microphone import Input
 from mats_cli.status import Watcher
-from mats_model.errors import DeviceError, InputError, UsageError
+from mats_model.errors import DeviceError, InputError, UsageError, one_input
 
 if TYPE_CHECKING:
     from mats_model.audio import Source
@@ -127,7 +128,8 @@ class Session:
         """Talk about a file. Errors: InputError."""
         from mats_model.audio import source
 
-        self.hear(source(Path(path).expanduser(), path))
+        # unlike Path.expanduser, it leaves ~name as it is where nobody is called so
+        self.hear(source(os.path.expanduser(path), path))
         self.live = False
 
     def _take(self, first: int, end: int, same: bool) -> None:
@@ -263,13 +265,15 @@ class Session:
         if item.samples is not None:
             play(item.samples, item.rate)
         else:  # the first minutes of a long file
-            play(np.concatenate(list(itertools.islice(blocks(item, 48_000), 500))), 48_000)
+            with one_input(item.name):
+                samples = np.concatenate(list(itertools.islice(blocks(item, 48_000), 500)))
+            play(samples, 48_000)
 
     def _save(self, rest: str) -> None:
         from mats_model.audio import write_wav
 
         item = self._sound()
-        path = Path(rest).expanduser()
+        path = Path(os.path.expanduser(rest))
         if not rest or path.suffix.lower() != ".wav":
             raise UsageError("/save: give the name of a file that ends in .wav.")
         if item.samples is None:

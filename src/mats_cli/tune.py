@@ -62,6 +62,7 @@ def tune(
     for reference, one in zip(told, console.progress(listened, len(items), "file", quiet), strict=True):
         if one.error:
             console.note(one.error)
+            console.trace(one.trace)
         elif one.heard[0].embedding is not None:
             heard.append(one.heard[0].embedding)
             kept.append(reference)

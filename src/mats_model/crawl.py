@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from mats_model.audio import Source, facts
-from mats_model.errors import InputError, UsageError
+from mats_model.errors import InputError, UsageError, one_input
 from mats_model.library import Sound, State, state_of
 from mats_model.mats import Ears
 from mats_model.parallel import in_order
@@ -31,6 +31,7 @@ class Read:
     digest: str
     sound: Sound | None = None
     notes: tuple[str, ...] = ()
+    trace: str = ""  # where it went wrong, if nobody foresaw that
 
 
 def digest_of(path: str) -> str:
@@ -68,17 +69,21 @@ def read(mats: Ears, path: str, known: Callable[[str], bool]) -> Read:
     """One file, read again if it changes meanwhile. An error is part of the answer."""
     state = State(0, 0)
     try:
-        for _ in range(3):
-            state = state_of(path)
-            digest = digest_of(path)
-            sound, notes = (None, ()) if known(digest) else hear(mats, path, digest)
-            if state.same(state_of(path)):
-                return Read(path, state, digest, sound, notes)
-        raise InputError(f"{path} changes while it is read: index it again when it is finished.")
-    except OSError as error:
-        return Read(path, State(state.size, state.mtime_ns, f"{path} cannot be read ({error.strerror})."), "")
+        with one_input(path):
+            for _ in range(3):
+                state = state_of(path)
+                digest = digest_of(path)
+                sound, notes = (None, ()) if known(digest) else hear(mats, path, digest)
+                if state.same(state_of(path)):
+                    return Read(path, state, digest, sound, notes)
+            raise InputError(f"{path} changes while it is read: index it again when it is finished.")
     except InputError as error:
-        return Read(path, State(state.size, state.mtime_ns, str(error)), "")
+        return failed(path, state, error)
+
+
+def failed(path: str, state: State, error: InputError) -> Read:
+    """A file that cannot be heard, in the state that it was read in."""
+    return Read(path, State(state.size, state.mtime_ns, str(error)), "", trace=getattr(error, "trace", ""))
 
 
 def read_all(mats: Ears, paths: Iterable[str], known: Callable[[str], bool]) -> Iterator[Read]:
