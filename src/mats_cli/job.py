@@ -47,7 +47,7 @@ class Listened:
     trace: str = ""  # where it went wrong, if nobody foresaw that
 
 
-def listen_all(mats: Ears, items: Iterable[Item], every: float | None) -> Iterator[Listened]:
+def listen_all(mats: Ears, items: Iterable[Item], every: float | None, quiet: bool = False) -> Iterator[Listened]:
     """Each input listened to, in order; a few at once, each on one thread, so that company changes nothing."""
     from mats_model.audio import Source
     from mats_model.parallel import in_order
@@ -59,7 +59,7 @@ def listen_all(mats: Ears, items: Iterable[Item], every: float | None) -> Iterat
                 if item.problem:
                     raise InputError(item.problem)
                 if item.path is None:
-                    source = Source("standard input", data=read_stdin())
+                    source = Source("standard input", data=read_stdin(quiet=quiet))
                 return Listened(item, list(mats.listen(source, every)), source.notes)
         except InputError as error:
             return Listened(item, [], [], str(error), getattr(error, "trace", ""))
@@ -79,6 +79,8 @@ class _Sink:
         self.used: set[Path] = set()
         if options.format in ("srt", "vtt") and found.many and not self.folder:
             raise UsageError(f"--format {options.format} holds one recording: give one input, or a folder with -o FOLDER{os.sep}.")
+        if self.target is None:
+            console.check_output()
         parent = self.folder or (self.target.parent if self.target else None)
         if parent:
             try:
@@ -164,7 +166,7 @@ def run(
 
     def told() -> Iterator[Listened]:
         nonlocal failed
-        for listened in listen_all(mats, todo, options.every):
+        for listened in listen_all(mats, todo, options.every, options.quiet):
             for line in listened.notes:
                 console.note(line)
             if listened.error:

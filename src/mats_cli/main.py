@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from mats_cli import console
+from mats_cli import console, signals
 from mats_cli.caption import caption
 from mats_cli.chat import chat
 from mats_cli.classify import classify
@@ -63,15 +63,15 @@ def _top(
 
     \b
     Exit codes: 0 done, 1 our bug, 2 usage, 3 some inputs failed, 4 all failed or none found,
-    5 model or index missing, 6 index and model differ, 7 device or memory, 130 Ctrl-C.
+    5 model or index missing, 6 index and model differ, 7 device or memory, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+    MATS_DEBUG=1 shows where something happened that was not expected.
     """
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run, and leave with an exit code of the table above."""
-    for stream in (sys.stdout, sys.stderr):
-        # a name that is no text in the terminal's encoding must not end a job
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    console.streams()
+    signals.install()
     if "_MATS_COMPLETE" in os.environ:
         from typer.completion import completion_init
 
@@ -88,10 +88,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         console.failure(error)
         code = error.exit_code
     except KeyboardInterrupt:
-        console.note("stopped. With -o, the same command goes on where this one ended.")
-        code = 130
+        console.note("stopped.")
+        code = signals.code()
     except console.Stopped:
-        code = 130
+        code = signals.code()
     except (console.ClosedPipe, BrokenPipeError):
         # the reader has what it wanted; nothing may be flushed into the closed pipe at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -177,9 +177,9 @@ def say_waiting(index: Path) -> None:
 
 def index_path(given: Path | None) -> Path:
     """Of --index, or the user's own library."""
-    from mats_model.places import data
+    from mats_model.places import data, expanded
 
-    return given.expanduser() if given else data() / "library.db"
+    return expanded(str(given)) if given else data() / "library.db"
 
 
 def chosen_format(given: str | None, json: bool, csv: bool, formats: tuple[str, ...] = FORMATS) -> str:

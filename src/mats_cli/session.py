@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mats_cli import console
+from mats_cli import console, signals
 from mats_cli import options as shared
 from mats_cli.microphone import Input
 from mats_cli.status import Watcher
 from mats_model.errors import DeviceError, InputError, UsageError, one_input
+from mats_model.places import expanded
 
 if TYPE_CHECKING:
     from mats_model.audio import Source
@@ -121,6 +121,8 @@ class Session:
         while not source.ring.wait(end, 0.25):
             if source.ended():
                 break
+            if (line := source.stalled()) and not self.settings.quiet:
+                console.note(line)
         self.live = False
         self._take(first, min(end, source.ring.total), same=False)
 
@@ -128,8 +130,7 @@ class Session:
         """Talk about a file. Errors: InputError."""
         from mats_model.audio import source
 
-        # unlike Path.expanduser, it leaves ~name as it is where nobody is called so
-        self.hear(source(os.path.expanduser(path), path))
+        self.hear(source(expanded(path), path))
         self.live = False
 
     def _take(self, first: int, end: int, same: bool) -> None:
@@ -194,7 +195,7 @@ class Session:
             for piece in pieces:
                 console.out(piece)
         except KeyboardInterrupt:
-            if self.watcher is None:  # nobody is there to ask anything else
+            if self.watcher is None or not signals.answered():  # nobody is there to ask anything else
                 raise
             pieces.close()
             console.out(" (stopped)")
@@ -273,7 +274,7 @@ class Session:
         from mats_model.audio import write_wav
 
         item = self._sound()
-        path = Path(os.path.expanduser(rest))
+        path = expanded(rest)
         if not rest or path.suffix.lower() != ".wav":
             raise UsageError("/save: give the name of a file that ends in .wav.")
         if item.samples is None:
