@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mats_cli import console
+from mats_cli.formats import visible
 from mats_model.errors import InputError, UsageError
 
 # the first bytes of containers that hold sound, for files without a known suffix
@@ -155,22 +156,23 @@ def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
-def read_labels(given: str) -> tuple[list[str], list[str]]:
+def read_labels(given: str, option: str = "--labels") -> tuple[list[str], list[str]]:
     """A label file, `-`, or labels with commas between them -> labels, and notes about what was left out.
 
     In a file a line that begins with # is a remark, and \\# begins a label that does. Errors: UsageError when there is no such file, it is
     too long or no text, or no label is in it.
     """
-    text, where, listed = _label_text(given)
+    text, where, listed = _label_text(given, option)
     try:
         lines = [line.strip() for line in text.decode("utf-8-sig").splitlines()]
     except UnicodeDecodeError:
-        raise UsageError(f"{where} is not UTF-8 text: save the labels as UTF-8, one per line.") from None
+        how = "set the terminal to UTF-8, or type it anew" if listed else "save the labels as UTF-8, one per line"
+        raise UsageError(f"{f'{option} {visible(given)}' if listed else where} is not UTF-8 text: {how}.") from None
     if not listed:
         lines = [line.removeprefix("\\") if line.startswith("\\#") else line for line in lines if not line.startswith("#")]
     labels = [line for line in lines if line]
     if not labels:
-        raise UsageError(f"{where} holds no labels: write one per line, or give them with commas, as in --labels 'dog,rain'.")
+        raise UsageError(f"{where} holds no labels: write one per line, or give them with commas, as in {option} 'dog,rain'.")
     counts = Counter(labels)
     kept = list(counts)
     if len(kept) > MOST_LABELS:
@@ -181,7 +183,7 @@ def read_labels(given: str) -> tuple[list[str], list[str]]:
     return kept, [f"{where} names {len(labels) - len(kept)} label(s) twice ({twice!r} first); each counts once."]
 
 
-def _label_text(given: str) -> tuple[bytes, str, bool]:
+def _label_text(given: str, option: str) -> tuple[bytes, str, bool]:
     """The labels as bytes, what to call them, and whether they are a list with commas. Errors: UsageError."""
     path = Path(given)
     if given == "-":
@@ -200,7 +202,7 @@ def _label_text(given: str) -> tuple[bytes, str, bool]:
         return text, given, False
     if path.suffix.lower() in (".txt", ".csv", ".list", ".labels") or (os.sep in given and "," not in given):
         raise UsageError(f"there is no label file {given}: give a file with one label per line, or the labels themselves with commas.")
-    return given.replace(",", "\n").encode("utf-8", "surrogateescape"), "--labels", True
+    return given.replace(",", "\n").encode("utf-8", "surrogateescape"), option, True
 
 
 def _is_file(path: Path) -> bool:

@@ -77,7 +77,7 @@ def library(
         raise UsageError("--engine ray talks to the machines of its cluster: leave out --offline.")
     if clap and captions:
         raise UsageError("--captions needs the language model of --model, which was not made for another encoder: leave out --clap.")
-    labels = read_labels(tags)[0] if tags else []
+    labels = read_labels(tags, "--tags")[0] if tags else []
     path = shared.index_path(index)
     with Library(path, create=True) as store, store.job(lambda: shared.say_waiting(path)):
         if rebuild:

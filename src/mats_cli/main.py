@@ -16,6 +16,7 @@ from mats_cli.classify import classify
 from mats_cli.index import app as index
 from mats_cli.listen import listen
 from mats_cli.models import app as models
+from mats_cli.options import App
 from mats_cli.search import search
 from mats_cli.train import train
 from mats_model import __version__
@@ -24,7 +25,7 @@ from mats_model.errors import MatsError
 # what a disk says when it takes no more
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
-app = typer.Typer(
+app = App(
     name="mats",
     no_args_is_help=True,
     add_completion=False,

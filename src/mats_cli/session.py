@@ -182,7 +182,8 @@ class Session:
             self.ask(line)
 
     def ask(self, question: str) -> None:
-        """Ctrl-C stops the answer, not the chat."""
+        """Ctrl-C stops the answer, not the chat. Errors: UsageError for what is no text."""
+        shared.check_text(question, "the question")
         if self.live:
             self.catch_up()
         pieces = self.conversation.ask(question)

@@ -82,3 +82,12 @@ def one_input(name: str) -> Iterator[None]:
         raise UnexpectedError(
             f"{name} cannot be heard ({kind}: {why}), which was not expected: MATS_DEBUG=1 shows where.", traceback.format_exc()
         ) from error
+
+
+def is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8: it holds no byte that was none, and no half of a surrogate pair, as JSON may spell it."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 
-from mats_model.errors import UsageError
+from mats_model.errors import UsageError, is_text
 from mats_model.mats import Mats
 from mats_model.prompts import CAPTION_TAG, Question, sentence
-from mats_model.sources import cells, is_text
+from mats_model.sources import cells
 
 Grams = Counter[tuple[str, ...]]
 

@@ -118,7 +118,7 @@ def _under(folder: str) -> tuple[str, tuple[str | bytes, ...]]:
     first, last = folder.rstrip(os.sep) + os.sep, folder.rstrip(os.sep) + chr(ord(os.sep) + 1)
     return (
         "(path = ? OR (path >= ? AND path < ?) OR (path >= ? AND path < ?))",
-        (_stored(folder), first, last, os.fsencode(first), os.fsencode(last)),
+        (_stored(folder), _stored(first), _stored(last), os.fsencode(first), os.fsencode(last)),
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mats_model.captions import Turn, conversations, tidy, yes_or_no
-from mats_model.errors import UsageError
+from mats_model.errors import UsageError, is_text
 from mats_model.prompts import CAPTION_TAG, QUESTION_TAG, Question
 
 TASKS = ("caption", "question", "labels", "presence", "conversation")
@@ -188,11 +188,6 @@ class _Columns:
         """Errors: UsageError where no row had them."""
         if self.known is None and self.missing:
             raise self.missing
-
-
-def is_text(value: str) -> bool:
-    """Whether it can be written as UTF-8: no byte that was none, no half of a surrogate pair, as JSON may spell."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _value(row: dict[str, Any], column: str) -> str:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from mats_model.config import SantaSettings
-from mats_model.errors import UsageError
+from mats_model.errors import UsageError, is_text
 from mats_model.evaluate import cider_d, rouge_l
 from mats_model.mats import Mats
 from mats_model.santa import Memory, changed
-from mats_model.sources import cells, is_text
+from mats_model.sources import cells
 
 # way and settings, each as `mats caption --santa` takes them; `rerank` is the search's
 METHODS = (
