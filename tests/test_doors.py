@@ -236,6 +236,14 @@ def test_a_memory_of_rows_that_are_none(mats: Run, tmp_path: Path) -> None:
 # ---- texts
 
 
+def test_a_recipe_of_half_a_surrogate(tmp_path: Path) -> None:
+    from mats_model.recipe import read_values, text_recipe
+
+    (tmp_path / "r.yaml").write_text('sources:\n- file: a.txt\n  instructions: ["What \\ud83d?"]\n')
+    with pytest.raises(UsageError, match=r"r\.yaml:\d: sources\.0\.instructions\.0 holds half of a surrogate pair, which is no text"):
+        text_recipe(*read_values(tmp_path / "r.yaml"))
+
+
 def commands(command: Any) -> Iterator[Any]:
     for each in getattr(command, "commands", {}).values():
         yield each
