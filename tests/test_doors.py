@@ -126,6 +126,20 @@ def test_the_library_goes_on_and_does_not_stick(nano: Mats, folder: Path, tmp_pa
         assert capsys.readouterr().err.count(WHERE) == 2
 
 
+def test_a_file_that_lacked_an_extra_is_tried_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mats_model.library import state_of
+
+    with Library(tmp_path / "l.db", create=True) as store:
+        for name, why in (
+            ("a.wav", "a.wav holds mp4, which needs the extra `media`: pip install 'mats[media]'."),
+            ("z.wav", "z.wav is empty (0 bytes)."),
+        ):
+            store.fail(str(folder / name), state_of(folder / name), why)
+        for there, todo in ((None, ["odd.wav"]), ("here", ["a.wav", "odd.wav"])):
+            monkeypatch.setattr("importlib.util.find_spec", lambda name, there=there: there)
+            assert [Path(item.name).name for item in compare(store, [str(folder)], (1, 1)).todo] == todo
+
+
 @pytest.mark.usefixtures("broken")
 def test_a_chat_and_a_search_say_what_is_wrong_with_a_file(nano: Mats, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnexpectedError, match=r"odd\.wav cannot be heard"):
@@ -175,6 +189,13 @@ def test_names_as_long_as_names_can_be(nano: Mats, folder: Path, capsys: pytest.
     )
     name = folder / ("c" * 255)
     assert run(nano, [str(folder / "a.wav")], str(name)) == 0 and name.read_text() == "Heard.\n"
+
+
+def test_a_path_longer_than_paths_can_be(mats: Run, tmp_path: Path) -> None:
+    long = "d" * 300
+    assert [item.name for item in expand([long, long]).items] == [long, long]
+    done = mats("index", "memory", "c.txt", "-o", long)
+    assert (done.returncode, done.stderr.decode()) == (2, f"mats: {long} cannot be used (File name too long): give another path.\n")
 
 
 def test_a_disk_that_takes_nothing_ends_the_job(nano: Mats, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

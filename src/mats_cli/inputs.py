@@ -66,7 +66,7 @@ def expand(names: list[str]) -> Found:
         if _is_folder(path):
             found.many = True
             _walk(path, found, SUFFIXES, seen)
-        elif (real := os.path.realpath(path)) not in seen or not path.exists():
+        elif (real := os.path.realpath(path)) not in seen or not os.path.exists(path):
             seen.add(real)
             found.items.append(Item(name, path, Path(path.name)))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json as jsonlib
 import os
 import re
@@ -130,7 +131,7 @@ def compare(store: Library, names: list[str], part: tuple[int, int]) -> Change:
             now = state_of(item.name)
         except OSError:
             now = None  # a dead link, or gone just now: reading it says what is wrong
-        if before is None or now is None or not before.same(now):
+        if before is None or now is None or not before.same(now) or (before.error and _mended(before.error)):
             change.todo.append(item)
             change.fresh += before is None
         elif before.error:
@@ -139,6 +140,11 @@ def compare(store: Library, names: list[str], part: tuple[int, int]) -> Change:
             change.kept += 1
     change.gone = [path for path in known if path not in seen and not path.startswith(tuple(closed))]
     return change
+
+
+def _mended(error: str) -> bool:
+    """What a file lacked, an extra of mats, has been installed since."""
+    return "mats[media]" in error and importlib.util.find_spec("av") is not None
 
 
 def _work(store: Library, change: Change, load: Callable[[], Ears], model: str, engine: str, captions: bool, labels: list[str], quiet: bool) -> None:

@@ -24,6 +24,8 @@ from mats_model.errors import MatsError
 
 # what a disk says when it takes no more
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+# what it says of a path that leads nowhere
+_NOWHERE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
 
 app = App(
     name="mats",
@@ -109,6 +111,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
                 raise
             if isinstance(error, OSError) and error.errno in _REFUSED:
                 console.note(f"{error.filename or 'a file'} cannot be written ({error.strerror}): make room, or choose another place.")
+                code = 2
+            elif isinstance(error, OSError) and error.errno in _NOWHERE and error.filename:
+                console.note(f"{error.filename} cannot be used ({error.strerror}): give another path.")
                 code = 2
             else:
                 console.note(f"this is a bug of mats: {type(error).__name__}: {error} (MATS_DEBUG=1 shows where).")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -280,7 +281,7 @@ class Session:
             raise UsageError("/save: give the name of a file that ends in .wav.")
         if item.samples is None:
             raise UsageError(f"/save: {item.name} is a file already.")
-        if path.exists():
+        if os.path.exists(path):  # which a name too long does not upset
             raise UsageError(f"/save: {path} is there already: give another name.")
         try:
             write_wav(path, item.samples, item.rate)
