@@ -17,7 +17,7 @@ MODEL = (
 )
 TEACH = "teacher clips wild pool listen minilm align nano"
 CLI = (
-    "formats console inputs journal options job curve microphone status session screen chat listen caption classify library memory tune index"
+    "formats signals console inputs journal options job curve microphone status session screen chat listen caption classify library memory tune index"
     " search train models main generated __main__"
 )
 ORDER = (

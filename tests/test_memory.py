@@ -174,7 +174,7 @@ def test_captions_one_by_one(tmp_path: Path) -> None:
         (3, "column 'caption' is blank"),
         (4, "column 'caption' is not UTF-8"),
     ]
-    with pytest.raises(UsageError, match="has no column 'text'; it has id, caption"):
+    with pytest.raises(UsageError, match=r"has no column 'text' \(text\); it has id, caption"):
         list(captions_in(tmp_path / "a.csv", "text"))
 
 

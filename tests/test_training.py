@@ -111,6 +111,18 @@ def test_stopped_anywhere_ends_the_same(data: Path, tmp_path: Path) -> None:
     assert not same(weights(whole), weights(other))
 
 
+def test_a_run_that_is_told_to_stop_does_not_wait_for_its_evaluation(data: Path, tmp_path: Path) -> None:
+    """It is owed, and made up for: the best weights are those of a run that was not stopped."""
+    whole, events = run(RECIPE, data, tmp_path / "whole")
+    _, first = run(RECIPE, data, tmp_path / "cut", 8)
+    assert not any(isinstance(event, Evaluated) for event in first)
+    state = torch.load(tmp_path / "cut" / "training" / LAST, weights_only=True)
+    assert (state["step"], state["owed"]) == (8, True) and not (tmp_path / "cut" / "training" / BEST).exists()
+    again, rest = run(RECIPE, data, tmp_path / "cut")
+    assert [e for e in rest if isinstance(e, Evaluated)] == [e for e in events if isinstance(e, Evaluated)] and again.best == whole.best
+    assert same(weights(whole), weights(again))
+
+
 def test_pieces_add_up_to_the_batch(data: Path, tmp_path: Path) -> None:
     # float32 and no dropout: what is left is the order of additions
     plain = replace(RECIPE, train=replace(RECIPE.train, steps=3, batch=32, dropout=0.0, bf16=False))
@@ -336,7 +348,8 @@ def test_train_says_what_it_does(mats: Run, data: Path, tmp_path: Path) -> None:
     assert mats("train", data / "r.yaml", "--set", "train.rate=1e-4", "--restart", "-q", "--device", "cpu").stderr == b""
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_save_and_say_how_to_go_on(data: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
     from mats_model.recipe import written
 
     (data / "r.yaml").write_text(written(replace(RECIPE, train=replace(RECIPE.train, steps=5000))))
@@ -345,9 +358,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
     deadline = time.monotonic() + 90
     while not (tmp_path / "out" / "training" / "steps.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and b"stopped and saved at step" in err and b"The same command goes on from there." in err
+    assert process.returncode == code and b"stopped and saved at step" in err and b"The same command goes on from there." in err
     step = torch.load(tmp_path / "out" / "training" / LAST, weights_only=True)["step"]
     assert f"saved at step {step} of 5000".encode() in err
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional, TextIO
 
 import typer
 
-from mats_cli import console
+from mats_cli import console, signals
 from mats_cli import options as shared
 from mats_model.errors import DeviceError, MatsError, UsageError
 
@@ -127,7 +127,7 @@ def _begin(session: Session, sound: str | None, listen: float | None, typed: boo
         from mats_cli.inputs import read_stdin
         from mats_model.audio import Source
 
-        session.hear(Source("standard input", data=read_stdin()))
+        session.hear(Source("standard input", data=read_stdin(quiet=session.settings.quiet)))
     elif sound is not None:
         session.open_file(sound)
     elif listen is not None or not typed:
@@ -138,7 +138,7 @@ def _begin(session: Session, sound: str | None, listen: float | None, typed: boo
 
 
 def _read(session: Session, questions: Iterable[str]) -> None:
-    """Questions of a file, a pipe or the command line. Errors: DeviceError; others are said, and the next question is asked."""
+    """Questions of a file, a pipe or the command line. Errors: DeviceError, OutputError; others are said, and the next question is asked."""
     from mats_cli.session import Leave
 
     for line in questions:
@@ -146,10 +146,10 @@ def _read(session: Session, questions: Iterable[str]) -> None:
             session.handle(line)
         except Leave:
             return
-        except DeviceError:
+        except (DeviceError, console.OutputError):
             raise
         except MatsError as error:
-            console.note(str(error))
+            console.failure(error)
 
 
 def _typed(session: Session, terminal: TextIO | None) -> None:
@@ -168,6 +168,10 @@ def _typed(session: Session, terminal: TextIO | None) -> None:
         except Leave:
             return
         except KeyboardInterrupt:
+            if not signals.answered():
+                raise
             console.note("stopped.")
+        except console.OutputError:
+            raise
         except MatsError as error:
-            console.note(str(error))
+            console.failure(error)

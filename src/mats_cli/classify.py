@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from mats_model.mats import Ears
 
 Labels = Annotated[
-    str, typer.Option("--labels", metavar="FILE|LIST", help="A file with one label per line, - for stdin, or labels with commas: 'dog,rain'.")
+    str,
+    typer.Option(
+        "--labels", metavar="FILE|LIST", help="A file with one label per line (# begins a remark), - for stdin, or labels with commas: 'dog,rain'."
+    ),
 ]
 TopK = Annotated[int, typer.Option("--top-k", min=1, help="How many labels to show for each stretch, best first.")]
 Template = Annotated[str, typer.Option("--template", help="A sentence around each label, with {} for the label: 'the sound of {}'.")]

@@ -2,17 +2,113 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from mats_model.errors import MatsError
+
 T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """Ctrl-C or the like, where what there was to say has been said."""
+
+
+class ClosedPipe(Exception):
+    """The reader of our results has gone: not an error."""
+
+
+class OutputError(MatsError):
+    """Standard output takes nothing: no use to go on."""
+
+    exit_code = 2
+
+
+class _Results(io.TextIOWrapper):
+    """Standard output. Errors: ClosedPipe, OutputError."""
+
+    def write(self, text: str) -> int:
+        with _told():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _told():
+            super().flush()
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise ClosedPipe from None
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            raise OutputError("standard output is closed: there is nowhere to write results to.") from None
+        raise OutputError(f"standard output cannot be written ({error.strerror}): make room, or send it elsewhere.") from None
+
+
+class _Remarks(io.TextIOWrapper):
+    """Standard error: where nobody reads it, or its disk is full, the work goes on without."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            super().flush()
+
+
+def streams() -> None:
+    """Standard streams may be closed, full, or no UTF-8: made such that none of it ends a job."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # or the next file that is opened has this number, and what libraries say to the terminal is written into it; standard
+            # output cannot be written even so, since results should not vanish in silence
+            os.open(os.devnull, os.O_RDONLY if number < 2 else os.O_WRONLY)
+    # a name that is no text in the terminal's encoding must not end a job
+    out: Any = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    encoding, terminal = out.encoding, out.isatty()
+    sys.stdout = _Results(out.detach(), encoding, "backslashreplace", line_buffering=terminal)
+    raw: Any = open(2, "wb", 0, closefd=False)  # noqa: SIM115
+    encoding = sys.stderr.encoding if sys.stderr else "utf-8"
+    sys.stderr = _Remarks(raw, encoding, "backslashreplace", line_buffering=True, write_through=True)
+    if sys.stdin is not None:
+        # a path may hold any byte; a question that does is refused where it is asked
+        sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+
+
+def check_output() -> None:
+    """Said before the work instead of after. Errors: OutputError when standard output is closed."""
+    with _told(), contextlib.suppress(io.UnsupportedOperation):
+        os.write(sys.stdout.fileno(), b"")
 
 
 def note(message: str) -> None:
     """One line to stderr."""
     print(f"mats: {message}", file=sys.stderr, flush=True)
+
+
+def failure(error: Exception) -> None:
+    """What went wrong, in its sentence."""
+    note(str(error))
+    trace(getattr(error, "trace", ""))
+
+
+def trace(where: str) -> None:
+    """Where something that was not expected happened, for those who ask with MATS_DEBUG=1."""
+    if where and os.environ.get("MATS_DEBUG"):
+        print(where, end="", file=sys.stderr, flush=True)
 
 
 def progress(items: Iterable[T], total: int, unit: str, quiet: bool) -> Iterator[T]:
@@ -86,18 +182,7 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-class Stopped(Exception):
-    """Ctrl-C, where what there was to say has been said."""
-
-
-class ClosedPipe(Exception):
-    """The reader of our results has gone: not an error."""
-
-
 def out(text: str) -> None:
-    """Results, flushed, so that a pipe sees each at once. Errors: ClosedPipe."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise ClosedPipe from None
+    """Results, flushed, so that a pipe sees each at once. Errors: ClosedPipe, OutputError."""
+    sys.stdout.write(text)
+    sys.stdout.flush()

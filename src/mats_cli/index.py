@@ -18,7 +18,7 @@ from mats_cli.memory import memory
 from mats_cli.tune import tune
 from mats_model.errors import InputError, UsageError
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app = shared.App(no_args_is_help=True, rich_markup_mode=None)
 app.command()(library)
 app.command()(memory)
 app.command()(tune)

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from mats_cli import console
+from mats_cli.formats import visible
 from mats_model.errors import InputError, UsageError
 
 # endings that are named when files are passed over
 _NAMED = 6
+
+# of standard input, which is kept in memory: three hours of a CD
+LONGEST = 2_000_000_000
+# of labels, each of which is embedded before the first sound is heard
+LABEL_BYTES, MOST_LABELS = 8_000_000, 100_000
+_PIECE = 1 << 20
+# no sound begins with so much of one byte
+_ALIKE = 4_000_000
+# seconds after which waiting is said
+_PATIENCE = 10.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ def expand(names: list[str]) -> Found:
         raise UsageError("`-` stands for standard input and can be named once only.")
     for name in names:
         if name == "-":
-            if sys.stdin.isatty():
+            if sys.stdin is not None and sys.stdin.isatty():
                 raise UsageError("`-` reads a sound from standard input, which is the keyboard: pipe a file in.")
             found.items.append(Item("-", None, Path("stdin")))
             continue
@@ -64,7 +79,7 @@ def expand(names: list[str]) -> Found:
         if _is_folder(path):
             found.many = True
             _walk(path, found, seen)
-        elif (real := os.path.realpath(path)) not in seen or not path.exists():
+        elif (real := os.path.realpath(path)) not in seen or not os.path.exists(path):
             seen.add(real)
             found.items.append(Item(name, path, Path(path.name)))
     return found
@@ -122,44 +137,91 @@ def _sounds_like_audio(path: Path) -> bool:
     return sounds(head)
 
 
-def read_stdin() -> bytes:
-    """All of standard input. Errors: InputError when nothing came."""
-    data = sys.stdin.buffer.read()
-    if not data:
-        raise InputError("standard input is empty: pipe a sound in.")
-    return data
+def read_stdin(most: int = LONGEST, what: str = "a sound", quiet: bool = False) -> bytes:
+    """All of standard input; where it takes its time, that is said. Errors: InputError when nothing comes, or more than `most` bytes."""
+    if sys.stdin is None or sys.stdin.closed:
+        raise InputError(f"standard input is closed: pipe {what} in.")
+    reader: Any = sys.stdin.buffer
+    parts: list[bytes] = []
+    size, same, patience = 0, True, time.monotonic() + _PATIENCE
+    while True:
+        if not quiet and patience and not _arrives(patience - time.monotonic()):
+            console.note(f"standard input has not ended ({size / 1e6:.1f} MB so far): {what} is read to its end first.")
+            patience = 0.0
+        data = reader.read1(_PIECE)
+        if not data:
+            break
+        parts.append(data)
+        size += len(data)
+        if size > most:
+            raise InputError(f"standard input holds more than {_size(most)}, the most that is read of {what} from there: name a file instead.")
+        same = same and data.count(parts[0][:1]) == len(data)
+        if same and size > _ALIKE:
+            raise InputError(f"standard input is not {what}: its first {_size(_ALIKE)} are one byte again and again.")
+    if not size:
+        raise InputError(f"standard input is empty: pipe {what} in.")
+    return b"".join(parts)
 
 
-def read_labels(given: str) -> tuple[list[str], list[str]]:
+def _arrives(seconds: float) -> bool:
+    """Whether something comes on standard input within so long."""
+    try:
+        return seconds > 0 and bool(select.select([sys.stdin.fileno()], [], [], seconds)[0])
+    except (OSError, ValueError, AttributeError):
+        return True  # nothing that can be waited for, as a pipe of Windows
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def read_labels(given: str, option: str = "--labels") -> tuple[list[str], list[str]]:
     """A label file, `-`, or labels with commas between them -> labels, and notes about what was left out.
 
-    Errors: UsageError when there is no such file, it is no text, or no label is in it.
+    In a file a line that begins with # is a remark, and \\# begins a label that does. Errors: UsageError when there is no such file, it is
+    too long or no text, or no label is in it.
     """
+    text, where, listed = _label_text(given, option)
+    try:
+        lines = [line.strip() for line in text.decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError:
+        how = "set the terminal to UTF-8, or type it anew" if listed else "save the labels as UTF-8, one per line"
+        raise UsageError(f"{f'{option} {visible(given)}' if listed else where} is not UTF-8 text: {how}.") from None
+    if not listed:
+        lines = [line.removeprefix("\\") if line.startswith("\\#") else line for line in lines if not line.startswith("#")]
+    labels = [line for line in lines if line]
+    if not labels:
+        raise UsageError(f"{where} holds no labels: write one per line, or give them with commas, as in {option} 'dog,rain'.")
+    counts = Counter(labels)
+    kept = list(counts)
+    if len(kept) > MOST_LABELS:
+        raise UsageError(f"{where} holds {len(kept)} labels; at most {MOST_LABELS} are read.")
+    if len(kept) == len(labels):
+        return kept, []
+    twice = next(label for label, count in counts.items() if count > 1)
+    return kept, [f"{where} names {len(labels) - len(kept)} label(s) twice ({twice!r} first); each counts once."]
+
+
+def _label_text(given: str, option: str) -> tuple[bytes, str, bool]:
+    """The labels as bytes, what to call them, and whether they are a list with commas. Errors: UsageError."""
     path = Path(given)
     if given == "-":
-        text, where = sys.stdin.buffer.read(), "standard input"
-    elif _is_file(path):
         try:
-            text, where = path.read_bytes(), given
+            return read_stdin(LABEL_BYTES, "labels"), "standard input", False
+        except InputError as error:
+            raise UsageError(str(error)) from None
+    if _is_file(path):
+        try:
+            with path.open("rb") as handle:
+                text = handle.read(LABEL_BYTES + 1)
         except OSError as error:
             raise UsageError(f"the labels in {given} cannot be read ({error.strerror}); check its permissions.") from None
-    elif path.suffix.lower() in (".txt", ".csv", ".list", ".labels") or (os.sep in given and "," not in given):
+        if len(text) > LABEL_BYTES:
+            raise UsageError(f"{given} is longer than {_size(LABEL_BYTES)}, the most that is read of labels: is it a file of labels, one per line?")
+        return text, given, False
+    if path.suffix.lower() in (".txt", ".csv", ".list", ".labels") or (os.sep in given and "," not in given):
         raise UsageError(f"there is no label file {given}: give a file with one label per line, or the labels themselves with commas.")
-    else:
-        text, where = given.replace(",", "\n").encode(), "--labels"
-    try:
-        lines = text.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise UsageError(f"{where} is not UTF-8 text: save the labels as UTF-8, one per line.") from None
-    labels = [line.strip() for line in lines if line.strip()]
-    if not labels:
-        raise UsageError(f"{where} holds no labels: write one per line, or give them with commas, as in --labels 'dog,rain'.")
-    kept = list(dict.fromkeys(labels))
-    notes = []
-    if len(kept) < len(labels):
-        twice = next(label for label in kept if labels.count(label) > 1)
-        notes.append(f"{where} names {len(labels) - len(kept)} label(s) twice ({twice!r} first); each counts once.")
-    return kept, notes
+    return given.replace(",", "\n").encode("utf-8", "surrogateescape"), option, True
 
 
 def _is_file(path: Path) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 from mats_cli import console
 from mats_cli.formats import Result, document, piece
 from mats_cli.inputs import Found, Item, read_stdin
-from mats_cli.journal import Journal
-from mats_model.errors import InputError, UsageError
+from mats_cli.journal import Journal, fitting
+from mats_model.errors import InputError, UsageError, one_input
 
 if TYPE_CHECKING:
     from mats_model.mats import Ears, Heard
 
 SUFFIX = {"text": "txt"}
+# what is wrong with the disk and not with one name on it
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 @dataclass(frozen=True)
@@ -39,10 +44,11 @@ class Listened:
     heard: list[Heard]
     notes: list[str]
     error: str | None = None
+    trace: str = ""  # where it went wrong, if nobody foresaw that
     missing: bool = False  # part of the sound is not there, as the notes say
 
 
-def listen_all(mats: Ears, items: Iterable[Item], every: float | None) -> Iterator[Listened]:
+def listen_all(mats: Ears, items: Iterable[Item], every: float | None, quiet: bool = False) -> Iterator[Listened]:
     """Each input listened to, in order; a few at once, each on one thread, so that company changes nothing."""
     from mats_model.audio import Source
     from mats_model.parallel import in_order
@@ -50,14 +56,15 @@ def listen_all(mats: Ears, items: Iterable[Item], every: float | None) -> Iterat
     def one(item: Item) -> Listened:
         source = Source(item.name if item.path else "standard input", path=item.path)
         try:
-            if item.problem:
-                raise InputError(item.problem)
-            if item.path is None:
-                source = Source("standard input", data=read_stdin())
-            heard = list(mats.listen(source, every))
-            return Listened(item, heard, source.notes, missing=bool(source.missing))
+            with one_input(source.name):
+                if item.problem:
+                    raise InputError(item.problem)
+                if item.path is None:
+                    source = Source("standard input", data=read_stdin(quiet=quiet))
+                heard = list(mats.listen(source, every))
+                return Listened(item, heard, source.notes, missing=bool(source.missing))
         except InputError as error:
-            return Listened(item, [], [], str(error))
+            return Listened(item, [], [], str(error), getattr(error, "trace", ""))
 
     yield from in_order(one, items, mats.clap.listeners)
 
@@ -74,6 +81,8 @@ class _Sink:
         self.used: set[Path] = set()
         if options.format in ("srt", "vtt") and found.many and not self.folder:
             raise UsageError(f"--format {options.format} holds one recording: give one input, or a folder with -o FOLDER{os.sep}.")
+        if self.target is None:
+            console.check_output()
         parent = self.folder or (self.target.parent if self.target else None)
         if parent:
             try:
@@ -85,17 +94,18 @@ class _Sink:
         """Beside the output; none for stdout."""
         if self.target is None:
             return None
-        path = self.folder / ".mats-unfinished.jsonl" if self.folder else self.target.with_name(f".{self.target.name}.unfinished.jsonl")
+        path = self.folder / ".mats-unfinished.jsonl" if self.folder else self.target.with_name(fitting(f".{self.target.name}", ".unfinished.jsonl"))
         try:
             return Journal(path, settings)
         except OSError as error:
             raise UsageError(f"-o {self.options.output} cannot be written ({error.strerror}); choose another place.") from None
 
     def add(self, item: Item, result: Result) -> None:
+        """Errors: InputError where this one cannot be written, though others may."""
         kind, timed = self.options.format, self.options.timed
         if self.folder:
             if result.error is None:
-                self._write(self._place(item.tree, kind), document([result], kind, False, timed))
+                self._write(self._place(item.tree, kind), document([result], kind, False, timed), item.name)
             return
         if self.target is None and kind in ("text", "jsonl", "csv"):
             console.out(piece(result, kind, self.named, timed, self.count == 0))
@@ -116,21 +126,27 @@ class _Sink:
         """The input's own name with the format behind it; a second input of the same name gets a number."""
         assert self.folder is not None
         suffix, number = SUFFIX.get(kind, kind), 1
-        place = self.folder / tree.parent / f"{tree.name}.{suffix}"
+        place = self.folder / tree.parent / fitting(tree.name, f".{suffix}")
         while place in self.used:
             number += 1
-            place = self.folder / tree.parent / f"{tree.name}-{number}.{suffix}"
+            place = self.folder / tree.parent / fitting(tree.name, f"-{number}.{suffix}")
         self.used.add(place)
         return place
 
-    def _write(self, path: Path, text: str) -> None:
-        temporary = path.with_name(f".{path.name}.tmp")
+    def _write(self, path: Path, text: str, of: str = "") -> None:
+        """`of`: the one input whose answer this is, where others have files of their own."""
+        # a name of its own, and a short one: that of the file may be as long as names can be
+        temporary = path.with_name(f".mats-{uuid.uuid4().hex[:12]}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+            with temporary.open("x", encoding="utf-8", errors="surrogateescape") as handle:
+                handle.write(text)
             os.replace(temporary, path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            if of and error.errno not in _DISK:
+                raise InputError(f"what was heard in {of} cannot be written to {path} ({error.strerror}).") from None
             raise UsageError(f"{path} cannot be written ({error.strerror}); choose another place with -o.") from None
 
 
@@ -150,32 +166,40 @@ def run(
         console.note(f"going on: {len(ready)} of {len(found.items)} inputs were done before.")
     if not options.quiet and (passed := found.passed_over()):
         console.note(passed)
-    failed = 0
+    failed = done = 0
     parts: set[int] = set()  # inputs of which something is missing
 
     def told() -> Iterator[Listened]:
         nonlocal failed
-        for listened in listen_all(mats, todo, options.every):
+        for listened in listen_all(mats, todo, options.every, options.quiet):
             for line in listened.notes:
                 console.note(line)
             if listened.error:
                 failed += 1
                 console.note(listened.error)
+                console.trace(listened.trace)
             if listened.missing:
                 parts.add(id(listened.item))
             yield listened
 
     fresh = answer(told())
-    for number, item in enumerate(console.progress(found.items, len(found.items), "file", options.quiet)):
-        if number in ready:
-            sink.add(item, ready[number])
-            continue
-        _, result = next(fresh)
-        # one that was heard in part is heard again, so that it is said again
-        if journal and id(item) not in parts:
-            journal.add(item, result)
-        sink.add(item, result)
-    sink.finish()
+    try:
+        for number, item in enumerate(console.progress(found.items, len(found.items), "file", options.quiet)):
+            result = ready[number] if number in ready else next(fresh)[1]
+            # one that was heard in part is heard again, so that it is said again
+            if journal and number not in ready and id(item) not in parts:
+                journal.add(item, result)
+            try:
+                sink.add(item, result)
+            except InputError as error:
+                failed += 1
+                console.note(str(error))
+            done += 1
+        sink.finish()
+    except KeyboardInterrupt:
+        goes_on = f"{done} of {len(found.items)} inputs are done. The same command goes on from there."
+        console.note("stopped: " + goes_on if journal else "stopped. With -o, the same command goes on where this one ended.")
+        raise console.Stopped from None
     if journal:
         journal.finish()
     if failed and len(found.items) > 1:

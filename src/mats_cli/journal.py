@@ -11,6 +11,18 @@ from typing import Any
 from mats_cli.formats import Result
 from mats_cli.inputs import Item
 
+# bytes of a name that every file system in use takes
+_LONGEST = 255
+
+
+def fitting(name: str, ending: str) -> str:
+    """One name of the two: where it would be too long, `name` is cut and told from others that begin so by a digest of the whole."""
+    if len(os.fsencode(name + ending)) <= _LONGEST:
+        return name + ending
+    whole = os.fsencode(name)
+    mark = f"~{hashlib.sha256(whole).hexdigest()[:8]}{ending}"
+    return whole[: _LONGEST - len(os.fsencode(mark))].decode("utf-8", "ignore") + mark
+
 
 class Journal:
     """One JSON line per finished input, valid for the same settings and an unchanged file only."""

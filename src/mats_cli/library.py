@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json as jsonlib
 import os
 import re
@@ -79,7 +80,7 @@ def library(
         raise UsageError("--engine ray talks to the machines of its cluster: leave out --offline.")
     if clap and captions:
         raise UsageError("--captions needs the language model of --model, which was not made for another encoder: leave out --clap.")
-    labels = read_labels(tags)[0] if tags else []
+    labels = read_labels(tags, "--tags")[0] if tags else []
     path = shared.index_path(index)
     with Library(path, create=True) as store, store.job(lambda: shared.say_waiting(path)):
         if rebuild:
@@ -136,7 +137,7 @@ def compare(store: Library, names: list[str], part: tuple[int, int]) -> Change:
             now = state_of(item.name)
         except OSError:
             now = None  # a dead link, or gone just now: reading it says what is wrong
-        if before is None or now is None or not before.same(now):
+        if before is None or now is None or not before.same(now) or (before.error and _mended(before.error)):
             change.todo.append(item)
             change.fresh += before is None
         elif before.error:
@@ -145,6 +146,11 @@ def compare(store: Library, names: list[str], part: tuple[int, int]) -> Change:
             change.kept += 1
     change.gone = [path for path in known if path not in seen and not path.startswith(tuple(closed))]
     return change
+
+
+def _mended(error: str) -> bool:
+    """What a file lacked, an extra of mats, has been installed since."""
+    return "mats[media]" in error and importlib.util.find_spec("av") is not None
 
 
 def _work(store: Library, change: Change, load: Callable[[], Ears], model: str, engine: str, captions: bool, labels: list[str], quiet: bool) -> None:
@@ -159,17 +165,22 @@ def _work(store: Library, change: Change, load: Callable[[], Ears], model: str, 
             store.of_pipeline(mats.clap.id, mats.clap.dim)
             reads = _reads(mats, store, [item.name for item in change.todo], model, engine)
             for read in console.progress(reads, len(change.todo), "file", quiet):
+                sound = read.sound or store.sound_of(read.digest)
+                if sound is None and not read.state.error:
+                    read = _heard(mats, read)
+                    sound = read.sound
                 for line in read.notes:
                     console.note(line)
                 if read.state.error:
                     console.note(read.state.error)
+                    console.trace(read.trace)
                     change.failed.append((read.path, read.state.error))
-                    # one that has vanished meanwhile, perhaps with its disk, is not remembered as bad
+                    # one that has vanished meanwhile, or whose disk failed, is not remembered as bad
                     if read.state.mtime_ns:
                         store.fail(read.path, read.state, read.state.error)
-                else:
+                elif sound is not None:
                     change.parts += read.missing
-                    store.put(read.path, read.state, read.sound or store.sound_of(read.digest) or _heard(mats, read))
+                    store.put(read.path, read.state, sound)
                 done += 1
         # after the new ones are in, so that a file that was moved need not be heard again
         store.drop(change.gone)
@@ -190,11 +201,11 @@ def _reads(mats: Ears, store: Library, paths: list[str], model: str, engine: str
     return read_all(mats, paths, store.finder())
 
 
-def _heard(mats: Ears, read: Any) -> Any:
-    """The sound of a content that was known when it was read, and whose last other file changed since."""
-    from mats_model.crawl import hear
+def _heard(mats: Ears, before: Any) -> Any:
+    """A content that was known when it was read, and whose last other file changed since: heard after all."""
+    from mats_model.crawl import read
 
-    return hear(mats, read.path, read.digest)[0]
+    return read(mats, before.path, lambda digest: False)
 
 
 def _describe(store: Library, mats: Ears, captions: bool, labels: list[str], quiet: bool) -> None:

@@ -210,6 +210,8 @@ class _Diarist:
                 if self._over(ring.total >= end):
                     self._last(ring.total / ring.rate)
                     return
+                if (line := self.source.stalled()) and not self.quiet:
+                    console.note(line)
             if ring.total - end > ring.size * 0.5:  # only a microphone does not wait
                 behind = (ring.total - end) / ring.rate
                 console.note(f"{behind:.0f} s were not heard: the machine is too slow for what it is asked to do.")

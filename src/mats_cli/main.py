@@ -9,13 +9,14 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from mats_cli import console
+from mats_cli import console, signals
 from mats_cli.caption import caption
 from mats_cli.chat import chat
 from mats_cli.classify import classify
 from mats_cli.index import app as index
 from mats_cli.listen import listen
 from mats_cli.models import app as models
+from mats_cli.options import App
 from mats_cli.search import search
 from mats_cli.train import train
 from mats_model import __version__
@@ -23,8 +24,10 @@ from mats_model.errors import MatsError
 
 # what a disk says when it takes no more
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+# what it says of a path that leads nowhere
+_NOWHERE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
 
-app = typer.Typer(
+app = App(
     name="mats",
     no_args_is_help=True,
     add_completion=False,
@@ -63,15 +66,15 @@ def _top(
 
     \b
     Exit codes: 0 done, 1 our bug, 2 usage, 3 some inputs failed, 4 all failed or none found,
-    5 model or index missing, 6 index and model differ, 7 device or memory, 130 Ctrl-C.
+    5 model or index missing, 6 index and model differ, 7 device or memory, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+    MATS_DEBUG=1 shows where something happened that was not expected.
     """
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run, and leave with an exit code of the table above."""
-    for stream in (sys.stdout, sys.stderr):
-        # a name that is no text in the terminal's encoding must not end a job
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    console.streams()
+    signals.install()
     if "_MATS_COMPLETE" in os.environ:
         from typer.completion import completion_init
 
@@ -85,13 +88,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if code == 130:
             raise KeyboardInterrupt
     except MatsError as error:
-        console.note(str(error))
+        console.failure(error)
         code = error.exit_code
     except KeyboardInterrupt:
-        console.note("stopped. With -o, the same command goes on where this one ended.")
-        code = 130
+        console.note("stopped.")
+        code = signals.code()
     except console.Stopped:
-        code = 130
+        code = signals.code()
     except (console.ClosedPipe, BrokenPipeError):
         # the reader has what it wanted; nothing may be flushed into the closed pipe at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -108,6 +111,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
                 raise
             if isinstance(error, OSError) and error.errno in _REFUSED:
                 console.note(f"{error.filename or 'a file'} cannot be written ({error.strerror}): make room, or choose another place.")
+                code = 2
+            elif isinstance(error, OSError) and error.errno in _NOWHERE and error.filename:
+                console.note(f"{error.filename} cannot be used ({error.strerror}): give another path.")
                 code = 2
             else:
                 console.note(f"this is a bug of mats: {type(error).__name__}: {error} (MATS_DEBUG=1 shows where).")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -57,7 +57,7 @@ def memory(
         raise UsageError(f"-o {output} is there and is no memory: give another folder.")
     mats = shared.load_ears(clap, model, offline)
     heard = embeddings(mats, audio) if audio else None
-    bad: list[str] = []
+    bad = _Bad()
     texts = _texts(captions, column, strict, bad)
     said = 0
     card = MemoryCard()
@@ -70,16 +70,24 @@ def memory(
         if not isinstance(told, MemoryCard) and told.done < said:
             said = 0
     if not quiet:
-        for line in bad[:5]:
+        for line in bad.first:
             console.note(line)
-    more = f", {len(bad)} bad row{'s' if len(bad) > 1 else ''} skipped" if bad else ""
+    more = f", {bad.count} bad row{'s' if bad.count > 1 else ''} skipped" if bad.count else ""
     if json:
-        console.out(jsonlib.dumps({"memory": str(output), **asdict(card), "bad": len(bad)}) + "\n")
+        console.out(jsonlib.dumps({"memory": str(output), **asdict(card), "bad": bad.count}) + "\n")
     else:
         console.out(f"{output}: {card.captions} captions in {card.clusters} clusters{more}\n")
 
 
-def _texts(captions: list[Path], column: str, strict: bool, bad: list[str]) -> Iterator[str]:
+@dataclass
+class _Bad:
+    """Rows that were skipped: how many, and the first of them."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+
+def _texts(captions: list[Path], column: str, strict: bool, bad: _Bad) -> Iterator[str]:
     from mats_model.sources import BadRow, captions_in
 
     for path in captions:
@@ -89,7 +97,8 @@ def _texts(captions: list[Path], column: str, strict: bool, bad: list[str]) -> I
             elif strict:
                 raise UsageError(f"{row.file}:{row.line}: the row {row.why}.")
             else:
-                bad.append(str(row))
+                bad.count += 1
+                bad.first += [str(row)] if bad.count <= 5 else []
 
 
 def embeddings(mats: Ears, folders: list[str]) -> torch.Tensor:
@@ -103,6 +112,7 @@ def embeddings(mats: Ears, folders: list[str]) -> torch.Tensor:
     for listened in listen_all(mats, expand(folders).items, None):
         for line in [*listened.notes, *filter(None, [listened.error])]:
             console.note(line)
+        console.trace(listened.trace)
         vectors += [heard.embedding for heard in listened.heard if heard.embedding is not None]
     if not vectors:
         raise InputError(f"no sounds were heard in {', '.join(folders)}.")

@@ -122,6 +122,10 @@ class Input:
         """What is wrong with what comes, in a sentence."""
         return None
 
+    def stalled(self) -> str | None:
+        """Said once, where nothing comes and is waited for."""
+        return None
+
     def heard_until(self, position: int) -> None:
         """What lies before is needed no longer."""
 
@@ -211,6 +215,7 @@ class RawPipe(Input):
         self.ring = Ring(seconds, int(matched[2]), int(matched[3]))
         self._done, self._position, self._patient = threading.Event(), 0, patient
         self._error: str | None = None
+        self._came, self._said = time.monotonic(), False
         self._room = threading.Condition()
         threading.Thread(target=self._read, args=(handle,), daemon=True).start()
 
@@ -236,11 +241,18 @@ class RawPipe(Input):
                         while self._patient and self.ring.total - self._position > self.ring.size // 2:
                             self._room.wait(1.0)
                     self.ring.write(blocks[at : at + piece])
+                    self._came, self._said = time.monotonic(), False
         except (OSError, ValueError) as error:
             self._error = f"standard input cannot be read ({error})."
         if self.ring.total == 0 and not self._error:
             self._error = "standard input is empty: pipe raw samples in."
         self._done.set()
+
+    def stalled(self) -> str | None:
+        if self._said or self.ended() or time.monotonic() - self._came < _GONE:
+            return None
+        self._said = True
+        return f"{self.name} sends nothing ({self.ring.total / self.ring.rate:.1f} s of sound came so far): it is waited for; Ctrl-C stops."
 
     def heard_until(self, position: int) -> None:
         with self._room:

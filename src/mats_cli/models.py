@@ -17,7 +17,7 @@ from mats_model.errors import ModelError, UsageError
 if TYPE_CHECKING:
     from mats_model.catalogue import Entry
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app = shared.App(no_args_is_help=True, rich_markup_mode=None)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of `mats models list`, a hub id, or a model folder.", show_default=False)]
 Kind = Annotated[str, typer.Option("--kind", metavar="KIND", help="What a hub id is, where it does not tell: model, encoder or base.")]

@@ -3,18 +3,51 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
+from typer.core import TyperCommand
 
 from mats_cli import console
-from mats_cli.formats import FORMATS
-from mats_model.errors import UsageError
+from mats_cli.formats import FORMATS, visible
+from mats_model.errors import UsageError, is_text
 
 if TYPE_CHECKING:
     from mats_model.mats import Ears, Mats
     from mats_model.pull import Puller
+
+# what the names of options say of those that may be paths, in which any byte may stand
+_PATHS = re.compile("FILE|DIR|FOLDER|PATH|INPUTS|CMD")
+
+
+class App(typer.Typer):
+    """Verbs whose texts are known to be text."""
+
+    def command(self, name: str | None = None, **more: Any) -> Any:
+        """As typer has it."""
+        return super().command(name, cls=_Verb, **more)
+
+
+class _Verb(TyperCommand):
+    """The door of all that is typed on the command line. Errors: UsageError for a text that is no UTF-8."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """As click has it."""
+        for option in self.params:
+            if not _PATHS.search(option.metavar or ""):
+                given = ctx.params.get(option.name)
+                for value in given if isinstance(given, (list, tuple)) else [given]:
+                    check_text(value, option.opts[0] if option.param_type_name == "option" else (option.metavar or str(option.name)).strip("[]"))
+        return super().invoke(ctx)
+
+
+def check_text(value: object, what: str) -> None:
+    """Errors: UsageError."""
+    if isinstance(value, str) and not is_text(value):
+        raise UsageError(f"{what} {visible(value)} is not UTF-8 text: set the terminal to UTF-8, or type it anew.")
+
 
 Inputs = Annotated[
     list[str],
@@ -177,9 +210,9 @@ def say_waiting(index: Path) -> None:
 
 def index_path(given: Path | None) -> Path:
     """Of --index, or the user's own library."""
-    from mats_model.places import data
+    from mats_model.places import data, expanded
 
-    return given.expanduser() if given else data() / "library.db"
+    return expanded(str(given)) if given else data() / "library.db"
 
 
 def chosen_format(given: str | None, json: bool, csv: bool, formats: tuple[str, ...] = FORMATS) -> str:

@@ -17,7 +17,7 @@ import typer
 from mats_cli import console
 from mats_cli import options as shared
 from mats_cli.formats import clock, visible
-from mats_model.errors import InputError, UsageError
+from mats_model.errors import InputError, UsageError, one_input
 
 if TYPE_CHECKING:
     from mats_model.library import Library
@@ -179,16 +179,31 @@ def document(hits: list[Hit], kind: str) -> str:
 
 def _cut(hits: list[Hit], folder: Path) -> None:
     """Each moment as a file of its own, the best first by name."""
-    from mats_model.audio import Source, cut
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for number, hit in enumerate(hits, 1):
             path = next((each for each in hit.paths if os.path.exists(each)), hit.paths[0])
-            stem = re.sub(r"[^\w .-]", "_", Path(path).stem)[:80]
+            stem = re.sub(r"[^\w .-]", "_", Path(path).stem)[:50]  # 200 bytes at most
+            target = folder / f"{number:0{len(str(len(hits)))}d} {stem} {hit.start:.1f}.wav"
             try:
-                cut(Source(path, path=Path(path)), hit.start, hit.end, folder / f"{number:0{len(str(len(hits)))}d} {stem} {hit.start:.1f}.wav")
+                _clip(path, hit, target)
             except InputError as error:
-                console.note(str(error))
+                console.failure(error)
     except OSError as error:
         raise UsageError(f"--clips {folder}: it cannot be written ({error.strerror or error}).") from None
+
+
+def _clip(path: str, hit: Hit, target: Path) -> None:
+    """Errors: InputError for the sound, OSError for the clip."""
+    from mats_model.audio import Source, cut
+
+    refused: OSError | None = None
+    with one_input(path):
+        try:
+            cut(Source(path, path=Path(path)), hit.start, hit.end, target)
+        except OSError as error:
+            if str(target) not in (error.filename, error.filename2):
+                raise
+            refused = error
+    if refused:
+        raise refused

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mats_cli import console
+from mats_cli import console, signals
 from mats_cli import options as shared
 from mats_cli.microphone import Input
 from mats_cli.status import Watcher
 from mats_model.errors import DeviceError, InputError, UsageError
+from mats_model.places import expanded
 
 if TYPE_CHECKING:
     from mats_model.audio import Source
@@ -121,6 +123,8 @@ class Session:
         while not source.ring.wait(end, 0.25):
             if source.ended():
                 break
+            if (line := source.stalled()) and not self.settings.quiet:
+                console.note(line)
         self.live = False
         self._take(first, min(end, source.ring.total), same=False)
 
@@ -128,7 +132,7 @@ class Session:
         """Talk about a file. Errors: InputError."""
         from mats_model.audio import source
 
-        self.hear(source(Path(path).expanduser(), path))
+        self.hear(source(expanded(path), path))
         self.live = False
 
     def _take(self, first: int, end: int, same: bool) -> None:
@@ -182,7 +186,8 @@ class Session:
             self.ask(line)
 
     def ask(self, question: str) -> None:
-        """Ctrl-C stops the answer, not the chat."""
+        """Ctrl-C stops the answer, not the chat. Errors: UsageError for what is no text."""
+        shared.check_text(question, "the question")
         if self.live:
             self.catch_up()
         pieces = self.conversation.ask(question)
@@ -195,7 +200,7 @@ class Session:
             for piece in pieces:
                 console.out(piece)
         except KeyboardInterrupt:
-            if self.watcher is None:  # nobody is there to ask anything else
+            if self.watcher is None or not signals.answered():  # nobody is there to ask anything else
                 raise
             pieces.close()
             console.out(" (stopped)")
@@ -272,12 +277,12 @@ class Session:
         from mats_model.audio import write_wav
 
         item = self._sound()
-        path = Path(rest).expanduser()
+        path = expanded(rest)
         if not rest or path.suffix.lower() != ".wav":
             raise UsageError("/save: give the name of a file that ends in .wav.")
         if item.samples is None:
             raise UsageError(f"/save: {item.name} is a file already.")
-        if path.exists():
+        if os.path.exists(path):  # which a name too long does not upset
             raise UsageError(f"/save: {path} is there already: give another name.")
         try:
             write_wav(path, item.samples, item.rate)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json as jsonlib
-import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from mats_cli import console
+from mats_cli import console, signals
 from mats_cli import options as shared
 from mats_model.errors import UsageError
 
@@ -129,22 +128,18 @@ def _train(
             prepared = said
     if crew.accelerator and not crew.rank:
         crew.wait()
-    _run(Trainer(prepared, out, crew), crew, out, json, show)
+    asked: list[bool] = []
+    with signals.gently(lambda: asked.append(True)):
+        _run(Trainer(prepared, out, crew), crew, out, json, show, asked)
 
 
-def _run(trainer: Trainer, crew: Crew, out: Path, json: bool, show: bool) -> None:
+def _run(trainer: Trainer, crew: Crew, out: Path, json: bool, show: bool, asked: list[bool]) -> None:
+    """Until the last step, or until one is `asked` to be the last."""
     from mats_cli.curve import Curve
     from mats_model.batches import Note
     from mats_model.train import Evaluated, Sample, Saved, Step
 
-    asked: list[int] = []
-
-    def stop(number: int, frame: object) -> None:
-        asked.append(number)
-        # a second one does not wait for the step to end
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = signal.signal(signal.SIGINT, stop)
+    unheard: Exception | None = None
     curve: Curve | None = None
     bar = console.Meter(trainer.settings.steps, show)
     said = 0.0
@@ -161,8 +156,12 @@ def _run(trainer: Trainer, crew: Crew, out: Path, json: bool, show: bool) -> Non
                 curve.draw()
                 continue
             curve.add(event)
-            if json:
-                console.out(jsonlib.dumps({"kind": type(event).__name__.lower(), **vars(event)}) + "\n")
+            if json and not unheard:
+                try:
+                    console.out(jsonlib.dumps({"kind": type(event).__name__.lower(), **vars(event)}) + "\n")
+                except (console.ClosedPipe, console.OutputError) as error:  # the reader has gone: what was trained is kept
+                    unheard = error
+                    asked.append(True)
             if not show:
                 continue
             if isinstance(event, Step):
@@ -180,11 +179,12 @@ def _run(trainer: Trainer, crew: Crew, out: Path, json: bool, show: bool) -> Non
                 wanted = f" (wanted: {event.wanted})" if event.wanted and event.wanted != event.heard else ""
                 bar.say(f"step {event.step}: {event.heard} -> {event.answer}{wanted}")
     finally:
-        signal.signal(signal.SIGINT, before)
         bar.close()
         if curve:
             curve.draw()
             curve.close()
+    if unheard:
+        raise unheard
     if trainer.step < trainer.settings.steps:
         if crew.rank == 0:
             console.note(f"stopped and saved at step {trainer.step} of {trainer.settings.steps}. The same command goes on from there.")

@@ -62,6 +62,7 @@ def tune(
     for reference, one in zip(told, console.progress(listened, len(items), "file", quiet), strict=True):
         for line in [*one.notes, *filter(None, [one.error])]:
             console.note(line)
+        console.trace(one.trace)
         if not one.error and one.heard[0].embedding is not None:
             heard.append(one.heard[0].embedding)
             kept.append(reference)

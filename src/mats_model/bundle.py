@@ -17,7 +17,7 @@ from mats_model.catalogue import INSIDE, slug
 from mats_model.checkpoint import CONFIG, read_config
 from mats_model.encoders import is_encoder
 from mats_model.errors import ModelError, UsageError
-from mats_model.places import cache
+from mats_model.places import cache, expanded
 from mats_model.registry import find_base, find_encoder, here
 
 MANIFEST = "mats-bundle.json"
@@ -58,7 +58,7 @@ def _name(name: str, path: Path) -> str:
     """The folder's own name where it lies in the cache, else the name it is asked for by."""
     if path.parent.parent == cache():
         return path.name
-    return slug(name) if re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name) and not path.samefile(Path(name).expanduser()) else path.name
+    return slug(name) if re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name) and not path.samefile(expanded(name)) else path.name
 
 
 def bundle(name: str, out: Path, progress: Callable[[int, int], None]) -> list[str]:

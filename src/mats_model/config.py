@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from mats_model.errors import MatsError, ModelError, UsageError
+from mats_model.errors import MatsError, ModelError, UsageError, is_text
 
 FORMAT = 1
 
@@ -187,6 +187,8 @@ def _filled_list(kind: Any, value: Any, where: Where, error: type[MatsError], na
 def _of_kind(kind: Any, value: Any, where: Where, error: type[MatsError], name: str) -> Any:
     if kind is float and type(value) is int:
         return float(value)
+    if isinstance(value, str) and not is_text(value):
+        raise error(f"{where.of(name)}: {name} holds half of a surrogate pair, which is no text: {value!r}.")
     if type(value) is kind and not (kind is float and value != value):
         return value
     said = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}.get(kind.__name__, kind.__name__)

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from mats_model.audio import Facts, Source
-from mats_model.errors import InputError, UsageError
+from mats_model.errors import InputError, UnexpectedError, UsageError, one_input
 from mats_model.library import Sound, State, state_of
 from mats_model.mats import Ears
 from mats_model.parallel import in_order
@@ -32,17 +32,15 @@ class Read:
     sound: Sound | None = None
     notes: tuple[str, ...] = ()
     missing: bool = False  # part of the sound is not there, as the notes say
+    trace: str = ""  # where it went wrong, if nobody foresaw that
 
 
 def digest_of(path: str) -> str:
-    """SHA-256 of a file. Errors: InputError."""
+    """SHA-256 of a file. Errors: InputError, OSError."""
     digest = hashlib.sha256()
     with Source(path, path=Path(path)).open() as handle:
-        try:
-            while chunk := handle.read(_CHUNK):
-                digest.update(chunk)
-        except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror}).") from None
+        while chunk := handle.read(_CHUNK):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -69,17 +67,23 @@ def read(mats: Ears, path: str, known: Callable[[str], bool]) -> Read:
     """One file, read again if it changes meanwhile. An error is part of the answer."""
     state = State(0, 0)
     try:
-        for _ in range(3):
-            state = state_of(path)
-            digest = digest_of(path)
-            sound, item = (None, None) if known(digest) else hear(mats, path, digest)
-            if state.same(state_of(path)):
-                return Read(path, state, digest, sound, tuple(item.notes) if item else (), bool(item and item.missing))
-        raise InputError(f"{path} changes while it is read: index it again when it is finished.")
-    except OSError as error:
-        return Read(path, State(state.size, state.mtime_ns, f"{path} cannot be read ({error.strerror})."), "")
+        with one_input(path):
+            for _ in range(3):
+                state = state_of(path)
+                digest = digest_of(path)
+                sound, item = (None, None) if known(digest) else hear(mats, path, digest)
+                if state.same(state_of(path)):
+                    return Read(path, state, digest, sound, tuple(item.notes) if item else (), bool(item and item.missing))
+            raise InputError(f"{path} changes while it is read: index it again when it is finished.")
     except InputError as error:
-        return Read(path, State(state.size, state.mtime_ns, str(error)), "")
+        return failed(path, state, error)
+
+
+def failed(path: str, state: State, error: InputError) -> Read:
+    """A file that cannot be heard, in the state that it was read in; without a time where it is the disk that failed, or permissions are lacking,
+    which says nothing of the file: it is tried again."""
+    passing = isinstance(error.__cause__, OSError) and not isinstance(error, UnexpectedError)
+    return Read(path, State(state.size, 0 if passing else state.mtime_ns, str(error)), "", trace=getattr(error, "trace", ""))
 
 
 def read_all(mats: Ears, paths: Iterable[str], known: Callable[[str], bool]) -> Iterator[Read]:

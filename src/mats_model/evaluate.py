@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from mats_model.errors import UsageError
+from mats_model.errors import UsageError, is_text
 from mats_model.mats import Mats
 from mats_model.prompts import CAPTION_TAG, Question, sentence
 from mats_model.sources import cells
@@ -96,6 +96,8 @@ def references(path: Path, clip: str, text: str, limit: int) -> list[list[str]]:
     for row in cells(path):
         if clip not in row or text not in row:
             raise UsageError(f"{path} has no columns {clip!r} and {text!r}; it has {', '.join(row)}.")
+        if not is_text(row[text]):
+            raise UsageError(f"{path}: a text of {row[clip]} is not UTF-8: leave it out, or save the file as UTF-8.")
         groups.setdefault(row[clip], []).append(row[text])
     several = [captions for captions in groups.values() if len(captions) > 1]
     if not several:

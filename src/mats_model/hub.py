@@ -131,7 +131,7 @@ def _token() -> str:
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     token = os.environ.get("HF_TOKEN", "").strip()
     if not token:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RuntimeError):
             token = Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token").expanduser().read_text(encoding="utf-8").strip()
     if not re.fullmatch("[!-~]*", token):
         raise UsageError("HF_TOKEN holds characters that no token has: set it anew.")

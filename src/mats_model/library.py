@@ -118,7 +118,7 @@ def _under(folder: str) -> tuple[str, tuple[str | bytes, ...]]:
     first, last = folder.rstrip(os.sep) + os.sep, folder.rstrip(os.sep) + chr(ord(os.sep) + 1)
     return (
         "(path = ? OR (path >= ? AND path < ?) OR (path >= ? AND path < ?))",
-        (_stored(folder), first, last, os.fsencode(first), os.fsencode(last)),
+        (_stored(folder), _stored(first), _stored(last), os.fsencode(first), os.fsencode(last)),
     )
 
 
@@ -265,7 +265,9 @@ class Library:
         """A file that cannot be heard: it is not tried again until it changes."""
         with self._writing():
             before = self.base.execute("SELECT sound FROM files WHERE path = ?", (_stored(path),)).fetchone()
-            self.base.execute("INSERT OR REPLACE INTO files VALUES (?, NULL, ?, ?, ?)", (_stored(path), state.size, state.mtime_ns, why))
+            # the sentence may hold a name that is no text
+            told = os.fsencode(why).decode("utf-8", "backslashreplace")
+            self.base.execute("INSERT OR REPLACE INTO files VALUES (?, NULL, ?, ?, ?)", (_stored(path), state.size, state.mtime_ns, told))
             self._forget([before[0]] if before else [])
 
     def drop(self, paths: Iterable[str]) -> None:

@@ -18,12 +18,15 @@ from torch.nn import functional as F
 from mats_model.audio import Source, Window, source, windows
 from mats_model.clap.base import BATCH, Clap
 from mats_model.config import MatsConfig, SearchSettings
-from mats_model.errors import SilenceError, UsageError
+from mats_model.errors import InputError, MatsError, ModelError, SilenceError, UsageError, one_input
 from mats_model.llm.base import Candidate, LanguageModel
 from mats_model.mapper import Mapper
 from mats_model.noise import add_noise
 from mats_model.prompts import CAPTION_TAG, DESCRIBE, QUESTION_TAG, Question, sentence
 from mats_model.santa import Santa
+
+# times full scale: samples that were meant as 24-bit integers come to 8e6, and are still heard
+_LOUDEST = 1e9
 
 Sound = str | os.PathLike[str] | bytes | Source
 
@@ -90,22 +93,27 @@ class Ears(nn.Module):
     @torch.inference_mode()
     def windows(self, sound: Sound, every: float | None = None) -> Iterator[tuple[Window, torch.Tensor | None]]:
         """Windows with their raw embeddings (d,), a few at a time; None for a silent one. Errors: InputError."""
-        waiting: list[Window] = []
-        for window in self.cut(sound, every):
-            waiting.append(window)
-            if len(waiting) == BATCH:
-                yield from self._embed(waiting)
-                waiting = []
-        if waiting:
-            yield from self._embed(waiting)
+        item = source(sound)
+        # all that listens comes through here
+        with one_input(item.name):
+            waiting: list[Window] = []
+            for window in self.cut(item, every):
+                waiting.append(window)
+                if len(waiting) == BATCH:
+                    yield from self._embed(waiting, item.name)
+                    waiting = []
+            if waiting:
+                yield from self._embed(waiting, item.name)
 
     def cut(self, sound: Sound, every: float | None = None) -> Iterator[Window]:
         """The encoder's windows of a sound, not yet embedded. Errors: InputError."""
         return windows(source(sound), self.clap.rate, self.clap.window, every, self.clap.fill)
 
-    def _embed(self, some: list[Window]) -> Iterator[tuple[Window, torch.Tensor | None]]:
+    def _embed(self, some: list[Window], name: str) -> Iterator[tuple[Window, torch.Tensor | None]]:
         waves = torch.stack([torch.from_numpy(window.samples) for window in some])
         for window, raw in zip(some, self.clap.embed_windows(waves), strict=True):
+            if not window.silent and not bool(raw.isfinite().all()):
+                raise _no_numbers(name, window)
             yield window, None if window.silent else raw
 
     def embed(self, sound: Sound) -> torch.Tensor:
@@ -139,6 +147,14 @@ class Ears(nn.Module):
         names = list(labels)
         scores = self.score(self.embed(sound), self.label_embeddings(names, template), multi)
         return ranked(names, scores)
+
+
+def _no_numbers(name: str, window: Window) -> MatsError:
+    """Why a window has no embedding: the sound is beyond all measure, or what hears is broken."""
+    peak = float(abs(window.samples).max())
+    if peak > _LOUDEST:
+        return InputError(f"{name} cannot be heard: its samples reach {peak:.0e} times full scale (at {window.start:.0f} s); export it again.")
+    return ModelError("the encoder gives NaN for a sound that is well: its weights are damaged; get the model again.")
 
 
 class Mats(Ears):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
+import stat
 import sys
+import tempfile
 from pathlib import Path
 
 
@@ -23,13 +27,39 @@ def state() -> Path:
 
 
 def _folder(variable: str, linux: str, macos: str) -> Path:
-    if home := os.environ.get("MATS_HOME"):
-        return Path(home).expanduser()
+    if kept := os.environ.get("MATS_HOME"):
+        return expanded(kept)
     if sys.platform == "darwin":
-        return Path.home() / macos / "mats"
+        return home() / macos / "mats"
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "mats"
-    return Path(os.environ.get(variable) or Path.home() / linux) / "mats"
+        return Path(os.environ.get("LOCALAPPDATA") or home()) / "mats"
+    return Path(os.environ.get(variable) or home() / linux) / "mats"
+
+
+def expanded(name: str) -> Path:
+    """A path with ~ as a shell reads it; as it stands where nobody is called so."""
+    return Path(os.path.expanduser(name))
+
+
+def home() -> Path:
+    """The user's folder. A user who has none, as in many containers, gets one among the temporary files that nobody else may write into."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return _homeless()
+
+
+@functools.cache
+def _homeless() -> Path:
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    folder = Path(tempfile.gettempdir()) / f"mats-{user}"
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        known = folder.lstat()
+        if stat.S_ISDIR(known.st_mode) and known.st_uid == user and not known.st_mode & 0o022:
+            return folder
+    # another user was there first
+    return Path(tempfile.mkdtemp(prefix="mats-"))
 
 
 def write(path: Path, data: bytes) -> None:

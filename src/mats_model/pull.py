@@ -21,7 +21,7 @@ from mats_model.checkpoint import CLAP_TOKENIZER, CONFIG, MEMORY, NAMES, RECIPE,
 from mats_model.clap.published import PublishedClap
 from mats_model.errors import ModelError, UsageError
 from mats_model.mats import Ears
-from mats_model.places import cache
+from mats_model.places import cache, expanded
 from mats_model.registry import find, here, missing
 
 TERMS = "TERMS.txt"
@@ -51,7 +51,7 @@ class Puller:
         """The thing of this name and what it needs; `kind` (model, encoder, base) where a hub id alone does not tell. Errors: ModelError."""
         known = entry(name, kind or "base")
         if known is None:
-            path = Path(name).expanduser()
+            path = expanded(name)
             if path.exists():
                 return path
             raise missing(name, kind or "model", WHAT[kind or "model"])
@@ -85,7 +85,7 @@ class Puller:
     def base(self, name: str) -> str:
         """A base by a name of ours, a hub id, a folder or a GGUF file; what may stand in a config in its place."""
         if name.lower().endswith(".gguf"):
-            return str(self._gguf(Path(name).expanduser()))
+            return str(self._gguf(expanded(name)))
         if here(name, "base") is None:
             self.pull(name, "base")
         return name

@@ -18,6 +18,7 @@ from mats_model.device import find_device
 from mats_model.encoders import is_encoder, load_encoder, load_original
 from mats_model.errors import ModelError, UsageError
 from mats_model.mats import Ears, Mats
+from mats_model.places import expanded, home
 
 DEFAULT = "nano"
 EMBEDDED = INSIDE[DEFAULT]
@@ -30,7 +31,7 @@ def here(name: str, kind: str) -> Path | None:
     kept = place_of(name, kind)
     if _whole(kept, kind):
         return kept
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir() or (path.is_file() and kind == "encoder"):
         return path
     return _in_hub_cache(name) if kind == "base" and HUB.fullmatch(name) else None
@@ -42,8 +43,8 @@ def _whole(folder: Path, kind: str) -> bool:
 
 def _in_hub_cache(name: str) -> Path | None:
     """What other programs fetched with the hub's library serves as well."""
-    home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface")
-    kept = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"models--{slug(name)}"
+    hub = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "huggingface")
+    kept = Path(os.environ.get("HF_HUB_CACHE") or hub / "hub") / f"models--{slug(name)}"
     commit = kept / "refs" / "main"
     folder = kept / "snapshots" / commit.read_text(encoding="utf-8").strip() if commit.is_file() else None
     whole = folder and (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
@@ -154,7 +155,7 @@ def load_ears(name: str, device: str = "cpu") -> Ears:
 
 def _ears(name: str) -> Ears:
     if name.startswith(PREFIX):
-        return load_original(Path(name.removeprefix(PREFIX)).expanduser())
+        return load_original(expanded(name.removeprefix(PREFIX)))
     path = here(name, "encoder")
     if path is not None and is_encoder(path):
         return load_encoder(path)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mats_model.captions import Turn, conversations, tidy, yes_or_no
-from mats_model.errors import UsageError
+from mats_model.errors import UsageError, is_text
 from mats_model.prompts import CAPTION_TAG, QUESTION_TAG, Question
 
 TASKS = ("caption", "question", "labels", "presence", "conversation")
@@ -107,12 +107,22 @@ def _rows_of(handle: TextIO, path: Path, columns: list[str]) -> Iterator[tuple[i
     if kind == ".csv" or kind == ".tsv":
         csv.field_size_limit(1 << 30)
         reader = csv.DictReader(handle, fieldnames=columns or None, delimiter="\t" if kind == ".tsv" else ",")
-        yield from ((reader.line_num, row) for row in reader)
+        while True:
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                yield reader.line_num, f"is no row ({error})"
+                continue
+            if row is None:
+                return
+            yield reader.line_num, row
     elif kind == ".json":
         try:
             entries = json.load(handle)
         except ValueError as error:
             raise UsageError(f"{path} is no JSON ({error}).") from None
+        except RecursionError:
+            raise UsageError(f"{path} is no list of rows: it is nested too deeply.") from None
         if not isinstance(entries, list):
             raise UsageError(f"{path} should hold a list of rows.")
         yield from (
@@ -126,6 +136,8 @@ def _rows_of(handle: TextIO, path: Path, columns: list[str]) -> Iterator[tuple[i
                     yield number, entry if isinstance(entry, dict) else f"is {type(entry).__name__}, not a group"
                 except ValueError:
                     yield number, "is no JSON"
+                except RecursionError:
+                    yield number, "is nested too deeply"
     elif kind == ".txt":
         yield from ((number, {"text": line.rstrip("\n")}) for number, line in enumerate(handle, 1) if line.strip() and not line.startswith("#"))
     else:
@@ -140,18 +152,42 @@ def cells(path: Path) -> Iterator[dict[str, str]]:
 
 
 def captions_in(path: Path, column: str = "") -> Iterator[str | BadRow]:
-    """The texts of a file one by one, however long it is. Errors: UsageError."""
+    """The texts of a file one by one, however long it is. Errors: UsageError, also where no row has the column."""
+    asked = _Columns(SourceSettings(task="caption", text=column), path)
     for line, row in _rows(path, []):
         try:
             if isinstance(row, str):
                 raise ValueError(row)
-            if not column:
-                column = _defaults(SourceSettings(task="caption"), path, row).text
-            elif column not in row:
-                raise UsageError(f"{path} has no column {column!r}; it has {', '.join(str(key) for key in row)}.")
-            yield " ".join(_value(row, column).split())
+            yield " ".join(_value(row, asked.of(row).text).split())
         except ValueError as error:
             yield BadRow(str(path), line, str(error))
+    asked.check()
+
+
+class _Columns:
+    """The columns of a source: those that it names, or the task's own as the first row that has them shows."""
+
+    def __init__(self, settings: SourceSettings, path: Path) -> None:
+        self.settings, self.path = settings, path
+        self.known: SourceSettings | None = None
+        self.missing: UsageError | None = None
+
+    def of(self, row: dict[str, Any]) -> SourceSettings:
+        """Errors: ValueError for a row that lacks one; UsageError where all rows do, since a table has one header."""
+        if self.known is None:
+            try:
+                self.known = _defaults(self.settings, self.path, row)
+            except UsageError as error:
+                if self.path.suffix.lower() in (".csv", ".tsv"):
+                    raise
+                self.missing = self.missing or error
+                raise ValueError(f"lacks a column that is needed; it has {', '.join(map(str, row)) or 'none'}") from None
+        return self.known
+
+    def check(self) -> None:
+        """Errors: UsageError where no row had them."""
+        if self.known is None and self.missing:
+            raise self.missing
 
 
 def _value(row: dict[str, Any], column: str) -> str:
@@ -163,7 +199,7 @@ def _value(row: dict[str, Any], column: str) -> str:
         value = value[0]
     if not isinstance(value, str):
         raise ValueError(f"column {column!r} holds {type(value).__name__}, not text")
-    if any("\udc80" <= letter <= "\udcff" for letter in value):
+    if not is_text(value):
         raise ValueError(f"column {column!r} is not UTF-8")
     if len(value) > LONGEST:
         raise ValueError(f"column {column!r} has {len(value)} characters; at most {LONGEST} are read")
@@ -241,14 +277,13 @@ def read_source(settings: SourceSettings, folder: Path, strict: bool = False) ->
         never |= {example.text for example in read_source(replace(settings, file=other, leave_out=[], task=kind), folder).examples}
     examples: dict[TextExample, None] = {}
     bad: list[BadRow] = []
-    whole: SourceSettings | None = None
+    asked = _Columns(settings, path)
     duplicates = 0
     for number, (line, row) in enumerate(_rows(path, settings.columns)):
         try:
             if isinstance(row, str):
                 raise ValueError(row)
-            whole = whole or _defaults(settings, path, row)
-            for example in _examples(whole, row, number):
+            for example in _examples(asked.of(row), row, number):
                 duplicates += example in examples
                 if example.text not in never and _wanted(example.text, settings):
                     examples[example] = None
@@ -256,13 +291,14 @@ def read_source(settings: SourceSettings, folder: Path, strict: bool = False) ->
             if strict:
                 raise UsageError(f"{path}:{line}: the row {error}.") from None
             bad.append(BadRow(str(path), line, str(error)))
+    asked.check()
     if settings.task in _OF_CAPTIONS:
         made = _presence if settings.task == "presence" else _conversations
         examples = dict.fromkeys(made(list(examples), folder / settings.names))
     if not examples:
         why = f" (the first: line {bad[0].line} {bad[0].why})" if bad else ""
         raise UsageError(f"{path} holds no text that can be used{why}.")
-    return Source(whole or settings, settings.name or path.stem, list(examples), bad, duplicates)
+    return Source(asked.known or settings, settings.name or path.stem, list(examples), bad, duplicates)
 
 
 def read_names(path: Path) -> list[str]:

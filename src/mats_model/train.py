@@ -125,6 +125,12 @@ class Crew:
         """Of this process."""
         return str(self.accelerator.device) if self.accelerator else "auto"
 
+    def any(self, here: bool) -> bool:
+        """Whether it is so in one of them; all wait for each other."""
+        if not self.accelerator:
+            return here
+        return bool(self.accelerator.reduce(torch.tensor(float(here), device=self.accelerator.device), "sum") > 0)
+
     def wait(self) -> None:
         """For the others."""
         if self.accelerator:
@@ -149,6 +155,7 @@ class Trainer:
         self.optimiser = make_optimiser(self.learner, self.settings.rate, self.settings.weight_decay, self.settings.beta2)
         self.averaged = {key: value.detach().float().clone() for key, value in self.learner.trained().items()} if self.settings.ema else {}
         self.step, self.started, self.best = 0, 0, math.inf
+        self.owed = False  # an evaluation that was put off, since the run was told to stop
         self.facts: dict[str, Any] = {
             "recipe": written(decisive(self.recipe)),
             "data": prepared.data.fingerprint(),
@@ -197,13 +204,13 @@ class Trainer:
             for key, value in self.averaged.items():
                 value.copy_(state["averaged"][key])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.best = int(state["step"]), float(state["best"])
+        self.step, self.best, self.owed = int(state["step"]), float(state["best"]), bool(state.get("owed"))
 
     def save(self) -> Saved:
         """Write last.pt whole, the one before it kept. Errors: UsageError when the disk refuses."""
         state = {
             "trained": self.learner.trained(), "averaged": self.averaged, "optimiser": self.optimiser.state_dict(),
-            "step": self.step, "best": self.best, "facts": self.facts, "versions": self.versions,
+            "step": self.step, "best": self.best, "owed": self.owed, "facts": self.facts, "versions": self.versions,
         }  # fmt: skip
         write_state(state, self.work / LAST, self.work / PREVIOUS)
         return Saved(self.step, self.work / LAST)
@@ -245,6 +252,8 @@ class Trainer:
         fast = settings.bf16 and (self.device.type == "cuda" or (self.device.type == "cpu" and fast_bf16()))
         began, done, losses, tokens, norms = time.monotonic(), 0, 0.0, 0, 0.0
         self.learner.train()
+        if crew.rank == 0 and self.owed:
+            yield from self._looks(stop)
         while self.step < settings.steps:
             # dropout draws from here on depend on the step alone
             torch.manual_seed((settings.seed * 1_000_003 + self.step) * crew.size + crew.rank)
@@ -287,27 +296,41 @@ class Trainer:
                 began, done, losses, tokens, norms = time.monotonic(), 0, 0.0, 0, 0.0
             if crew.rank == 0:
                 paused = time.monotonic()
-                if self.prepared.held_out and (self.step % settings.evaluate_every == 0 or last):
-                    yield self.evaluate()
-                if self.step % settings.sample_every == 0 or last:
-                    yield from self.samples()
+                yield from self._looks((lambda: False) if last else stop)
                 if self.step % settings.save_every == 0 or last:
                     yield self.save()
                 began += time.monotonic() - paused
-            crew.wait()
-            if not last and stop():
+            # a signal reaches each process in its own time: they end after the same step
+            if crew.any(stop()) and not last:
                 if crew.rank == 0:
                     yield self.save()
                 return
 
-    def evaluate(self) -> Evaluated:
-        """Mean loss per token on held-out examples; the best weights so far are kept in best.pt."""
+    def _looks(self, stop: Callable[[], bool]) -> Iterator[Event]:
+        """What is due after this step: held-out loss, and some answers. A run that is told to stop does not wait for them: they are `owed`."""
+        settings, last = self.settings, self.step == self.settings.steps
+        self.owed = True
+        if self.prepared.held_out and (self.step % settings.evaluate_every == 0 or last):
+            evaluated = self.evaluate(stop)
+            if evaluated is None:
+                return
+            yield evaluated
+        if self.step % settings.sample_every == 0 or last:
+            if stop():
+                return
+            yield from self.samples()
+        self.owed = False
+
+    def evaluate(self, stop: Callable[[], bool] = lambda: False) -> Evaluated | None:
+        """Mean loss per token on held-out examples; the best weights so far are kept in best.pt. None where `stop` came first."""
         data = self.prepared.held_out
         assert data is not None
         size = min(self.settings.batch, 64)
         total, count = 0.0, 0
         with self._as_kept():
             for at in range(0, len(data.tokens), size):
+                if stop():
+                    return None
                 generator = torch.Generator().manual_seed(at)
                 noised = add_noise(data.cache.vectors(data.rows[at : at + size]), self.prepared.mats.config.noise_variance, generator).to(self.device)
                 loss, tokens = self.learner(noised, data.tokens[at : at + size])

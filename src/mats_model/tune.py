@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from mats_model.config import SantaSettings
-from mats_model.errors import UsageError
+from mats_model.errors import UsageError, is_text
 from mats_model.evaluate import cider_d, rouge_l
 from mats_model.mats import Mats
 from mats_model.santa import Memory, changed
@@ -68,6 +68,8 @@ def references(table: Path, audio: Path) -> list[Reference]:
             raise UsageError(f"{table}: {name} leads out of {audio}.")
         captions, label = found.get(path, ([], ""))
         captions += [value for key, value in row.items() if key.startswith("caption") and value and value != "None"]
+        if not all(is_text(value) for value in [*captions, *(row.get(key) or "" for key in _LABEL)]):
+            raise UsageError(f"{table}: a text of {name} is not UTF-8: leave it out, or save the file as UTF-8.")
         found[path] = (captions, label or next((row[key] for key in _LABEL if row.get(key)), ""))
     rows = [Reference(path, tuple(captions), label) for path, (captions, label) in found.items() if path.is_file()]
     if not rows:

@@ -18,7 +18,7 @@ from mats_model.audio import ffmpeg
 from mats_model.audio.find import Content, Part, is_text, look
 from mats_model.audio.item import Facts, Source
 from mats_model.audio.view import Peek, View
-from mats_model.errors import InputError, MatsError
+from mats_model.errors import InputError, one_input
 
 Blocks = Iterator[tuple[np.ndarray, int]]  # (frames, channels) float32, and samples a second
 
@@ -42,12 +42,14 @@ def blocks(item: Source, rate: int) -> Iterator[np.ndarray]:
         heard: Blocks = iter([(item.samples.reshape(len(item.samples), -1), item.rate)])
     else:
         heard = decoded(item)
-    yield from _guarded(item, _resampled(item, _mixed(item, _seconds(item, heard)), rate))
+    with one_input(item.name):
+        yield from _resampled(item, _mixed(item, _seconds(item, heard)), rate)
 
 
 def decoded(item: Source) -> Blocks:
     """(frames, channels) float32 and samples a second, which may change on the way. Errors: InputError."""
-    yield from _guarded(item, _decoded(item))
+    with one_input(item.name):
+        yield from _decoded(item)
 
 
 def facts(item: Source) -> Facts:
@@ -61,19 +63,6 @@ def facts(item: Source) -> Facts:
         except InputError:
             return Facts()
     return item.about[0] if item.about else Facts()
-
-
-def _guarded(item: Source, made: Iterator[Any]) -> Iterator[Any]:
-    """Whatever goes wrong with one input is one sentence about that input."""
-    try:
-        yield from made
-    except (MatsError, MemoryError):
-        raise
-    except OSError as error:
-        raise InputError(f"{item.name} cannot be read ({error.strerror or error}).") from error
-    except Exception as error:
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise InputError(f"{item.name} cannot be decoded: {what}, which was not expected; export it again.") from error
 
 
 # ---- parts of a file

@@ -66,8 +66,8 @@ class Source:
             return self.path.open("rb")
         except FileNotFoundError:
             raise InputError(f"{self.name} is not there; check the path.") from None
-        except PermissionError:
-            raise InputError(f"{self.name} may not be read; check its permissions.") from None
+        except PermissionError as error:
+            raise InputError(f"{self.name} may not be read; check its permissions.") from error
         except (OSError, ValueError) as error:
             code = getattr(error, "errno", None)
             reason = "is part of a loop of links" if code == 40 else f"cannot be opened ({getattr(error, 'strerror', None) or error})"

@@ -35,7 +35,8 @@ def write_wav(target: Path, samples: np.ndarray, rate: int, kind: str = "PCM_16"
 
     temporary = target.with_name(f".{target.name}.tmp")
     try:
-        soundfile.write(temporary, samples, rate, kind, format="WAV")
+        # as bytes, since a folder may have a name that is no text
+        soundfile.write(os.fsencode(temporary), samples, rate, kind, format="WAV")
     except soundfile.LibsndfileError as error:
         raise OSError(None, error.error_string.strip(" ."), str(target)) from None
     os.replace(temporary, target)

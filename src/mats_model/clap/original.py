@@ -20,6 +20,7 @@ import torch
 from mats_model.clap.base import Clap
 from mats_model.clap.huggingface import hush
 from mats_model.errors import ModelError, UsageError
+from mats_model.places import home
 
 PREFIX = "laion_clap:"
 _ENDS = ("position_ids", "token_type_ids")
@@ -109,8 +110,8 @@ class OriginalClap(Clap):
 
 def _cached() -> bool:
     """Whether the hub's cache has what the package fetches."""
-    home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface")
-    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    base = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "huggingface")
+    hub = Path(os.environ.get("HF_HUB_CACHE") or base / "hub")
     for name, needs in _FETCHED.items():
         folders = list((hub / f"models--{name.replace('/', '--')}" / "snapshots").glob("*"))
         if not any(all(any((folder / file).is_file() for file in files) for files in needs) for folder in folders):
