@@ -9,8 +9,8 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src"
 MODEL = (
-    "errors config places device parallel audio database library export captions clap.base clap.logmel clap.text clap.tower clap.nano clap.htsat"
-    " clap.huggingface clap.published clap.laion clap.msclap clap.original noise santa mapper prompts llm.base llm.decoder llm.int8"
+    "errors files config places device parallel audio database library export captions clap.base clap.logmel clap.text clap.tower clap.nano "
+    "clap.htsat clap.huggingface clap.published clap.laion clap.msclap clap.original noise santa mapper prompts llm.base llm.decoder llm.int8"
     " llm.huggingface llm.bases mats live diary questions talk encoders catalogue checkpoint authors clapcap registry fetch hub pull"
     " bundle crawl search sources memory recipe embeddings batches prepare evaluate tune train estimate"
 )

@@ -13,6 +13,7 @@ from mats_cli.formats import Result, document, piece
 from mats_cli.inputs import Found, Item, read_stdin
 from mats_cli.journal import Journal
 from mats_model.errors import InputError, UsageError
+from mats_model.files import write
 
 if TYPE_CHECKING:
     from mats_model.mats import Ears, Heard
@@ -122,13 +123,10 @@ class _Sink:
         return place
 
     def _write(self, path: Path, text: str) -> None:
-        temporary = path.with_name(f".{path.name}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
-            os.replace(temporary, path)
+            write(path, text.encode("utf-8", "surrogateescape"))
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise UsageError(f"{path} cannot be written ({error.strerror}); choose another place with -o.") from None
 
 

@@ -136,11 +136,11 @@ def _show(hits: list[Hit], kind: str, output: Path | None) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
+    from mats_model.files import write
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
-        os.replace(temporary, path)
+        write(path, text.encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror}); choose another place with -o.") from None
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mats_model.errors import InputError
+from mats_model.files import write
 
 # below this no sound survives; above it no recorder goes
 RATES = (1_000, 1_536_000)
@@ -187,12 +188,11 @@ def write_wav(target: Path, samples: np.ndarray, rate: int, kind: str = "PCM_16"
     """Samples (s, channels) as a WAV file, whole or not at all. Errors: OSError."""
     import soundfile
 
-    temporary = target.with_name(f".{target.name}.tmp")
     try:
-        soundfile.write(temporary, samples, rate, kind, format="WAV")
+        soundfile.write(made := io.BytesIO(), samples, rate, kind, format="WAV")
     except soundfile.LibsndfileError as error:
         raise OSError(None, error.error_string.strip(" ."), str(target)) from None
-    os.replace(temporary, target)
+    write(target, made.getvalue())
 
 
 def _between(decoded: Iterator[tuple[np.ndarray, int]], start: float, end: float) -> tuple[np.ndarray, int]:

@@ -21,11 +21,11 @@ from mats_model.config import LLMConfig, MatsConfig, SearchSettings, from_dict, 
 from mats_model.device import place
 from mats_model.encoders import is_encoder, load_encoder, scales
 from mats_model.errors import MismatchError, ModelError
+from mats_model.files import write
 from mats_model.llm.base import LanguageModel
 from mats_model.llm.decoder import Decoder, SmallLLM, Words
 from mats_model.mapper import make_mapper
 from mats_model.mats import Mats
-from mats_model.places import write
 from mats_model.santa import Santa
 
 CONFIG, WEIGHTS, TOKENIZER, CLAP_TOKENIZER, RECIPE = "config.json", "model.safetensors", "tokenizer.json", "clap_tokenizer.json", "recipe.yaml"

@@ -5,7 +5,6 @@ Pickles are read as weights only: one that holds anything else is refused, and n
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 import re
@@ -19,8 +18,8 @@ import torch
 
 from mats_model.clap.published import PublishedClap
 from mats_model.errors import ModelError, UsageError
+from mats_model.files import sha256, write
 from mats_model.mats import Ears, Scales
-from mats_model.places import write
 
 CARD, WEIGHTS, TOKENIZER = "encoder.json", "model.safetensors", "tokenizer.json"
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt")
@@ -104,7 +103,7 @@ def convert(path: Path, out: Path, tokenizer: Path | None = None, state: dict[st
     state = read_tensors(path) if state is None else state
     tokenizer_json = tokenizer.read_text(encoding="utf-8") if tokenizer else _beside(path.parent)
     clap = make(state, tokenizer_json)
-    card = Card(clap.kind, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+    card = Card(clap.kind, path.name, sha256(path))
     out.mkdir(parents=True, exist_ok=True)
     write(out / WEIGHTS, save({key: value.contiguous().clone() for key, value in clap.state_dict().items()}))
     if tokenizer_json is not None:

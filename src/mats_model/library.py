@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -319,7 +319,7 @@ class Library(Database):
             times, sounds = np.empty((count, 2), "<f4"), np.empty(count, np.int64)
             at = 0
             for number, *row in self.ask(f"SELECT id, windows, times, vectors FROM sounds WHERE {where} ORDER BY id", values):
-                when, what = self._windows(number, *row, width)
+                when, what = self._windows(number, row, width)
                 part = slice(at, at + len(what))
                 if part.stop > count:
                     raise self.damaged("its vectors are more than it holds")
@@ -327,8 +327,9 @@ class Library(Database):
                 at += len(what)
         return Matrix(vectors[:at], times[:at], sounds[:at])
 
-    def _windows(self, number: Any, windows: Any, times: Any, vectors: Any, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Times (windows, 2) and vectors (windows, d) of a sound, which are what they should be. Errors: ModelError."""
+    def _windows(self, number: Any, row: Sequence[Any], width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Times (windows, 2) and vectors (windows, d) of a sound, out of its windows, times and vectors as they lie there. Errors: ModelError."""
+        windows, times, vectors = row
         if not isinstance(windows, int) or windows < 0 or not isinstance(times, bytes) or len(times) != 8 * windows:
             raise self.damaged(f"sound {number} has not a start and an end for each of its windows")
         when = np.frombuffer(times, "<f4").reshape(windows, 2)
@@ -383,7 +384,7 @@ class Library(Database):
         )
         width = self.width
         for path, digest, seconds, caption, number, *row in self.ask(query):
-            when, what = self._windows(number, *row, width)
+            when, what = self._windows(number, row, width)
             if not isinstance(digest, str) or not digest.isascii() or not isinstance(caption, str | None):
                 raise self.damaged(f"the hash or the caption of sound {number} is no text")
             name = self._named(path) if path is not None else ""
@@ -407,7 +408,7 @@ class Library(Database):
                     if not isinstance(digest, str) or not digest.isascii():
                         raise theirs.damaged(f"the hash of sound {number} is none")
                     theirs._vectors(number, vector, 1, width)
-                    theirs._windows(number, *windows, width)
+                    theirs._windows(number, windows, width)
                     self.do(f"INSERT OR IGNORE INTO sounds ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})", row)
                     mine[number] = self.sound_of(digest)
                 for path, sound, state in theirs._files():

@@ -14,8 +14,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
-import shutil
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
@@ -27,6 +25,7 @@ from torch.nn import functional as F
 
 from mats_model.clap.base import Clap
 from mats_model.errors import MismatchError, ModelError, UsageError
+from mats_model.files import whole_folder
 from mats_model.noise import add_noise
 from mats_model.santa import kmeans
 
@@ -73,29 +72,22 @@ def build(
 
     What is held at once does not grow with the captions, but for 32 bytes each. Errors: UsageError.
     """
-    work = folder.with_name(f".{folder.name}.tmp")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
-        count, mean = 0, torch.zeros(clap.dim)
-        for done, summed in _embed(captions, clap, work, variance, seed):
-            count, mean = done, mean + summed
-            yield Progress("captions embedded", done)
-        if not count:
-            raise UsageError(f"there are no captions in {', '.join(files)}.")
-        many = min(clusters or cluster_count(count), count)
-        yield from _cluster(work, count, clap.dim, many, seed)
-        means = torch.stack([mean / count, audio.mean(0) if audio is not None else torch.zeros(clap.dim)])
-        np.save(work / "means.npy", means.numpy())
-        card = MemoryCard(FORMAT, clap.space, clap.dim, count, many, variance, seed, 0 if audio is None else len(audio), files)
-        (work / "memory.json").write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(work, folder)
+        with whole_folder(folder, instead=True) as work:
+            count, mean = 0, torch.zeros(clap.dim)
+            for done, summed in _embed(captions, clap, work, variance, seed):
+                count, mean = done, mean + summed
+                yield Progress("captions embedded", done)
+            if not count:
+                raise UsageError(f"there are no captions in {', '.join(files)}.")
+            many = min(clusters or cluster_count(count), count)
+            yield from _cluster(work, count, clap.dim, many, seed)
+            means = torch.stack([mean / count, audio.mean(0) if audio is not None else torch.zeros(clap.dim)])
+            np.save(work / "means.npy", means.numpy())
+            card = MemoryCard(FORMAT, clap.space, clap.dim, count, many, variance, seed, 0 if audio is None else len(audio), files)
+            (work / "memory.json").write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"the memory {folder} cannot be written ({error.strerror}): make room, or choose another place with -o.") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     yield card
 
 

@@ -30,10 +30,3 @@ def _folder(variable: str, linux: str, macos: str) -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "mats"
     return Path(os.environ.get(variable) or Path.home() / linux) / "mats"
-
-
-def write(path: Path, data: bytes) -> None:
-    """A file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
