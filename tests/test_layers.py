@@ -9,10 +9,10 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src"
 MODEL = (
-    "errors files config places device parallel audio database library export captions clap.base clap.logmel clap.text clap.tower clap.nano "
-    "clap.htsat clap.huggingface clap.published clap.laion clap.msclap clap.original noise santa mapper prompts llm.base llm.decoder llm.int8"
-    " llm.huggingface llm.bases mats live diary questions talk encoders catalogue checkpoint authors clapcap registry fetch hub pull"
-    " bundle crawl search sources memory recipe embeddings batches prepare evaluate tune train estimate"
+    "errors files config tokens tensors places device parallel audio database library export captions clap.base clap.logmel clap.text"
+    " clap.tower clap.nano clap.htsat clap.huggingface clap.published clap.laion clap.msclap clap.original noise santa mapper prompts"
+    " llm.base llm.decoder llm.int8 llm.huggingface llm.bases mats live diary questions talk encoders catalogue checkpoint authors"
+    " clapcap registry fetch hub pull bundle crawl search sources memory recipe embeddings batches prepare evaluate tune train estimate"
 )
 TEACH = "teacher clips wild pool listen minilm align nano"
 CLI = (
@@ -27,7 +27,7 @@ ORDER = (
 # the map imports the registry inside its one function
 DOORS = {"soundfile": {"mats_model.audio", "mats_model.teach.clips"}, "soxr": {"mats_model.audio", "mats_model.teach.clips"}}
 DOORS |= {"av": {"mats_model.audio"}}
-DOORS |= {"safetensors": {"mats_model." + name for name in ("checkpoint", "encoders", "pull", "teach.minilm")}}
+DOORS |= {"safetensors": {"mats_model." + name for name in ("tensors", "checkpoint", "encoders", "pull", "teach.minilm")}}
 DOORS |= {"typer": {"mats_cli." + name for name in CLI.split()}, "tqdm": {"mats_cli.console"}, "yaml": {"mats_model.recipe"}}
 DOORS |= {name: {"mats_model.llm.huggingface"} for name in ("peft", "bitsandbytes")}
 DOORS |= {"laion_clap": {"mats_model.clap.original"}}

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from mats_cli.formats import harmless, visible
+
 T = TypeVar("T")
 
 
 def note(message: str) -> None:
     """One line to stderr."""
-    print(f"mats: {message}", file=sys.stderr, flush=True)
+    print(f"mats: {visible(message)}", file=sys.stderr, flush=True)
 
 
 def progress(items: Iterable[T], total: int, unit: str, quiet: bool) -> Iterator[T]:
@@ -48,7 +50,7 @@ class Meter:
     def say(self, text: str) -> None:
         """A line above the bar."""
         if self.bar is not None:
-            self.bar.write(f"mats: {text}", file=sys.stderr)
+            self.bar.write(f"mats: {visible(text)}", file=sys.stderr)
         else:
             note(text)
 
@@ -97,7 +99,7 @@ class ClosedPipe(Exception):
 def out(text: str) -> None:
     """Results, flushed, so that a pipe sees each at once. Errors: ClosedPipe."""
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(harmless(text))
         sys.stdout.flush()
     except BrokenPipeError:
         raise ClosedPipe from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mats_cli import console
-from mats_cli.formats import Result, document, piece
+from mats_cli.formats import TABLES, Result, document, piece
 from mats_cli.inputs import Found, Item, read_stdin
 from mats_cli.journal import Journal
 from mats_model.errors import InputError, UsageError
@@ -18,7 +18,7 @@ from mats_model.files import write
 if TYPE_CHECKING:
     from mats_model.mats import Ears, Heard
 
-SUFFIX = {"text": "txt"}
+SUFFIX = {"text": "txt", "excel": "csv"}
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,14 @@ class _Sink:
             if result.error is None:
                 self._write(self._place(item.tree, kind), document([result], kind, False, timed))
             return
-        if self.target is None and kind in ("text", "jsonl", "csv"):
+        if self.target is None and kind in ("text", "jsonl", *TABLES):
             console.out(piece(result, kind, self.named, timed, self.count == 0))
         else:
             self.results.append(result)
         self.count += 1
 
     def finish(self) -> None:
-        if self.folder or (self.target is None and not self.results and self.options.format in ("text", "jsonl", "csv")):
+        if self.folder or (self.target is None and not self.results and self.options.format in ("text", "jsonl", *TABLES)):
             return
         whole = document(self.results, self.options.format, self.named, self.options.timed)
         if self.target:

@@ -19,7 +19,7 @@ from mats_model.catalogue import ENTRIES, INSIDE, TOKENIZERS, Entry, Wheel, entr
 from mats_model.checkpoint import CLAP_TOKENIZER, CONFIG, MEMORY, NAMES, RECIPE, TOKENIZER, WEIGHTS, read_config
 from mats_model.clap.published import PublishedClap
 from mats_model.errors import ModelError, UsageError
-from mats_model.files import sha256, whole_folder
+from mats_model.files import read_json, sha256, whole_folder
 from mats_model.mats import Ears
 from mats_model.places import cache
 from mats_model.registry import find, here, missing
@@ -215,7 +215,10 @@ class Puller:
         if "config.json" not in names:
             raise ModelError(f"{name} has no config.json: say what it is, or give one of its files.")
         config = self._files(Entry(name, "", 0, "", repo=name), ["config.json"])["config.json"]
-        told = json.loads(config.read_text(encoding="utf-8"))
+        try:
+            told = read_json(config)
+        except ValueError as error:
+            raise ModelError(f"the config.json of {name} is none ({error}).") from None
         return "model" if "mapper" in told else "encoder" if told.get("model_type") == "clap" else "base"
 
     def _names(self, known: Entry) -> list[str]:

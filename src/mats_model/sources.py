@@ -93,6 +93,8 @@ class Source:
 
 def _rows(path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """(line, row or what is wrong with it)."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no file: write the text into one first, a pipe or a folder is not read.")
     try:
         # a byte that is no UTF-8 spoils its row only; the csv module and ours split lines themselves
         handle = path.open(encoding="utf-8-sig", errors="surrogateescape", newline="" if path.suffix.lower() in (".csv", ".tsv") else "\n")
@@ -107,11 +109,19 @@ def _rows_of(handle: TextIO, path: Path, columns: list[str]) -> Iterator[tuple[i
     if kind == ".csv" or kind == ".tsv":
         csv.field_size_limit(1 << 30)
         reader = csv.DictReader(handle, fieldnames=columns or None, delimiter="\t" if kind == ".tsv" else ",")
-        yield from ((reader.line_num, row) for row in reader)
+        while True:
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield reader.line_num, f"is no CSV ({error})"
+                continue
+            yield reader.line_num, row
     elif kind == ".json":
         try:
             entries = json.load(handle)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{path} is no JSON ({error}).") from None
         if not isinstance(entries, list):
             raise UsageError(f"{path} should hold a list of rows.")
@@ -124,7 +134,7 @@ def _rows_of(handle: TextIO, path: Path, columns: list[str]) -> Iterator[tuple[i
                 try:
                     entry = json.loads(line)
                     yield number, entry if isinstance(entry, dict) else f"is {type(entry).__name__}, not a group"
-                except ValueError:
+                except (ValueError, RecursionError):
                     yield number, "is no JSON"
     elif kind == ".txt":
         yield from ((number, {"text": line.rstrip("\n")}) for number, line in enumerate(handle, 1) if line.strip() and not line.startswith("#"))
