@@ -226,6 +226,16 @@ def test_rows_that_no_reader_takes(tmp_path: Path) -> None:
         list(captions_in(tmp_path / "s.json"))
 
 
+def test_a_journal_that_another_put_there(mats: Run, dog: Path, tmp_path: Path) -> None:
+    """Its name can be guessed: a link there leads no write elsewhere, and results in it are not believed."""
+    victim = tmp_path / "victim"
+    victim.write_text("mine\n")
+    (tmp_path / ".out.txt.unfinished.jsonl").symlink_to(victim)
+    done = mats("caption", dog, "-o", "out.txt")
+    assert done.returncode == 2 and done.stderr.startswith(b"mats: -o out.txt cannot be written") and done.stderr.count(b"\n") == 1
+    assert victim.read_text() == "mine\n" and not (tmp_path / "out.txt").exists()
+
+
 # ---- what is shown
 
 EVIL = "a\x1b[2J\r\nmats: all is well\t\u202egpj.exe\x9b31m\u2028b\x7f\udcff\ud800.wav"
