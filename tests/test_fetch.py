@@ -24,6 +24,7 @@ from webserver import REPO, Act, Handler, Site, announced, cut, deaf, ranged, st
 
 from mats_model import __version__, fetch, hub
 from mats_model.errors import ModelError, UsageError
+from mats_model.files import sha256
 
 DATA = bytes(range(256)) * 2000
 OTHER = DATA[::-1]
@@ -393,12 +394,30 @@ def test_no_space_is_known_before(site: Site, to: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
-def test_no_space_is_met_midway(site: Site, to: Path) -> None:
-    to.parent.mkdir()
-    to.with_name(".model.bin.part").symlink_to("/dev/full")
+def test_no_space_is_met_midway(site: Site, to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "own", lambda part, flags: os.open("/dev/full", os.O_RDWR))
     with pytest.raises(ModelError, match=f"{to.parent} is full, model.bin needs 0.5 MB more"):
         fetch.url_file(f"{site.url}/model.bin", to)
     assert not to.exists() and len(site.seen) == 1
+
+
+def test_what_another_put_there_is_neither_believed_nor_written_to(site: Site, to: Path, tmp_path: Path) -> None:
+    """In a shared folder the name of an unfinished file can be guessed."""
+    to.parent.mkdir()
+    part, note, other = to.with_name(".model.bin.part"), to.with_name(".model.bin.part.json"), tmp_path / "other"
+    other.write_bytes(b"planted")
+    part.symlink_to(other)
+    note.write_text(json.dumps({"url": f"{site.url}/model.bin", "seal": '"x"', "total": 7}))
+    with pytest.raises(ModelError, match=r"\.model\.bin\.part cannot be written"):
+        fetch.url_file(f"{site.url}/model.bin", to)
+    assert other.read_bytes() == b"planted" and not to.exists()
+    part.unlink()
+    os.link(other, part)
+    with pytest.raises(ModelError, match=r"cannot be written \(it is another's, or a link\)"):
+        fetch.url_file(f"{site.url}/model.bin", to)
+    assert other.read_bytes() == b"planted" and not to.exists()
+    part.unlink()
+    assert fetch.url_file(f"{site.url}/model.bin", to).read_bytes() == DATA
 
 
 def test_folder_that_cannot_be_made(site: Site, tmp_path: Path) -> None:
@@ -436,8 +455,15 @@ def test_killed_and_begun_again(site: Site, to: Path) -> None:
 
 
 def test_killed_between_the_last_byte_and_the_name(site: Site, to: Path, monkeypatch: pytest.MonkeyPatch, no_socket: Callable[[], None]) -> None:
+    replace = os.replace
+
+    def dies(source: Path, target: Path) -> None:
+        if source.name == ".model.bin.part":
+            raise KeyboardInterrupt
+        replace(source, target)
+
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(os, "replace", dies)
         with pytest.raises(KeyboardInterrupt):
             fetch.url_file(f"{site.url}/model.bin", to)
     assert not to.exists()
@@ -460,7 +486,7 @@ def test_two_at_once_fetch_once(site: Site, to: Path) -> None:
 def test_sha256(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(DATA)
     counts: list[tuple[int, int]] = []
-    assert fetch.sha256(tmp_path / "a", lambda *n: counts.append(n)) == DIGEST
+    assert sha256(tmp_path / "a", lambda *n: counts.append(n)) == DIGEST
     assert counts == [(len(DATA), len(DATA))]
 
 

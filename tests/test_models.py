@@ -346,7 +346,7 @@ def test_hostile_bundles(home: Path, tmp_path: Path) -> None:
         (tar(tmp_path / "5", manifest(**{good: b"x"}), (good, b"y")), "SHA-256 differs"),
         (tar(tmp_path / "6", manifest(**{good: b"x"}), ("models/x/other.json", b"y")), "which its list does not have"),
         (tar(tmp_path / "7", manifest(**{good: b"x"}), (good, b"x"), (good, b"x")), "which its list does not have"),
-        (tar(tmp_path / "8", manifest(**{good: b"x"}), (good, b""), link="/etc/passwd"), "which its list does not have"),
+        (tar(tmp_path / "8", manifest(**{good: b"x"}), (good, b""), link="/etc/passwd"), "which is no plain file"),
         (tar(tmp_path / "9", manifest(**{good: b"x", "models/x/b": b"x"}), (good, b"x")), "lacks models/x/b"),
         (tar(tmp_path / "10", (MANIFEST, b"[]")), "of another version"),
         (tar(tmp_path / "11", manifest(**{"models/..x/../y": b"x"})), "no file of a model"),
@@ -358,8 +358,100 @@ def test_hostile_bundles(home: Path, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=said):
             unbundle(path, lambda done, whole: None)
         assert not [path for path in home.rglob("*") if path.is_file()], path
+    assert not [path for path in home.rglob(".mats-*")]
     assert unbundle(tar(tmp_path / "14", manifest(**{good: b"x"}), (good, b"x")), lambda done, whole: None) == ["models/x"]
     assert (home / good).read_bytes() == b"x"
+
+
+def crafted(
+    path: Path, head: Callable[[tarfile.TarInfo], object], data: bytes = b"x", raw: Callable[[bytearray], object] = lambda block: None
+) -> Path:
+    """A list of one good file, and that file with another header before it."""
+    info = tarfile.TarInfo("models/x/config.json")
+    info.size = len(data)
+    head(info)
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    raw(block)
+    block[-512 + 148 : -512 + 156] = b" " * 8
+    block[-512 + 148 : -512 + 156] = b"%06o\0 " % sum(block[-512:])
+    listed = io.BytesIO()
+    with tarfile.open(fileobj=listed, mode="w") as archive:
+        name, told = manifest(**{"models/x/config.json": data})
+        first = tarfile.TarInfo(name)
+        first.size = len(told)
+        archive.addfile(first, io.BytesIO(told))
+        length = archive.offset
+    path.write_bytes(listed.getvalue()[:length] + bytes(block) + data.ljust(512, b"\0") + bytes(1024))
+    return path
+
+
+def set_to(**values: object) -> Callable[[tarfile.TarInfo], object]:
+    return lambda info: [setattr(info, name, value) for name, value in values.items()]
+
+
+def holes(block: bytearray) -> None:
+    """A file of GNU's kind with holes: one byte here, gigabytes once unpacked."""
+    block[156:157] = b"S"
+    block[386:410] = b"%011o\0%011o\0" % (0, 1)
+    block[483:495] = b"%011o\0" % (1 << 32)
+
+
+def test_members_that_are_no_plain_files(home: Path, tmp_path: Path) -> None:
+    """Refused at once, whatever they claim, and nothing is written."""
+    cases = [
+        (crafted(tmp_path / "sparse", set_to(), raw=holes), "which is no plain file"),
+        (crafted(tmp_path / "long", set_to(size=1 << 40)), "which is longer than what is there"),
+        (crafted(tmp_path / "negative", set_to(), raw=lambda block: block.__setitem__(slice(124, 136), b"\xff" * 12)), "no"),
+        *((crafted(tmp_path / f"kind{kind!r}", set_to(type=kind, linkname="/etc/passwd")), "which is no plain file|longer|no whole bundle")
+          for kind in (b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"g", b"K", b"L", b"V", b"M")),
+        (crafted(tmp_path / "sum", set_to(), raw=lambda block: None), ""),
+    ]  # fmt: skip
+    extra = b"22 GNU.sparse.major=1\n"
+    cases.append((crafted(tmp_path / "pax", set_to(type=b"x", size=len(extra)), extra), "GNU.sparse.major"))
+    cases.append((crafted(tmp_path / "digits", set_to(type=b"x", size=400), b"9" * 400), "a header of it is none"))
+    for path, said in cases:
+        if not said:
+            assert unbundle(path, lambda done, whole: None) == ["models/x"]
+            shutil.rmtree(home)
+            continue
+        with pytest.raises(ModelError, match=said):
+            unbundle(path, lambda done, whole: None)
+        assert not [path for path in home.rglob("*") if path.is_file()], path
+
+
+def test_lists_that_are_none(home: Path, tmp_path: Path) -> None:
+    good, data = "models/x/config.json", b"x"
+    told = json.loads(manifest(**{good: data})[1])
+    for number, change in enumerate((
+        {"sizes": {good: 2}}, {"sizes": {good: "1"}}, {"sizes": {"models/x/other": 1}}, {"sizes": [1]}, {"files": [good]},
+        {"files": None}, {"format": 2},
+    )):  # fmt: skip
+        path = tar(tmp_path / str(number), (MANIFEST, json.dumps({**told, **change}).encode()), (good, data))
+        with pytest.raises(ModelError, match=r"another version|has 1 bytes where its list says 2"):
+            unbundle(path, lambda done, whole: None)
+    for number, text_ in enumerate((b"[" * 100_000, b"{", b"null", b"\xff", b'{"format": 1, "name": "x", "files": {}}')):
+        with pytest.raises(ModelError, match="another version"):
+            unbundle(tar(tmp_path / f"text{number}", (MANIFEST, text_), (good, data)), lambda done, whole: None)
+    long = f"models/x/{'a' * 250}.json"
+    with pytest.raises(ModelError, match="no file of a model"):
+        unbundle(tar(tmp_path / "name", manifest(**{long: data}), (long, data)), lambda done, whole: None)
+
+
+def test_a_killed_import_leaves_nothing_to_the_next(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mats_model import files
+
+    good = "models/x/config.json"
+    path = tar(tmp_path / "t.tar", manifest(**{good: b"x"}), (good, b"x"))
+    (home / ".mats-0123456789abcdef.tmp" / "models" / "y").mkdir(parents=True)
+    monkeypatch.setattr(files, "_tidied", set())
+    with files.staging(home) as other:
+        # what another run is writing stays
+        monkeypatch.setattr(files, "_tidied", set())
+        assert not (home / ".mats-0123456789abcdef.tmp").exists()
+        assert unbundle(path, lambda done, whole: None) == ["models/x"] and other.is_dir()
+        # and again, in the place of what is there
+        assert unbundle(path, lambda done, whole: None) == ["models/x"]
+    assert sorted(each.name for each in home.iterdir()) == ["models"] and sorted(each.name for each in (home / "models").iterdir()) == ["x"]
 
 
 def test_a_bundle_says_the_same_bytes_twice(home: Path, tmp_path: Path) -> None:

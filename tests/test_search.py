@@ -315,3 +315,8 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     job.send_signal(signal.SIGINT)
     out, err = job.communicate(timeout=60)
     assert job.returncode == 130 and out == b"" and b"of 200 files are in. The same command goes on from there." in err and b"Traceback" not in err
+    # what is in lies in the one file
+    assert not list(tmp_path.glob("l.db-*"))
+    shutil.copy(tmp_path / "l.db", tmp_path / "copy.db")
+    with Library(tmp_path / "copy.db") as store:
+        assert store.info().files == int(err.split(b"stopped: ")[1].split()[0]) >= 1

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import pytest
 import torch
@@ -186,8 +187,8 @@ def test_full_disk_keeps_the_last_checkpoint(data: Path, tmp_path: Path, monkeyp
     trainer, _ = run(RECIPE, data, tmp_path / "out", 5)
     before = (tmp_path / "out" / "training" / LAST).read_bytes()
 
-    def full(state: object, path: Path) -> None:
-        path.write_bytes(b"half")
+    def full(state: object, file: IO[bytes]) -> None:
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)

@@ -22,6 +22,7 @@ def caption(
     format: shared.Format = None,
     json: shared.Json = False,
     csv: shared.Csv = False,
+    bom: shared.Bom = False,
     output: shared.Output = None,
     model: shared.Model = "nano",
     memory: shared.Memory = None,
@@ -47,7 +48,7 @@ def caption(
     """
     from mats_cli import job
 
-    kind = shared.chosen_format(format, json, csv)
+    kind = shared.chosen_format(format, json, csv, bom=bom)
     found = expand(inputs)
     if not found.items:
         from mats_model.errors import InputError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Optional, TextIO
@@ -11,6 +10,7 @@ import typer
 
 from mats_cli import console, signals
 from mats_cli import options as shared
+from mats_cli.formats import plain_json
 from mats_model.errors import DeviceError, MatsError, UsageError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _list_devices(json: bool) -> None:
         raise DeviceError(NO_DEVICE)
     for each in found:
         if json:
-            console.out(jsonlib.dumps(asdict(each), ensure_ascii=False) + "\n")
+            console.out(plain_json(asdict(each)) + "\n")
         else:
             console.out(f"{each.number}\t{each.name}\t{each.channels} channels\t{each.rate} Hz{chr(9) + 'default' if each.chosen else ''}\n")
 

@@ -41,6 +41,7 @@ def classify(
     format: shared.Format = None,
     json: shared.Json = False,
     csv: shared.Csv = False,
+    bom: shared.Bom = False,
     output: shared.Output = None,
     model: shared.Model = "nano",
     clap: shared.Clap = None,
@@ -62,7 +63,7 @@ def classify(
     """
     from mats_cli import console, job
 
-    kind = shared.chosen_format(format, json, csv)
+    kind = shared.chosen_format(format, json, csv, bom=bom)
     if threshold is not None and not multi:
         raise UsageError("--threshold goes with --multi: without it one label is always chosen.")
     if labels == "-" and "-" in inputs:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from mats_cli.formats import harmless, visible
 from mats_model.errors import MatsError
 
 T = TypeVar("T")
@@ -96,7 +97,7 @@ def check_output() -> None:
 
 def note(message: str) -> None:
     """One line to stderr."""
-    print(f"mats: {message}", file=sys.stderr, flush=True)
+    print(f"mats: {visible(message)}", file=sys.stderr, flush=True)
 
 
 def failure(error: Exception) -> None:
@@ -108,7 +109,7 @@ def failure(error: Exception) -> None:
 def trace(where: str) -> None:
     """Where something that was not expected happened, for those who ask with MATS_DEBUG=1."""
     if where and os.environ.get("MATS_DEBUG"):
-        print(where, end="", file=sys.stderr, flush=True)
+        print(harmless(where), end="", file=sys.stderr, flush=True)
 
 
 def progress(items: Iterable[T], total: int, unit: str, quiet: bool) -> Iterator[T]:
@@ -144,7 +145,7 @@ class Meter:
     def say(self, text: str) -> None:
         """A line above the bar."""
         if self.bar is not None:
-            self.bar.write(f"mats: {text}", file=sys.stderr)
+            self.bar.write(f"mats: {visible(text)}", file=sys.stderr)
         else:
             note(text)
 
@@ -184,5 +185,5 @@ def clock(seconds: float) -> str:
 
 def out(text: str) -> None:
     """Results, flushed, so that a pipe sees each at once. Errors: ClosedPipe, OutputError."""
-    sys.stdout.write(text)
+    sys.stdout.write(harmless(text))
     sys.stdout.flush()

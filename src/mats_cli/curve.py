@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mats_model.files import write
+
 if TYPE_CHECKING:
     from mats_model.train import Evaluated, Sample, Step
 
@@ -26,7 +28,7 @@ class Curve:
                 if row.get("step", 0) <= step:
                     self.rows.append(row)
         folder.mkdir(parents=True, exist_ok=True)
-        self.file.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
+        write(self.file, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
         self.board: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter

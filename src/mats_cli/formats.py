@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import unicodedata
 from dataclasses import dataclass, field
 from typing import Any
 
 FORMATS = ("text", "json", "jsonl", "csv", "srt", "vtt")
 SILENT = "(silence)"
+_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass
@@ -56,12 +60,35 @@ def _plain(row: Row) -> dict[str, Any]:
     return plain
 
 
-def visible(name: str) -> str:
-    """A path on one line: control characters written as escapes, bytes that are no text as \\xNN."""
-    shown = "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in name if not "\udc80" <= c <= "\udcff")
-    if any("\udc80" <= c <= "\udcff" for c in name):
-        shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return shown
+def _shown(letter: str) -> str:
+    """A letter, or the escape of what moves the cursor, turns the line around or begins another one; of a byte that is no text \\xNN."""
+    # joiners belong to the words of many languages and do nothing else
+    if letter.isprintable() or letter in "\u200c\u200d" or unicodedata.category(letter) == "Zs":
+        return letter
+    return f"\\x{ord(letter) - 0xDC00:02x}" if "\udc80" <= letter <= "\udcff" else letter.encode("unicode_escape").decode()
+
+
+def visible(text: str) -> str:
+    """A name, a caption or a sentence on one line, harmless to whoever shows it."""
+    return text if text.isascii() and text.isprintable() else "".join(map(_shown, text))
+
+
+def harmless(text: str) -> str:
+    """Lines, and cells with tabs between them, in which nothing else controls a terminal."""
+    if text.startswith(BOM):
+        return BOM + harmless(text[1:])
+    plain = text.replace("\n", "").replace("\t", "")
+    if plain.isascii() and plain.isprintable():
+        return text
+    return "".join(letter if letter in "\n\t" else _shown(letter) for letter in text)
+
+
+def plain_json(values: Any, indent: int | None = None) -> str:
+    """JSON in which text is as it is, but for what would control a terminal: that is escaped, and the same once read."""
+    text = json.dumps(values, indent=indent, ensure_ascii=False)
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return "".join(letter if letter == "\n" or _shown(letter) == letter else json.dumps(letter)[1:-1].replace("\x7f", "\\u007f") for letter in text)
 
 
 def clock(seconds: float, separator: str = ".") -> str:
@@ -75,8 +102,8 @@ def _said(row: Row) -> list[str]:
     if row.silent:
         return [SILENT]
     if row.caption is not None:
-        return [row.caption]
-    return [f"{name}\t{score:.3f}" for name, score in row.labels]
+        return [visible(row.caption)]
+    return [f"{visible(name)}\t{score:.3f}" for name, score in row.labels]
 
 
 def text_lines(result: Result, named: bool, timed: bool) -> list[str]:
@@ -88,21 +115,30 @@ def text_lines(result: Result, named: bool, timed: bool) -> list[str]:
     return lines
 
 
+def cell(text: str) -> str:
+    """Text in a table: a spreadsheet would run what begins like a formula, so that is marked as text; a number stays one."""
+    shown = visible(text)
+    return f"'{shown}" if shown.lstrip()[:1] in _FORMULA and shown.lstrip() and not _NUMBER.fullmatch(shown) else shown
+
+
 def csv_rows(result: Result) -> list[list[str]]:
     """path, start, end, label or caption, score, error."""
     if result.error is not None:
-        return [[visible(result.path), "", "", "", "", result.error]]
+        return [[cell(result.path), "", "", "", "", cell(result.error)]]
     rows = []
     for row in result.rows:
         said = [(SILENT, "")] if row.silent else [(row.caption, "")] if row.caption is not None else [(n, f"{s:.4f}") for n, s in row.labels]
-        rows += [[visible(result.path), f"{row.start:.3f}", f"{row.end:.3f}", text, score, ""] for text, score in said]
+        rows += [[cell(result.path), f"{row.start:.3f}", f"{row.end:.3f}", cell(text), score, ""] for text, score in said]
     return rows
 
 
 CSV_HEADER = ["path", "start", "end", "text", "score", "error"]
+BOM = "\ufeff"  # by which Excel knows UTF-8; `excel` is CSV with it
+TABLES = {"csv": "", "excel": BOM}
 
 
-def _csv(rows: list[list[str]]) -> str:
+def table(rows: list[list[str]]) -> str:
+    """CSV."""
     sink = io.StringIO()
     csv.writer(sink, lineterminator="\n").writerows(rows)
     return sink.getvalue()
@@ -114,7 +150,7 @@ def _cues(results: list[Result], vtt: bool) -> str:
     number = 0
     for result in results:
         for row in result.rows:
-            said = SILENT if row.silent else row.caption if row.caption is not None else ", ".join(n for n, _ in row.labels)
+            said = visible(SILENT if row.silent else row.caption if row.caption is not None else ", ".join(n for n, _ in row.labels))
             if not said:
                 continue
             number += 1
@@ -126,11 +162,11 @@ def _cues(results: list[Result], vtt: bool) -> str:
 def document(results: list[Result], kind: str, named: bool, timed: bool) -> str:
     """A whole document in one format."""
     if kind == "json":
-        return json.dumps([result.to_json() for result in results], indent=2, ensure_ascii=False) + "\n"
+        return plain_json([result.to_json() for result in results], 2) + "\n"
     if kind == "jsonl":
-        return "".join(json.dumps(result.to_json(), ensure_ascii=False) + "\n" for result in results)
-    if kind == "csv":
-        return _csv([CSV_HEADER] + [row for result in results for row in csv_rows(result)])
+        return "".join(plain_json(result.to_json()) + "\n" for result in results)
+    if kind in TABLES:
+        return TABLES[kind] + table([CSV_HEADER] + [row for result in results for row in csv_rows(result)])
     if kind in ("srt", "vtt"):
         return _cues(results, kind == "vtt")
     return "".join(line + "\n" for result in results for line in text_lines(result, named, timed))
@@ -138,6 +174,6 @@ def document(results: list[Result], kind: str, named: bool, timed: bool) -> str:
 
 def piece(result: Result, kind: str, named: bool, timed: bool, first: bool) -> str:
     """One result of a document that is written as it grows (text, jsonl, csv); "" for formats that need the whole."""
-    if kind == "csv":
-        return _csv(([CSV_HEADER] if first else []) + csv_rows(result))
+    if kind in TABLES:
+        return (TABLES[kind] if first else "") + table(([CSV_HEADER] if first else []) + csv_rows(result))
     return document([result], kind, named, timed) if kind in ("text", "jsonl") else ""

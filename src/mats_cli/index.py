@@ -12,7 +12,7 @@ import typer
 
 from mats_cli import console
 from mats_cli import options as shared
-from mats_cli.formats import visible
+from mats_cli.formats import plain_json, visible
 from mats_cli.library import describe, library, totals
 from mats_cli.memory import memory
 from mats_cli.tune import tune
@@ -44,7 +44,7 @@ def info(index: shared.Index = None, json: shared.Json = False) -> None:
         found = store.info()
         failed = {path: state.error for path, state in store.known().items() if state.error}
     if json:
-        console.out(jsonlib.dumps({**asdict(found), "failed": failed}, ensure_ascii=False) + "\n")
+        console.out(plain_json({**asdict(found), "failed": failed}) + "\n")
         return
     lines = [describe(found), f"{found.bytes / 1e6:.1f} MB, encoder {found.pipeline or 'none yet'}, {found.captions} captions"]
     lines += [f"folder {visible(folder)}" for folder in found.roots] + [visible(why) for why in failed.values() if why]
@@ -73,7 +73,7 @@ def rm(
     with Library(place, create=True) as store, store.job(lambda: shared.say_waiting(place)):
         for name in names:
             counts[name] = store.drop_folder(os.path.abspath(name))
-    console.out(jsonlib.dumps(counts) + "\n" if json else "".join(f"{count} files of {name} taken out\n" for name, count in counts.items()))
+    console.out(jsonlib.dumps(counts) + "\n" if json else "".join(f"{count} files of {visible(name)} taken out\n" for name, count in counts.items()))
     if not any(counts.values()):
         raise InputError(f"the index holds nothing of {', '.join(names)}: `mats index info` names its folders.")
 

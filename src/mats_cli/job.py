@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mats_cli import console
-from mats_cli.formats import Result, document, piece
+from mats_cli.formats import TABLES, Result, document, piece
 from mats_cli.inputs import Found, Item, read_stdin
 from mats_cli.journal import Journal, fitting
 from mats_model.errors import InputError, UsageError, one_input
+from mats_model.files import write
 
 if TYPE_CHECKING:
     from mats_model.mats import Ears, Heard
 
-SUFFIX = {"text": "txt"}
+SUFFIX = {"text": "txt", "excel": "csv"}
 # what is wrong with the disk and not with one name on it
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
@@ -107,14 +106,14 @@ class _Sink:
             if result.error is None:
                 self._write(self._place(item.tree, kind), document([result], kind, False, timed), item.name)
             return
-        if self.target is None and kind in ("text", "jsonl", "csv"):
+        if self.target is None and kind in ("text", "jsonl", *TABLES):
             console.out(piece(result, kind, self.named, timed, self.count == 0))
         else:
             self.results.append(result)
         self.count += 1
 
     def finish(self) -> None:
-        if self.folder or (self.target is None and not self.results and self.options.format in ("text", "jsonl", "csv")):
+        if self.folder or (self.target is None and not self.results and self.options.format in ("text", "jsonl", *TABLES)):
             return
         whole = document(self.results, self.options.format, self.named, self.options.timed)
         if self.target:
@@ -135,16 +134,10 @@ class _Sink:
 
     def _write(self, path: Path, text: str, of: str = "") -> None:
         """`of`: the one input whose answer this is, where others have files of their own."""
-        # a name of its own, and a short one: that of the file may be as long as names can be
-        temporary = path.with_name(f".mats-{uuid.uuid4().hex[:12]}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("x", encoding="utf-8", errors="surrogateescape") as handle:
-                handle.write(text)
-            os.replace(temporary, path)
+            write(path, text.encode("utf-8", "surrogateescape"))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
             if of and error.errno not in _DISK:
                 raise InputError(f"what was heard in {of} cannot be written to {path} ({error.strerror}).") from None
             raise UsageError(f"{path} cannot be written ({error.strerror}); choose another place with -o.") from None

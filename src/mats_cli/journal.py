@@ -10,6 +10,7 @@ from typing import Any
 
 from mats_cli.formats import Result
 from mats_cli.inputs import Item
+from mats_model.files import is_own, own
 
 # bytes of a name that every file system in use takes
 _LONGEST = 255
@@ -32,7 +33,7 @@ class Journal:
         self.mark = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
         self.done: dict[str, dict[str, Any]] = {}
         try:
-            lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+            lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if is_own(path) else []
         except OSError:
             lines = []
         for line in lines:
@@ -41,7 +42,8 @@ class Journal:
                 self.done[entry["key"]] = entry["result"]
             except (ValueError, KeyError, TypeError):
                 continue  # the line that a kill cut in half
-        self.handle = path.open("a", encoding="utf-8", errors="surrogateescape")
+        # its name can be guessed: in a shared folder, what another put there is neither believed nor written to
+        self.handle = os.fdopen(own(path, os.O_APPEND), "a", encoding="utf-8", errors="surrogateescape")
         self.handle.write("\n" if lines else "")
 
     def key(self, item: Item) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json as jsonlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import typer
 
 from mats_cli import console
 from mats_cli import options as shared
+from mats_cli.formats import plain_json, visible
 from mats_cli.inputs import Item, expand, read_labels
 from mats_model.errors import InputError, UsageError
 
@@ -236,7 +236,7 @@ def _report(change: Change, info: Info, json: bool) -> str:
     numbers = {"new": change.fresh, "changed": len(change.todo) - change.fresh, "same": change.kept, "gone": len(change.gone)}
     if json:
         failed = [{"path": path, "error": why} for path, why in change.failed]
-        return jsonlib.dumps({"index": info.path, **numbers, "failed": failed, **totals(info)}, ensure_ascii=False) + "\n"
+        return plain_json({"index": info.path, **numbers, "failed": failed, **totals(info)}) + "\n"
     said = ", ".join(f"{count} {name}" for name, count in {**numbers, "failed": len(change.failed)}.items() if count) or "nothing to do"
     return f"{said}; {describe(info)}\n"
 
@@ -250,7 +250,7 @@ def describe(info: Info) -> str:
     """An index in a few words."""
     twice = info.files - info.failed - info.sounds
     copies = f" ({twice} of them copies)" if twice > 0 else ""
-    return f"{info.files - info.failed} files{copies}, {console.clock(info.seconds)}, {info.windows} windows in {info.path}"
+    return f"{info.files - info.failed} files{copies}, {console.clock(info.seconds)}, {info.windows} windows in {visible(info.path)}"
 
 
 def _shard(given: str | None) -> tuple[int, int]:

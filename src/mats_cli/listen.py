@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import os
 import shlex
 import shutil
@@ -19,7 +18,7 @@ import typer
 
 from mats_cli import console
 from mats_cli import options as shared
-from mats_cli.formats import clock
+from mats_cli.formats import clock, plain_json
 from mats_model.errors import DeviceError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -295,7 +294,7 @@ class _Diarist:
     def _write(self, seconds: float, told: dict[str, Any], cells: list[str]) -> None:
         when = self._when(seconds)
         if self.json:
-            console.out(jsonlib.dumps({"time": when, "start": round(seconds, 3), **told}, ensure_ascii=False) + "\n")
+            console.out(plain_json({"time": when, "start": round(seconds, 3), **told}) + "\n")
         else:
             console.out("\t".join([when, *cells]) + "\n")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from mats_cli import console
 from mats_cli import options as shared
+from mats_cli.formats import plain_json
 from mats_model.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def list_(json: Json = False) -> None:
     rows = [_row(entry) for entry in ENTRIES.values()] + _others(set(ENTRIES))
     if json:
         for row in rows:
-            console.out(jsonlib.dumps(row, ensure_ascii=False) + "\n")
+            console.out(plain_json(row) + "\n")
         return
     width = max(len(row["name"]) for row in rows)
     for row in rows:
@@ -111,7 +111,7 @@ def info(name: Name, json: Json = False) -> None:
     """Say what a model is made of, what it needs, under which terms, and where it is."""
     told = _info(name)
     if json:
-        console.out(jsonlib.dumps(told, ensure_ascii=False) + "\n")
+        console.out(plain_json(told) + "\n")
         return
     for key, value in told.items():
         if value not in ("", [], None):
@@ -135,7 +135,7 @@ def _info(name: str) -> dict[str, Any]:
         return told | {"path": f"not here: `mats models pull {name}` gets it"}
     told.setdefault("licence", _terms(path))
     config = path / "config.json"
-    values = jsonlib.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    values = _settings(config) if config.is_file() else {}
     if "mapper" in values:
         read = read_config(path)
         own = read.llm.kind == "decoder"
@@ -150,11 +150,20 @@ def _info(name: str) -> dict[str, Any]:
     elif (path / CARD).is_file():
         told |= {
             "kind": "encoder",
-            **{key: value for key, value in jsonlib.loads((path / CARD).read_text(encoding="utf-8")).items() if key != "format"},
+            **{key: value for key, value in _settings(path / CARD).items() if key != "format"},
         }
     elif path.is_dir() and "kind" not in told:
         told |= {"kind": "base", "model type": values.get("model_type", "")}
     return told | {"path": str(path)}
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    from mats_model.files import read_json
+
+    try:
+        return read_json(path)
+    except ValueError as error:
+        raise ModelError(f"{path} cannot be read ({error}); fetch or train the model again.") from None
 
 
 def _where(name: str) -> Path | None:

@@ -57,6 +57,7 @@ Every = Annotated[Optional[float], typer.Option("--every", metavar="SECONDS", he
 Format = Annotated[Optional[str], typer.Option("--format", metavar="|".join(FORMATS), help="How results are written; text if not given.")]
 Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Short for --format csv.")]
+Bom = Annotated[bool, typer.Option("--bom", help="With --csv: begin with the mark by which Excel knows UTF-8.")]
 Output = Annotated[
     Optional[str],
     typer.Option("-o", "--output", metavar="FILE|DIR", help="Write to a file, or to a folder with one file per input, instead of stdout."),
@@ -215,8 +216,8 @@ def index_path(given: Path | None) -> Path:
     return expanded(str(given)) if given else data() / "library.db"
 
 
-def chosen_format(given: str | None, json: bool, csv: bool, formats: tuple[str, ...] = FORMATS) -> str:
-    """One format out of --format, --json and --csv. Errors: UsageError when they contradict each other."""
+def chosen_format(given: str | None, json: bool, csv: bool, formats: tuple[str, ...] = FORMATS, bom: bool = False) -> str:
+    """One format out of --format, --json and --csv, `excel` for CSV with --bom. Errors: UsageError when they contradict each other."""
     named = [name for name, wanted in ((given, given is not None), ("json", json), ("csv", csv)) if wanted]
     kinds = list(dict.fromkeys(named))
     if len(kinds) > 1:
@@ -224,4 +225,6 @@ def chosen_format(given: str | None, json: bool, csv: bool, formats: tuple[str, 
     kind = kinds[0] if kinds else "text"
     if kind not in formats:
         raise UsageError(f"--format {kind}: choose one of {', '.join(formats)}.")
-    return kind
+    if bom and kind != "csv":
+        raise UsageError("--bom goes with --csv: other formats need no mark.")
+    return "excel" if bom else kind

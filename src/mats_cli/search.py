@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv as csvlib
-import io
 import itertools
-import json as jsonlib
 import os
 import re
 from dataclasses import dataclass
@@ -16,7 +13,7 @@ import typer
 
 from mats_cli import console
 from mats_cli import options as shared
-from mats_cli.formats import clock, visible
+from mats_cli.formats import TABLES, cell, clock, plain_json, table, visible
 from mats_model.errors import InputError, UsageError, one_input
 
 if TYPE_CHECKING:
@@ -67,6 +64,7 @@ def search(
     format: Format = None,
     json: shared.Json = False,
     csv: shared.Csv = False,
+    bom: shared.Bom = False,
     output: Out = None,
     clips: Clips = None,
     index: shared.Index = None,
@@ -89,7 +87,7 @@ def search(
     from mats_model.library import Library
     from mats_model.search import Searcher, best_files, caution, query
 
-    kind = shared.chosen_format(format, json, csv, FORMATS)
+    kind = shared.chosen_format(format, json, csv, FORMATS, bom=bom)
     text = " ".join(words or [])
     if (words and not text.strip()) or not (words or like):
         raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
@@ -140,11 +138,11 @@ def _show(hits: list[Hit], kind: str, output: Path | None) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
+    from mats_model.files import write
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
-        os.replace(temporary, path)
+        write(path, text.encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror}); choose another place with -o.") from None
 
@@ -152,29 +150,38 @@ def _write(path: Path, text: str) -> None:
 def document(hits: list[Hit], kind: str) -> str:
     """All hits in one format."""
     if kind == "json":
-        return jsonlib.dumps([hit.json() for hit in hits], indent=2, ensure_ascii=False) + "\n"
+        return plain_json([hit.json() for hit in hits], 2) + "\n"
     if kind == "jsonl":
-        return "".join(jsonlib.dumps(hit.json(), ensure_ascii=False) + "\n" for hit in hits)
-    if kind == "csv":
-        sink = io.StringIO()
-        writer = csvlib.writer(sink, lineterminator="\n")
-        writer.writerow(["score", "path", "start", "end", "caption"])
-        writer.writerows([f"{h.score:.4f}", visible(h.paths[0]), f"{h.start:.3f}", f"{h.end:.3f}", h.caption or ""] for h in hits)
-        return sink.getvalue()
+        return "".join(plain_json(hit.json()) + "\n" for hit in hits)
+    if kind in TABLES:
+        rows = [[f"{h.score:.4f}", cell(h.paths[0]), f"{h.start:.3f}", f"{h.end:.3f}", cell(h.caption or "")] for h in hits]
+        return TABLES[kind] + table([["score", "path", "start", "end", "caption"], *rows])
     if kind == "m3u8":
         # players without the two VLC lines play the whole file
         lines = ["#EXTM3U"]
         for hit in hits:
             name = Path(visible(hit.paths[0])).name
             lines += [f"#EXTINF:{hit.end - hit.start:.3f},{hit.score:.2f} {name} {clock(hit.start)}"]
-            lines += [f"#EXTVLCOPT:start-time={hit.start:.3f}", f"#EXTVLCOPT:stop-time={hit.end:.3f}", hit.paths[0]]
+            lines += [f"#EXTVLCOPT:start-time={hit.start:.3f}", f"#EXTVLCOPT:stop-time={hit.end:.3f}", _played(hit.paths[0])]
         return "\n".join(lines) + "\n"
     if kind == "audacity":
-        return "".join(f"{hit.start:.6f}\t{hit.end:.6f}\t{hit.caption or f'{hit.score:.2f}'}\n" for hit in sorted(hits, key=lambda hit: hit.start))
+        return "".join(
+            f"{hit.start:.6f}\t{hit.end:.6f}\t{visible(hit.caption or f'{hit.score:.2f}')}\n" for hit in sorted(hits, key=lambda hit: hit.start)
+        )
     lines = []
     for hit in hits:
-        lines.append("\t".join([f"{hit.score:.2f}", visible(hit.paths[0]), f"{clock(hit.start)}-{clock(hit.end)}", *filter(None, [hit.caption])]))
+        lines.append(
+            "\t".join(
+                [f"{hit.score:.2f}", visible(hit.paths[0]), f"{clock(hit.start)}-{clock(hit.end)}", *filter(None, [visible(hit.caption or "")])]
+            )
+        )
     return "".join(line + "\n" for line in lines)
+
+
+def _played(path: str) -> str:
+    """A path as the only thing on its line, which is no remark: a name with a line's end in it cannot be played from a list."""
+    shown = "".join(letter if "\udc80" <= letter <= "\udcff" else visible(letter) for letter in path)
+    return f"./{shown}" if shown.startswith("#") else shown
 
 
 def _cut(hits: list[Hit], folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import shlex
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mats_cli import console, signals
 from mats_cli import options as shared
+from mats_cli.formats import plain_json
 from mats_cli.microphone import Input
 from mats_cli.status import Watcher
 from mats_model.errors import DeviceError, InputError, UsageError
@@ -194,7 +194,7 @@ class Session:
         if self.settings.json:
             for _ in pieces:
                 pass
-            console.out(json.dumps(self._json(), ensure_ascii=False) + "\n")
+            console.out(plain_json(self._json()) + "\n")
             return
         try:
             for piece in pieces:
@@ -297,7 +297,7 @@ class Session:
         if self.settings.json:
             told: dict[str, Any] = {"tags": [{"label": tag.name, "score": round(tag.score, 4)} for tag in tags]}
             told["near"] = [{"caption": text, "cosine": round(value, 4)} for text, value in near]
-            console.out(json.dumps(told, ensure_ascii=False) + "\n")
+            console.out(plain_json(told) + "\n")
             return
         for title, rows in (("tags", [(tag.name, tag.score) for tag in tags]), ("nearest captions of the memory", near)):
             console.out(f"{title}\n" + "".join(f"  {score:5.2f}  {text}\n" for text, score in rows))

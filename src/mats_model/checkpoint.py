@@ -6,27 +6,32 @@ checkpoint came with the audio side of its encoder, the folder holds that, too, 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from mats_model.catalogue import INSIDE
 from mats_model.clap.base import Clap
 from mats_model.clap.nano import NanoClap
 from mats_model.clap.published import PublishedClap
 from mats_model.config import LLMConfig, MatsConfig, SearchSettings, from_dict, to_dict
 from mats_model.device import place
-from mats_model.encoders import is_encoder, load_encoder, scales
+from mats_model.encoders import is_encoder, load_encoder, scales, text_of
 from mats_model.errors import MismatchError, ModelError
+from mats_model.files import read_json, write
 from mats_model.llm.base import LanguageModel
 from mats_model.llm.decoder import Decoder, SmallLLM, Words
 from mats_model.mapper import make_mapper
 from mats_model.mats import Mats
-from mats_model.places import write
 from mats_model.santa import Santa
+from mats_model.tensors import copy as copy_tensors
+from mats_model.tensors import load as load_tensors
 
 CONFIG, WEIGHTS, TOKENIZER, CLAP_TOKENIZER, RECIPE = "config.json", "model.safetensors", "tokenizer.json", "clap_tokenizer.json", "recipe.yaml"
 MEMORY, NAMES = "memory.txt", "names.txt"  # the texts of the memory's embeddings, and of the class names
@@ -42,7 +47,10 @@ def build(config: MatsConfig, clap: Clap, llm: LanguageModel) -> Mats:
 
 def small_llm(config: MatsConfig, tokenizer_json: str, dropout: float = 0.0) -> SmallLLM:
     """The small decoder with its tokenizer, its weights not yet set."""
-    return SmallLLM(Decoder(config.decoder), Words(tokenizer_json), dropout)
+    words = Words(tokenizer_json)
+    if len(words.stem) != config.decoder.vocabulary:
+        raise ModelError(f"the tokenizer has {len(words.stem)} pieces where decoder.vocabulary is {config.decoder.vocabulary}.")
+    return SmallLLM(Decoder(config.decoder), words, dropout)
 
 
 def tensors(mats: Mats) -> dict[str, torch.Tensor]:
@@ -56,7 +64,7 @@ def tensors(mats: Mats) -> dict[str, torch.Tensor]:
     return {f"{part}.{key}": value for part, state in parts.items() for key, value in state.items() if not key.endswith("num_batches_tracked")}
 
 
-def identified(config: MatsConfig, weights: bytes) -> str:
+def identified(config: MatsConfig, weights: bytes | Path) -> str:
     """The id of a folder with this config and these weights; settings that came later and are at their defaults change no id."""
     values = to_dict(replace(config, id=""))
     for name in _LATER:
@@ -64,7 +72,11 @@ def identified(config: MatsConfig, weights: bytes) -> str:
             del values["search"][name]
     if not config.audio:
         del values["audio"]
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode() + weights).hexdigest()[:12]
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    with io.BytesIO(weights) if isinstance(weights, bytes) else weights.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()[:12]
 
 
 def write_folder(config: MatsConfig, state: dict[str, torch.Tensor], folder: Path, more: dict[str, bytes] | None = None) -> MatsConfig:
@@ -103,14 +115,24 @@ def _present(folder: Path, name: str) -> None:
 
 def _text(folder: Path, name: str) -> str:
     _present(folder, name)
-    return (folder / name).read_text(encoding="utf-8")
+    return text_of(folder / name)
+
+
+@contextlib.contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """A sentence about what is in a file names it."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{file}: {error}") from None
 
 
 def read_config(folder: Path) -> MatsConfig:
     """Errors: ModelError."""
+    _present(folder, CONFIG)
     try:
-        return from_dict(json.loads(_text(folder, CONFIG)), str(folder / CONFIG))
-    except ValueError as error:
+        return from_dict(read_json(folder / CONFIG), str(folder / CONFIG))
+    except (ValueError, OSError) as error:
         raise ModelError(f"{folder / CONFIG} cannot be read ({error}); fetch or train the model again.") from None
 
 
@@ -127,17 +149,36 @@ class Kept:
 
 def read(folder: Path) -> Kept:
     """A model folder as it lies there; neither its base nor the encoder that it borrows is needed. Errors: ModelError."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     config = read_config(folder)
     _present(folder, WEIGHTS)
-    try:
-        state = load_file(folder / WEIGHTS)
-    except (ValueError, SafetensorError) as error:
-        raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}); fetch or train the model again.") from None
+    state = load_tensors(folder / WEIGHTS)
+    _in_proportion(config, state, folder)
     tokenizer = _text(folder, TOKENIZER) if config.llm.kind == "decoder" else ""
     return Kept(config, state, _lines(folder, MEMORY, config.santa.size), _lines(folder, NAMES, config.santa.names), tokenizer)
+
+
+def _in_proportion(config: MatsConfig, state: dict[str, torch.Tensor], folder: Path) -> None:
+    """That the weights are as many as the sizes in the config ask for, before anything of those sizes is made. Errors: ModelError."""
+    d, santa, mapper, decoder = config.width, config.santa, config.mapper, config.decoder
+    needed = d * (santa.size + santa.clusters + santa.names)
+    if mapper.kind == "transformer":
+        needed += d * mapper.clip_length * mapper.width + mapper.prefix_length * mapper.width + 8 * mapper.layers * mapper.width**2
+    else:
+        needed += d * mapper.prefix_length * (mapper.width if mapper.kind == "mlp" else 1)
+    if config.llm.kind == "decoder":
+        needed += decoder.vocabulary * decoder.width + decoder.layers * (4 * decoder.width**2 + 3 * decoder.width * decoder.hidden)
+    held = sum(value.numel() for value in state.values())
+    if needed > held:
+        raise ModelError(f"{folder / CONFIG} asks for {needed} numbers at least, {WEIGHTS} holds {held}; fetch or train the model again.")
+    sizes = {
+        "memory": (santa.size, d),
+        "centres": (santa.clusters, d),
+        "assign": (santa.size,),
+        **({"names": (santa.names, d)} if santa.names else {}),
+    }
+    for key, shape in sizes.items():
+        if f"santa.{key}" not in state or tuple(state[f"santa.{key}"].shape) != shape:
+            raise ModelError(f"{folder / WEIGHTS} has no santa.{key} of {shape}, as its config says; fetch or train the model again.")
 
 
 def take(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], folder: Path) -> None:
@@ -146,36 +187,48 @@ def take(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], folder
     if missing or extra:
         part = f"lacks {missing[0]}" if missing else f"holds {extra[0]}, which no part of the model has"
         raise ModelError(f"{folder / WEIGHTS} {part} ({len(missing)} missing, {len(extra)} left over).")
-    for key, value in wanted.items():
-        if state[key].shape != value.shape:
-            shapes = f"{tuple(state[key].shape)} where {tuple(value.shape)} is expected"
-            raise ModelError(f"{folder / WEIGHTS}: {key} is {shapes}.")
-    with torch.no_grad():
-        for key, value in wanted.items():
-            value.copy_(state[key])
+    copy_tensors(wanted, state, str(folder / WEIGHTS))
 
 
-def load(folder: Path, find: Find, device: str = "cpu", clap: Clap | None = None, llm: LLMConfig | None = None) -> Mats:
-    """Read a model folder; `clap` stands in for the encoder that it borrows, `llm` for what its config says of its language model.
+def _check_id(config: MatsConfig, folder: Path) -> None:
+    """That these weights are those the config was written beside; what lies inside mats was looked at when it was put there. Errors: ModelError."""
+    if folder in INSIDE.values():
+        return
+    if (found := identified(config, folder / WEIGHTS)) != config.id:
+        raise ModelError(
+            f"{folder}: {CONFIG} and {WEIGHTS} are not the two that belong together (their id is {found}, {CONFIG} says {config.id[:12]!r});"
+            " fetch or train the model again."
+        )
+
+
+def load(folder: Path, find: Find, device: str = "cpu", clap: Clap | None = None, llm: LLMConfig | None = None, depth: int = 0) -> Mats:
+    """Read a model folder; `clap` stands in for the encoder that it borrows, `llm` for what its config says of its language model; `depth` counts
+    the models that borrow from each other.
 
     Errors: ModelError, which names the file and what is missing or left over in it; MismatchError.
     """
     kept = read(folder)
     trained = kept.config.llm
     config = replace(kept.config, llm=llm or trained)
-    ears: Clap = NanoClap(_text(folder, CLAP_TOKENIZER)) if config.clap == "inside" else borrowed_clap(config, find, clap)
+    if config.clap == "inside":
+        with _naming(folder / CLAP_TOKENIZER):
+            ears: Clap = NanoClap(_text(folder, CLAP_TOKENIZER))
+    else:
+        ears = borrowed_clap(config, find, clap, depth)
     if ears.dim != config.width:
         raise MismatchError(f"{folder} was trained on embeddings of {config.width} numbers; the encoder {config.clap!r} gives {ears.dim}.")
     if config.audio and config.audio != getattr(ears, "kind", ""):
         raise MismatchError(
             f"{folder} holds the audio side of an encoder of kind {config.audio}, which {config.clap!r} is not: convert it with another --clap."
         )
-    answers = load_llm(config, find, device, kept.tokenizer, training=False)
+    with _naming(folder / TOKENIZER) if config.llm.kind == "decoder" else contextlib.nullcontext():
+        answers = load_llm(config, find, device, kept.tokenizer, training=False)
     mats = build(config, ears, answers)
     wanted = tensors(mats)
     if config.llm.base != trained.base:
         _fits(wanted, kept.state, folder, trained, config.llm, answers.width)
     take(wanted, kept.state, folder)
+    _check_id(kept.config, folder)
     mats.santa.captions, mats.santa.name_texts = kept.captions, kept.name_texts
     if isinstance(ears, PublishedClap) and not config.label_scale:
         mats.scales = scales(ears)
@@ -208,17 +261,19 @@ def _lines(folder: Path, name: str, count: int) -> list[str]:
     """One text for each embedding, or none at all where they were not kept. Errors: ModelError."""
     if not (folder / name).is_file():
         return []
-    lines = (folder / name).read_text(encoding="utf-8").split("\n")[:-1]
+    lines = text_of(folder / name).split("\n")[:-1]
     if len(lines) != count:
         raise ModelError(f"{folder / name} has {len(lines)} lines where the memory has {count} embeddings: fetch or train the model again.")
     return lines
 
 
-def borrowed_clap(config: MatsConfig, find: Find, clap: Clap | None = None) -> Clap:
+def borrowed_clap(config: MatsConfig, find: Find, clap: Clap | None = None, depth: int = 0) -> Clap:
     """A published encoder, another model's, or the one given, if its text side is the one this model was trained on. Errors: MismatchError."""
     if clap is None:
+        if depth > 3:
+            raise ModelError(f"the encoder {config.clap!r} is borrowed from a model that borrows it: name the model that has it.")
         path = find(config.clap, "encoder")
-        clap = load_encoder(path).clap if is_encoder(path) else load(path, find).clap
+        clap = load_encoder(path).clap if is_encoder(path) else load(path, find, depth=depth + 1).clap
     if config.space and clap.space != config.space:
         raise MismatchError(
             f"this model was trained on another version of the encoder {config.clap!r} (text side {config.space}, here {clap.space}): train it again."

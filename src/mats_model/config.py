@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -126,6 +127,28 @@ class MatsConfig:
     search: SearchSettings = field(default_factory=SearchSettings)
 
 
+# what a setting may be: the sizes of what is made of it stay within reason before anything is made. Numbers lie between two, words are among these
+_MAY: dict[type, dict[str, tuple[float, float] | tuple[str, ...]]] = {
+    SantaSettings: {
+        "blend": (0, 1), "temperature": (1e-6, 1e6), "neighbours": (1, 10**6), "size": (0, 10**8), "clusters": (1, 10**6), "names": (0, 10**6),
+        "near_names": (0, 10**6), "way": ("blend", "project", "shift", "none"), "prompt": (0, 32),
+    },
+    DecoderConfig: {
+        "vocabulary": (8, 10**6), "width": (2, 16_384), "layers": (1, 256), "heads": (1, 1024), "hidden": (1, 131_072), "positions": (8, 16_384),
+    },
+    LLMConfig: {"rank": (1, 1024), "alpha": (0, 10**6), "dropout": (0, 0.99)},
+    MapperConfig: {
+        "kind": ("transformer", "mlp", "linear"), "width": (1, 16_384), "clip_length": (1, 1024), "prefix_length": (1, 1024), "layers": (1, 64),
+        "heads": (1, 1024),
+    },
+    SearchSettings: {
+        "beams": (1, 64), "longest": (1, 4096), "shortest": (0, 4096), "length_power": (-10, 10), "rerank": (-1e6, 1e6), "no_repeat": (0, 4096),
+        "repetition": (1e-3, 1e3), "temperature": (0, 100), "top_p": (1e-6, 1),
+    },
+    MatsConfig: {"width": (1, 16_384), "noise_variance": (0, 1e3), "label_scale": (-1e6, 1e6), "multi_scale": (-1e6, 1e6), "multi_bias": (-1e6, 1e6)},
+}  # fmt: skip
+
+
 def to_dict(config: MatsConfig) -> dict[str, Any]:
     """Plain values, for config.json."""
     return asdict(config)
@@ -134,8 +157,14 @@ def to_dict(config: MatsConfig) -> dict[str, Any]:
 def from_dict(values: dict[str, Any], where: str) -> MatsConfig:
     """Strict: an unknown field, a missing format or a value of another kind is a ModelError that names it."""
     if values.get("format") != FORMAT:
-        raise ModelError(f"{where} has format {values.get('format')!r}; this version of mats reads format {FORMAT}.")
-    return fill(MatsConfig(), values, where, ModelError)
+        raise ModelError(f"{where} has format {_shown(values.get('format'))}; this version of mats reads format {FORMAT}.")
+    config = fill(MatsConfig(), values, where, ModelError)
+    mapper, decoder = config.mapper, config.decoder
+    if mapper.kind == "transformer" and mapper.width % mapper.heads:
+        raise ModelError(f"{where}: mapper.width {mapper.width} should be a multiple of mapper.heads {mapper.heads}.")
+    if config.llm.kind == "decoder" and decoder.width % (2 * decoder.heads):
+        raise ModelError(f"{where}: decoder.width {decoder.width} should be a multiple of twice decoder.heads {decoder.heads}.")
+    return config
 
 
 Settings = TypeVar("Settings")
@@ -163,8 +192,8 @@ def fill(default: Settings, values: Any, where: Where | str, error: type[MatsErr
     for key, value in values.items():
         name = f"{prefix}{key}"
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            raise error(f"{where.of(name)}: unknown setting {name}" + (f"; did you mean {prefix}{near[0]}?" if near else "."))
+            near = difflib.get_close_matches(str(key)[:80], known, 1)
+            raise error(f"{where.of(name)}: unknown setting {name[:80]}" + (f"; did you mean {prefix}{near[0]}?" if near else "."))
         old = getattr(default, key)
         if is_dataclass(old):
             value = fill(old, value, where, error, f"{name}.")
@@ -172,29 +201,49 @@ def fill(default: Settings, values: Any, where: Where | str, error: type[MatsErr
             value = _filled_list(get_args(hints[key])[0], value, where, error, name)
         else:
             value = _of_kind(type(old), value, where, error, name)
+            _check(_MAY.get(type(default), {}).get(key), value, where, error, name)
         filled[key] = value
     return replace(default, **filled)  # type: ignore[type-var]
 
 
 def _filled_list(kind: Any, value: Any, where: Where, error: type[MatsError], name: str) -> list[Any]:
     if not isinstance(value, list):
-        raise error(f"{where.of(name)}: {name} should be a list, not {value!r}.")
+        raise error(f"{where.of(name)}: {name} should be a list, not {_shown(value)}.")
     if is_dataclass(kind):
         return [fill(kind(), each, where, error, f"{name}.{number}.") for number, each in enumerate(value)]  # type: ignore[operator]
     return [_of_kind(kind, each, where, error, f"{name}.{number}") for number, each in enumerate(value)]
 
 
+def _check(may: tuple[float, float] | tuple[str, ...] | None, value: Any, where: Where, error: type[MatsError], name: str) -> None:
+    if may is None or not isinstance(value, str | int | float):
+        return
+    if isinstance(value, str):
+        if value not in may:
+            raise error(f"{where.of(name)}: {name} {_shown(value)}: choose one of {', '.join(map(str, may))}.")
+    elif not may[0] <= value <= may[1]:  # type: ignore[operator]
+        raise error(f"{where.of(name)}: {name} should lie between {may[0]:g} and {may[1]:g}, not {_shown(value)}.")
+
+
+def _shown(value: Any) -> str:
+    """A value in a sentence, however long or deep it is."""
+    try:
+        shown = repr(value)
+    except (RecursionError, ValueError):
+        return "what is too much to be shown"
+    return shown if len(shown) <= 80 else f"{shown[:80]}..."
+
+
 def _of_kind(kind: Any, value: Any, where: Where, error: type[MatsError], name: str) -> Any:
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < 2**63:
         return float(value)
     if isinstance(value, str) and not is_text(value):
-        raise error(f"{where.of(name)}: {name} holds half of a surrogate pair, which is no text: {value!r}.")
-    if type(value) is kind and not (kind is float and value != value):
+        raise error(f"{where.of(name)}: {name} holds half of a surrogate pair, which is no text: {_shown(value)}.")
+    if type(value) is kind and not (kind is float and not math.isfinite(value)) and not (kind is int and abs(value) >= 2**63):
         return value
     said = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}.get(kind.__name__, kind.__name__)
     if kind is float and isinstance(value, str) and _number(value):
         raise error(f"{where.of(name)}: {name} should be a number, but YAML reads {value} as text: write it as {float(value):.10f}".rstrip("0") + ".")
-    raise error(f"{where.of(name)}: {name} should be {said}, not {value!r}.")
+    raise error(f"{where.of(name)}: {name} should be {said}, not {_shown(value)}.")
 
 
 def _number(text: str) -> bool:

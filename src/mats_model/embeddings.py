@@ -7,7 +7,6 @@ n SHA-256 digests of 32 bytes, then n vectors (n, d) in float16.
 from __future__ import annotations
 
 import hashlib
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn import functional as F
+
+from mats_model.files import write
 
 _BLOCK = 32_768
 _DIGEST = 32
@@ -60,8 +61,7 @@ class TextCache:
                 vectors = torch.cat([embed(part) for part in _parts(list(missing.values()), 1024)])
                 data = b"".join(missing) + F.normalize(vectors.float(), dim=-1).cpu().numpy().astype(np.float16).tobytes()
                 path = self.folder / f"{uuid.uuid4().hex}.block"
-                path.with_suffix(".tmp").write_bytes(data)
-                os.replace(path.with_suffix(".tmp"), path)
+                write(path, data)
                 self._open(path)
                 missing = {}
                 yield number

@@ -5,7 +5,6 @@ Pickles are read as weights only: one that holds anything else is refused, and n
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 import re
@@ -17,10 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from mats_model import tensors
 from mats_model.clap.published import PublishedClap
 from mats_model.errors import ModelError, UsageError
+from mats_model.files import read_json, read_text, sha256, write
 from mats_model.mats import Ears, Scales
-from mats_model.places import write
 
 CARD, WEIGHTS, TOKENIZER = "encoder.json", "model.safetensors", "tokenizer.json"
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt")
@@ -77,8 +77,8 @@ def is_encoder(path: Path) -> bool:
     if (path / CARD).is_file():
         return True
     try:
-        return json.loads((path / "config.json").read_text(encoding="utf-8")).get("model_type") == "clap"
-    except (OSError, ValueError, AttributeError):
+        return read_json(path / "config.json").get("model_type") == "clap"
+    except (OSError, ValueError):
         return False
 
 
@@ -102,9 +102,9 @@ def convert(path: Path, out: Path, tokenizer: Path | None = None, state: dict[st
     from safetensors.torch import save
 
     state = read_tensors(path) if state is None else state
-    tokenizer_json = tokenizer.read_text(encoding="utf-8") if tokenizer else _beside(path.parent)
+    tokenizer_json = text_of(tokenizer) if tokenizer else _beside(path.parent)
     clap = make(state, tokenizer_json)
-    card = Card(clap.kind, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+    card = Card(clap.kind, path.name, sha256(path))
     out.mkdir(parents=True, exist_ok=True)
     write(out / WEIGHTS, save({key: value.contiguous().clone() for key, value in clap.state_dict().items()}))
     if tokenizer_json is not None:
@@ -114,7 +114,15 @@ def convert(path: Path, out: Path, tokenizer: Path | None = None, state: dict[st
 
 
 def _beside(folder: Path) -> str | None:
-    return (folder / TOKENIZER).read_text(encoding="utf-8") if (folder / TOKENIZER).is_file() else None
+    return text_of(folder / TOKENIZER) if (folder / TOKENIZER).is_file() else None
+
+
+def text_of(path: Path) -> str:
+    """Errors: ModelError."""
+    try:
+        return read_text(path)
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}); fetch or train the model again.") from None
 
 
 def _folder(path: Path) -> tuple[dict[str, torch.Tensor], str | None]:
@@ -129,13 +137,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise ModelError(f"{path} is not there; check the path.")
     if path.suffix.lower() == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except (SafetensorError, ValueError, OSError) as error:
-            raise ModelError(f"{path} cannot be read ({error}); fetch it again.") from None
+        return tensors.load(path)
     if path.suffix.lower() not in _PICKLES:
         raise UsageError(f"{path}: a checkpoint ends in .safetensors, {', '.join(_PICKLES)}.")
     # numbers of numpy that trainers leave in their checkpoints are data, not code
@@ -157,7 +159,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
             loaded = loaded[name]
     if not isinstance(loaded, dict) or not loaded:
         raise ModelError(f"{path} holds no tensors by name.")
-    tensors = {str(key).removeprefix("module."): value for key, value in loaded.items() if isinstance(value, torch.Tensor)}
-    if not tensors:
+    held = {str(key).removeprefix("module."): value for key, value in loaded.items() if isinstance(value, torch.Tensor)}
+    if not held:
         raise ModelError(f"{path} holds no tensors by name.")
-    return tensors
+    return held

@@ -7,7 +7,6 @@ Of the user nothing is told but a token, and that to the hub alone, never to a h
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 
 from mats_model import __version__
 from mats_model.errors import ModelError, UsageError
+from mats_model.files import is_own, own, sha256, write
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -47,17 +47,6 @@ def offline(asked: bool = False) -> bool:
 
 
 _offline = offline  # functions have a parameter of that name
-
-
-def sha256(path: Path, progress: Progress | None = None) -> str:
-    """Of a file's bytes, in lower-case hex."""
-    digest, total = hashlib.sha256(), path.stat().st_size
-    with path.open("rb") as file:
-        while data := file.read(CHUNK):
-            digest.update(data)
-            if progress:
-                progress(file.tell(), total)
-    return digest.hexdigest()
 
 
 def url_file(url: str, to: Path, *, digest: str = "", say: Say = nobody, progress: Progress = nobody, offline: bool = False) -> Path:
@@ -154,13 +143,13 @@ def _receive(url: str, part: Path, proven: bool, token: str, say: Say, progress:
         with disk(part, need):
             if shutil.disk_usage(part.parent).free < need:
                 raise OSError(errno.ENOSPC, "full")
-            file = part.open("r+b" if at else "wb", buffering=0)
+            file = os.fdopen(own(part, 0 if at else os.O_TRUNC), "r+b", buffering=0)
         with file:
             if not at:  # after the file was emptied: the note must never stand beside bytes of another file
                 etag = headers.get("ETag", "")
                 seal = etag if etag.startswith('"') else headers.get("Last-Modified", "")
                 with disk(part, need):
-                    note.write_text(json.dumps({"url": url, "seal": seal, "total": total}) + "\n", encoding="utf-8")
+                    write(note, (json.dumps({"url": url, "seal": seal, "total": total}) + "\n").encode())
             size = f" of {total / 1e6:.0f} MB" if total else ""
             say(f"going on with {name} at {at / 1e6:.0f}{size}" if at else f"fetching {name}{size} from {urlsplit(url).hostname}")
             file.seek(at)
@@ -274,7 +263,8 @@ def _shown(url: str) -> str:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+    """What was begun, if this user began it: whoever may write into the folder could put something there."""
+    return path.stat().st_size if is_own(path) else 0
 
 
 def _forget(part: Path) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from mats_model import fetch
 from mats_model.errors import ModelError, UsageError
 from mats_model.fetch import Progress, Refused, Say, check_url, disk, get, nobody, opened, read_note, refuse_offline, tried
+from mats_model.files import write
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -49,7 +50,7 @@ def files(
         record = _listing(repo, revision, known, say)
         with disk(folder / RECORD):
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
+            write(folder / RECORD, (json.dumps(record) + "\n").encode())
     wanted = {name: record["files"][name] for name in lacking if name in record["files"]}
     total, done = sum(file["size"] for file in wanted.values()), 0
     for name, file in wanted.items():

@@ -6,29 +6,28 @@ sounds  one row for each content, however many paths it has: SHA-256, length, fo
 meta    `pipeline`: id of the encoder that made the vectors; `width`: d
 roots   folders to bring up to date
 
-Write-ahead logging, one transaction for each file: a killed job loses the file in work, and a search may run beside it.
+Write-ahead logging, one transaction for each file: a killed job loses the file in work, and a search may run beside it. A library may come
+from others: what it holds is checked as it is read, and numbers that are none are never compared.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from mats_model.errors import MatsError, MismatchError, ModelError, UsageError
+from mats_model.database import Database
+from mats_model.errors import MismatchError
 
 VERSION = 1
+_ABOVE_ONE = 0x3C10  # 1.016 in the bits of a float16, whose order is that of the numbers; what is infinite or no number lies above
+_FACTS = ("seconds", "format", "rate", "channels", "caption", "tags")
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE roots (path PRIMARY KEY);
@@ -108,8 +107,9 @@ def _stored(path: str) -> str | bytes:
     return path
 
 
-def _named(stored: str | bytes) -> str:
-    return os.fsdecode(stored)
+def _readable(sentence: str) -> str:
+    """A sentence may name a file whose name is no text."""
+    return sentence.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _under(folder: str) -> tuple[str, tuple[str | bytes, ...]]:
@@ -128,54 +128,18 @@ def in_shard(path: str, shard: tuple[int, int]) -> bool:
     return int.from_bytes(hashlib.sha256(os.fsencode(path)).digest()[:8], "big") % count == number - 1
 
 
-class Library:
-    """Opened with `with`; every method is one transaction. Errors: ModelError when it is not there, no index of ours, or of a newer
-    mats; MismatchError when its vectors come from another encoder than `pipeline`; UsageError when the disk takes no more."""
+class Library(Database):
+    """Opened with `with`; every method is one transaction. Errors: ModelError when it is not there, no index of ours, damaged, or of a
+    newer mats; MismatchError when its vectors come from another encoder than `pipeline`; UsageError when the disk takes no more."""
 
     def __init__(self, path: Path, pipeline: str = "", width: int = 0, create: bool = False) -> None:
-        self.path = path
-        if not create and not path.exists():
-            raise ModelError(f"there is no index {path}: `mats index library FOLDER` builds one.")
-        with _sentences(path):
-            if create:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            self.base = self._connect(create)
-            self.base.execute("PRAGMA foreign_keys = ON")
-            version = int(self.base.execute("PRAGMA user_version").fetchone()[0])
-            if version > VERSION:
-                raise ModelError(f"{path} was made by a newer mats (its format is {version}, this one reads {VERSION}): update mats.")
-            tables = {row[0] for row in self.base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if version == 0 and not tables and not create:
-                raise ModelError(f"the index {path} is empty: `mats index library FOLDER` builds one.")
-            if version == 0 and tables:
-                raise ModelError(f"{path} is no index of mats: give another path with --index.")
-            if version == 0:
-                # a number, not a text of the user's
-                self.base.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        super().__init__(path, _SCHEMA, VERSION, create, "`mats index library FOLDER` builds one")
         if pipeline:
-            self.of_pipeline(pipeline, width)
-
-    def _connect(self, create: bool) -> sqlite3.Connection:
-        if create:
-            base = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-            base.execute("PRAGMA journal_mode = WAL")
-            base.execute("PRAGMA synchronous = NORMAL")
-            return base
-        place = self.path.absolute().as_uri()
-        base = sqlite3.connect(f"{place}?mode=ro", uri=True, timeout=60, isolation_level=None)
-        try:
-            base.execute("PRAGMA user_version")
-        except sqlite3.OperationalError:
-            # on a medium that takes no writing there is nobody else to write either
-            base.close()
-            base = sqlite3.connect(f"{place}?mode=ro&immutable=1", uri=True, isolation_level=None)
-        return base
-
-    def __enter__(self) -> Library:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.base.close()
+            try:
+                self.of_pipeline(pipeline, width)
+            except BaseException:
+                self.close()
+                raise
 
     # ---- what it is
 
@@ -187,10 +151,13 @@ class Library:
     @property
     def width(self) -> int:
         """d."""
-        return int(self._meta("width") or 0)
+        said = self._meta("width") or "0"
+        if not said.isascii() or not said.isdigit() or len(said) > 5:
+            raise self.damaged(f"the width of its vectors is {said[:20]!r}")
+        return int(said)
 
     def _meta(self, key: str) -> str:
-        found = self.base.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        found = self.one("SELECT value FROM meta WHERE key = ?", (key,))
         return str(found[0]) if found else ""
 
     def of_pipeline(self, pipeline: str, width: int) -> None:
@@ -198,97 +165,106 @@ class Library:
         have = self.pipeline
         if have and have != pipeline:
             raise MismatchError(
-                f"{self.path} was made with another encoder ({have}, this one is {pipeline}), and their vectors do not compare:"
+                f"{self.path} was made with another encoder ({have[:40]}, this one is {pipeline}), and their vectors do not compare:"
                 " `mats index library --rebuild` makes it again."
             )
+        if have and self.width != width:
+            raise self.damaged(f"its vectors have {self.width} numbers, those of its encoder {width}")
         if not have:
-            with self._writing():
-                self.base.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", [("pipeline", pipeline), ("width", str(width))])
+            with self.writing():
+                self.do("INSERT OR REPLACE INTO meta VALUES ('pipeline', ?)", (pipeline,))
+                self.do("INSERT OR REPLACE INTO meta VALUES ('width', ?)", (str(width),))
 
     def info(self) -> Info:
         """Counts and sizes."""
-        count = self.base.execute
-        files, failed = count("SELECT COUNT(*), COUNT(error) FROM files").fetchone()
-        sounds, captions, windows, seconds = count("SELECT COUNT(*), COUNT(caption), TOTAL(windows), TOTAL(seconds) FROM sounds").fetchone()
-        size = sum(p.stat().st_size for p in (self.path, Path(f"{self.path}-wal")) if p.exists())
-        return Info(str(self.path), self.pipeline, files, sounds, failed, captions, int(windows), seconds, size, self.roots())
+        # not COUNT(*) alone, which SQLite answers without counting its steps
+        files, failed = self.one("SELECT COUNT(*), COUNT(error) FROM files")
+        sounds, captions, windows, seconds = self.one("SELECT COUNT(*), COUNT(caption), TOTAL(windows), TOTAL(seconds) FROM sounds")
+        if not 0 <= windows < 1e15 or not 0 <= seconds < 1e15:
+            raise self.damaged("its lengths are no lengths")
+        return Info(str(self.path), self.pipeline, files, sounds, failed, captions, int(windows), seconds, self.size(), self.roots())
 
     def roots(self) -> list[str]:
         """Folders that were given, in the order of their names."""
-        return [_named(row[0]) for row in self.base.execute("SELECT path FROM roots ORDER BY path")]
+        return [self._named(row[0]) for row in self.ask("SELECT path FROM roots ORDER BY path")]
 
     def add_root(self, folder: str) -> None:
         """Remember a folder, for the next time that nothing is named."""
-        with self._writing():
-            self.base.execute("INSERT OR IGNORE INTO roots VALUES (?)", (_stored(folder),))
+        with self.writing():
+            self.do("INSERT OR IGNORE INTO roots VALUES (?)", (_stored(folder),))
 
     def clear(self) -> None:
         """Forget all but the roots, so that another encoder can hear them."""
-        with self._writing():
+        with self.writing():
             for table in ("files", "sounds", "meta"):
-                self.base.execute(f"DELETE FROM {table}")
+                self.do(f"DELETE FROM {table}")
 
     # ---- files
 
     def known(self, folder: str | None = None) -> dict[str, State]:
         """Path -> its state when it was read; of one folder, or of all."""
+        return {path: state for path, _, state in self._files(folder)}
+
+    def _files(self, folder: str | None = None) -> Iterator[tuple[str, int | None, State]]:
+        """Path, sound and state."""
         condition, values = _under(folder) if folder else ("1", ())
-        rows = self.base.execute(f"SELECT path, size, mtime_ns, error FROM files WHERE {condition}", values)
-        return {_named(path): State(size, mtime, error) for path, size, mtime, error in rows}
+        for path, sound, size, mtime, error in self.ask(f"SELECT path, sound, size, mtime_ns, error FROM files WHERE {condition}", values):
+            if not isinstance(size, int) or not isinstance(mtime, int) or not isinstance(error, str | None) or not isinstance(sound, int | None):
+                raise self.damaged("what it says of its files is no size, time or sentence")
+            yield self._named(path), sound, State(size, mtime, error)
+
+    def _named(self, stored: Any) -> str:
+        """As the system names it."""
+        if not isinstance(stored, str | bytes) or not stored or (b"\0" if isinstance(stored, bytes) else "\0") in stored:  # type: ignore[operator]
+            raise self.damaged("it holds the name of a file that is none")
+        return os.fsdecode(stored)
 
     def finder(self) -> Callable[[str], bool]:
         """Whether a content is known, by its digest; may be asked from any thread."""
-        base, lock = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False), threading.Lock()
-
-        def known(digest: str) -> bool:
-            with lock:
-                return base.execute("SELECT 1 FROM sounds WHERE hash = ?", (digest,)).fetchone() is not None
-
-        return known
+        one = self.beside()
+        return lambda digest: one("SELECT 1 FROM sounds WHERE hash = ?", (digest,)) is not None
 
     def sound_of(self, digest: str) -> int | None:
         """The sound of this content."""
-        found = self.base.execute("SELECT id FROM sounds WHERE hash = ?", (digest,)).fetchone()
+        found = self.one("SELECT id FROM sounds WHERE hash = ?", (digest,))
         return int(found[0]) if found else None
 
     def put(self, path: str, state: State, sound: Sound | int) -> None:
         """A file and its sound, which may be known already."""
-        with self._writing():
-            before = self.base.execute("SELECT sound FROM files WHERE path = ?", (_stored(path),)).fetchone()
+        with self.writing():
+            before = self.one("SELECT sound FROM files WHERE path = ?", (_stored(path),))
             if isinstance(sound, Sound):
                 known = self.sound_of(sound.hash)
                 sound = self._insert(sound) if known is None else known
-            self.base.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, NULL)", (_stored(path), sound, state.size, state.mtime_ns))
+            self.do("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, NULL)", (_stored(path), sound, state.size, state.mtime_ns))
             self._forget([before[0]] if before and before[0] != sound else [])
 
     def fail(self, path: str, state: State, why: str) -> None:
         """A file that cannot be heard: it is not tried again until it changes."""
-        with self._writing():
-            before = self.base.execute("SELECT sound FROM files WHERE path = ?", (_stored(path),)).fetchone()
-            # the sentence may hold a name that is no text
-            told = os.fsencode(why).decode("utf-8", "backslashreplace")
-            self.base.execute("INSERT OR REPLACE INTO files VALUES (?, NULL, ?, ?, ?)", (_stored(path), state.size, state.mtime_ns, told))
+        with self.writing():
+            before = self.one("SELECT sound FROM files WHERE path = ?", (_stored(path),))
+            self.do("INSERT OR REPLACE INTO files VALUES (?, NULL, ?, ?, ?)", (_stored(path), state.size, state.mtime_ns, _readable(why)))
             self._forget([before[0]] if before else [])
 
     def drop(self, paths: Iterable[str]) -> None:
         """Take files out, and sounds that no file is left of."""
-        with self._writing():
+        with self.writing():
             for path in paths:
-                before = self.base.execute("SELECT sound FROM files WHERE path = ?", (_stored(path),)).fetchone()
-                self.base.execute("DELETE FROM files WHERE path = ?", (_stored(path),))
+                before = self.one("SELECT sound FROM files WHERE path = ?", (_stored(path),))
+                self.do("DELETE FROM files WHERE path = ?", (_stored(path),))
                 self._forget([before[0]] if before else [])
 
     def drop_folder(self, folder: str) -> int:
         """Take out a file, or all that lies in a folder; returns how many files that were."""
         paths = list(self.known(folder))
         self.drop(paths)
-        with self._writing():
-            self.base.execute("DELETE FROM roots WHERE path = ?", (_stored(folder),))
+        with self.writing():
+            self.do("DELETE FROM roots WHERE path = ?", (_stored(folder),))
         return len(paths)
 
     def _insert(self, sound: Sound) -> int:
         blobs = (sound.times.astype("<f4").tobytes(), sound.vectors.astype("<f2").tobytes(), sound.vector.astype("<f2").tobytes())
-        cursor = self.base.execute(
+        cursor = self.do(
             "INSERT INTO sounds (hash, seconds, format, rate, channels, windows, times, vectors, vector) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (sound.hash, sound.seconds, sound.format, sound.rate, sound.channels, len(sound.vectors), *blobs),
         )
@@ -297,30 +273,31 @@ class Library:
 
     def _forget(self, sounds: Iterable[int | None]) -> None:
         for sound in sounds:
-            self.base.execute("DELETE FROM sounds WHERE id = ? AND NOT EXISTS (SELECT 1 FROM files WHERE sound = sounds.id)", (sound,))
+            self.do("DELETE FROM sounds WHERE id = ? AND NOT EXISTS (SELECT 1 FROM files WHERE sound = sounds.id)", (sound,))
 
     # ---- words about them
 
     def without(self, column: str, most: int) -> list[tuple[int, np.ndarray]]:
         """Sounds that have no `caption` or no `tags` yet, and their vectors (d,)."""
         assert column in ("caption", "tags")
-        rows = self.base.execute(f"SELECT id, vector FROM sounds WHERE {column} IS NULL AND windows > 0 LIMIT ?", (most,))
-        return [(number, np.frombuffer(blob, "<f2")) for number, blob in rows]
+        rows = self.ask(f"SELECT id, vector FROM sounds WHERE {column} IS NULL AND windows > 0 LIMIT ?", (most,))
+        return [(number, self._vectors(number, blob, 1, self.width)[0]) for number, blob in rows]
 
     def describe(self, column: str, said: Iterable[tuple[int, Any]]) -> None:
         """Captions as text, or tags as a list of (name, score), of sounds."""
         assert column in ("caption", "tags")
         rows = [(words if isinstance(words, str) else json.dumps(words, ensure_ascii=False), number) for number, words in said]
-        with self._writing():
-            self.base.executemany(f"UPDATE sounds SET {column} = ? WHERE id = ?", rows)
+        with self.writing():
+            for row in rows:
+                self.do(f"UPDATE sounds SET {column} = ? WHERE id = ?", row)
 
     def tag_with(self, labels: list[str]) -> None:
         """Tags that were told out of other labels are forgotten."""
         told = json.dumps(labels, ensure_ascii=False)
         if self._meta("labels") != told:
-            with self._writing():
-                self.base.execute("UPDATE sounds SET tags = NULL")
-                self.base.execute("INSERT OR REPLACE INTO meta VALUES ('labels', ?)", (told,))
+            with self.writing():
+                self.do("UPDATE sounds SET tags = NULL")
+                self.do("INSERT OR REPLACE INTO meta VALUES ('labels', ?)", (told,))
 
     # ---- vectors
 
@@ -331,118 +308,120 @@ class Library:
         if folder:
             condition, values = _under(folder)
             where += f" AND id IN (SELECT sound FROM files WHERE {condition})"
-        with self._reading():
-            count = int(self.base.execute(f"SELECT TOTAL(windows) FROM sounds WHERE {where}", values).fetchone()[0])
-            vectors = np.empty((count, self.width), "<f2")
+        with self.reading():
+            width = self.width
+            # by what is there, not by what is said, so that no more is asked of the memory than the file holds
+            bytes_ = int(self.one(f"SELECT TOTAL(length(vectors)) FROM sounds WHERE {where}", values)[0])
+            if bytes_ > self.size() or (bytes_ and (not width or bytes_ % (2 * width))):
+                raise self.damaged(f"its vectors are not of {width} numbers each")
+            count = bytes_ // (2 * width) if width else 0
+            vectors = np.empty((count, width), "<f2")
             times, sounds = np.empty((count, 2), "<f4"), np.empty(count, np.int64)
             at = 0
-            for number, windows, when, what in self.base.execute(f"SELECT id, windows, times, vectors FROM sounds WHERE {where} ORDER BY id", values):
-                part = slice(at, at + windows)
-                vectors[part] = np.frombuffer(what, "<f2").reshape(windows, -1)
-                times[part], sounds[part] = np.frombuffer(when, "<f4").reshape(windows, 2), number
-                at += windows
-        return Matrix(vectors, times, sounds)
+            for number, *row in self.ask(f"SELECT id, windows, times, vectors FROM sounds WHERE {where} ORDER BY id", values):
+                when, what = self._windows(number, row, width)
+                part = slice(at, at + len(what))
+                if part.stop > count:
+                    raise self.damaged("its vectors are more than it holds")
+                vectors[part], times[part], sounds[part] = what, when, number
+                at += len(what)
+        return Matrix(vectors[:at], times[:at], sounds[:at])
+
+    def _windows(self, number: Any, row: Sequence[Any], width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Times (windows, 2) and vectors (windows, d) of a sound, out of its windows, times and vectors as they lie there. Errors: ModelError."""
+        windows, times, vectors = row
+        if not isinstance(windows, int) or windows < 0 or not isinstance(times, bytes) or len(times) != 8 * windows:
+            raise self.damaged(f"sound {number} has not a start and an end for each of its windows")
+        when = np.frombuffer(times, "<f4").reshape(windows, 2)
+        # nothing is compared with a number that is none, which no comparison finds too large
+        if not (when[:, 0] >= 0.0).all() or not (when[:, 1] >= when[:, 0]).all() or not (when < 1e9).all():
+            raise self.damaged(f"sound {number} has windows at times that are none")
+        return when, self._vectors(number, vectors, windows, width)
+
+    def _vectors(self, number: Any, blob: Any, count: int, width: int) -> np.ndarray:
+        """(count, d) of a blob: no part of a vector of unit length is above 1, and none is infinite or no number. Errors: ModelError."""
+        if not isinstance(blob, bytes) or len(blob) != 2 * width * count:
+            raise self.damaged(f"sound {number} has vectors of another width than {width}")
+        bits = np.frombuffer(blob, "<u2") & 0x7FFF
+        if bits.size and int(bits.max()) > _ABOVE_ONE:
+            raise self.damaged(f"sound {number} has vectors that are not of unit length, or no numbers")
+        return np.frombuffer(blob, "<f2").reshape(count, width)
 
     def rows(self, sounds: Iterable[int]) -> dict[int, dict[str, Any]]:
         """Sound -> what is known of it, without its vectors; `paths` are all its files, by name."""
         found = {}
         for number in dict.fromkeys(sounds):
-            row = self.base.execute("SELECT seconds, format, rate, channels, caption, tags FROM sounds WHERE id = ?", (number,)).fetchone()
+            row = self.one(f"SELECT {', '.join(_FACTS)} FROM sounds WHERE id = ?", (number,))
             if row is None:
                 continue  # it left since
-            paths = [_named(each[0]) for each in self.base.execute("SELECT path FROM files WHERE sound = ? ORDER BY path", (number,))]
-            names = ("seconds", "format", "rate", "channels", "caption", "tags")
-            found[number] = {**dict(zip(names, row, strict=True)), "tags": json.loads(row[5]) if row[5] else None, "paths": paths}
+            paths = [self._named(each[0]) for each in self.ask("SELECT path FROM files WHERE sound = ? ORDER BY path", (number,))]
+            found[number] = {**self._facts(number, row), "paths": paths}
         return found
+
+    def _facts(self, number: Any, row: tuple[Any, ...]) -> dict[str, Any]:
+        """`_FACTS` of a sound by name; tags as a list of [name, score]. Errors: ModelError."""
+        facts = dict(zip(_FACTS, row, strict=True))
+        kinds = {"seconds": float, "format": str, "rate": int, "channels": int, "caption": str | None, "tags": str | None}
+        wrong = next(
+            (name for name, kind in kinds.items() if not isinstance(facts[name], kind) or _readable(str(facts[name])) != str(facts[name])), None
+        )
+        if wrong or not 0.0 <= facts["seconds"] < 1e9:
+            raise self.damaged(f"the {wrong or 'length'} of sound {number} is none")
+        try:
+            tags = json.loads(facts["tags"]) if facts["tags"] else None
+            facts["tags"] = [[str(name), float(score)] for name, score in tags] if tags is not None else None
+            if facts["tags"] and not all(np.isfinite(score) for _, score in facts["tags"]):
+                raise ValueError
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            raise self.damaged(f"the tags of sound {number} are no list of names and scores") from None
+        return facts
 
     def export(self) -> Iterator[dict[str, Any]]:
         """Every sound with its vectors, and the first of its paths."""
         query = (
-            "SELECT (SELECT MIN(path) FROM files WHERE sound = sounds.id), hash, seconds, caption, windows, times, vectors FROM sounds ORDER BY id"
+            "SELECT (SELECT MIN(path) FROM files WHERE sound = sounds.id), hash, seconds, caption, id, windows, times, vectors"
+            " FROM sounds ORDER BY id"
         )
-        for path, digest, seconds, caption, windows, times, vectors in self.base.execute(query):
-            shaped = {
-                "times": np.frombuffer(times, "<f4").reshape(windows, 2),
-                "vectors": np.frombuffer(vectors, "<f2").reshape(windows, self.width or -1),
-            }
-            yield {"path": _named(path or ""), "hash": digest, "seconds": seconds, "caption": caption, **shaped}
+        width = self.width
+        for path, digest, seconds, caption, number, *row in self.ask(query):
+            when, what = self._windows(number, row, width)
+            if not isinstance(digest, str) or not digest.isascii() or not isinstance(caption, str | None):
+                raise self.damaged(f"the hash or the caption of sound {number} is no text")
+            name = self._named(path) if path is not None else ""
+            yield {"path": name, "hash": digest, "seconds": seconds, "caption": caption, "times": when, "vectors": what}
 
     # ---- several
 
     def merge(self, other: Path) -> int:
         """Take in another index, in one transaction; returns its files. A file that both know is taken from the other."""
-        with Library(other) as theirs:
+        columns = (*_FACTS, "hash", "vector", "windows", "times", "vectors")
+        count = 0
+        with Library(other) as theirs, theirs.reading():
+            width = theirs.width
             if theirs.pipeline:
-                self.of_pipeline(theirs.pipeline, theirs.width)
-        with _sentences(self.path):
-            self.base.execute("ATTACH DATABASE ? AS other", (str(other),))
-        try:
-            with self._writing():
-                columns = "hash, seconds, format, rate, channels, caption, tags, windows, times, vectors, vector"
-                self.base.execute(f"INSERT OR IGNORE INTO main.sounds ({columns}) SELECT {columns} FROM other.sounds")
-                self.base.execute(
-                    "INSERT OR REPLACE INTO main.files SELECT f.path, mine.id, f.size, f.mtime_ns, f.error FROM other.files f"
-                    " LEFT JOIN other.sounds s ON s.id = f.sound LEFT JOIN main.sounds mine ON mine.hash = s.hash"
-                )
-                self.base.execute("INSERT OR IGNORE INTO main.roots SELECT path FROM other.roots")
-                self.base.execute("DELETE FROM main.sounds WHERE id NOT IN (SELECT sound FROM main.files WHERE sound IS NOT NULL)")
-            return int(self.base.execute("SELECT COUNT(*) FROM other.files").fetchone()[0])
-        finally:
-            self.base.execute("DETACH DATABASE other")
-
-    @contextlib.contextmanager
-    def job(self, waiting: Callable[[], None]) -> Iterator[None]:
-        """One writing job at a time: a second one says so through `waiting` and waits. The operating system takes the lock off a
-        job that was killed."""
-        lock = sqlite3.connect(f"{self.path}.lock", timeout=0, isolation_level=None)
-        told = False
-        try:
-            while True:
-                try:
-                    lock.execute("BEGIN EXCLUSIVE")
-                    break
-                except sqlite3.OperationalError:
-                    if not told:
-                        waiting()
-                    told = True
-                    time.sleep(0.3)
-            yield
-        finally:
-            lock.close()
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        with _sentences(self.path):
-            self.base.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self.base.execute("COMMIT")
-            except BaseException:
-                if self.base.in_transaction:
-                    self.base.execute("ROLLBACK")
-                raise
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        """One state of the store, whoever writes meanwhile."""
-        with _sentences(self.path):
-            self.base.execute("BEGIN")
-            try:
-                yield
-            finally:
-                self.base.execute("COMMIT")
-
-
-@contextlib.contextmanager
-def _sentences(path: Path) -> Iterator[None]:
-    """What SQLite refuses, in a sentence."""
-    try:
-        yield
-    except MatsError:
-        raise
-    except sqlite3.OperationalError as error:
-        raise UsageError(f"the index {path} cannot be used ({error}): make room, or give another path with --index.") from None
-    except sqlite3.DatabaseError as error:
-        raise ModelError(f"{path} is no index of mats, or is damaged ({error}): remove it and build it again.") from None
-    except OSError as error:
-        raise UsageError(f"the index {path} cannot be used ({error.strerror}): give another path with --index.") from None
+                self.of_pipeline(theirs.pipeline, width)
+            with self.writing():
+                mine: dict[int, int | None] = {}
+                for number, *row in theirs.ask(f"SELECT id, {', '.join(columns)} FROM sounds"):
+                    theirs._facts(number, tuple(row[: len(_FACTS)]))
+                    digest, vector, *windows = row[len(_FACTS) :]
+                    if not isinstance(digest, str) or not digest.isascii():
+                        raise theirs.damaged(f"the hash of sound {number} is none")
+                    theirs._vectors(number, vector, 1, width)
+                    theirs._windows(number, windows, width)
+                    self.do(f"INSERT OR IGNORE INTO sounds ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})", row)
+                    mine[number] = self.sound_of(digest)
+                for path, sound, state in theirs._files():
+                    kept = (
+                        _stored(path),
+                        mine.get(sound) if sound is not None else None,
+                        state.size,
+                        state.mtime_ns,
+                        state.error and _readable(state.error),
+                    )
+                    self.do("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", kept)
+                    count += 1
+                for folder in theirs.roots():
+                    self.do("INSERT OR IGNORE INTO roots VALUES (?)", (_stored(folder),))
+                self.do("DELETE FROM sounds WHERE id NOT IN (SELECT sound FROM files WHERE sound IS NOT NULL)")
+        return count

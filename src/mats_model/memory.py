@@ -14,8 +14,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
-import shutil
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
@@ -26,15 +24,19 @@ import torch
 from torch.nn import functional as F
 
 from mats_model.clap.base import Clap
+from mats_model.config import fill
 from mats_model.errors import MismatchError, ModelError, UsageError
+from mats_model.files import read_json, whole_folder
 from mats_model.noise import add_noise
 from mats_model.santa import kmeans
+from mats_model.tensors import finite
 
 FORMAT = 1
 _BLOCK = 8192
 # vectors in a cluster, on average: what a look-up reads
 _CLUSTER = 4096
 _ROUNDS = 25
+_LONGEST = 1 << 20  # bytes of a text
 
 
 @dataclass(frozen=True)
@@ -73,29 +75,22 @@ def build(
 
     What is held at once does not grow with the captions, but for 32 bytes each. Errors: UsageError.
     """
-    work = folder.with_name(f".{folder.name}.tmp")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
-        count, mean = 0, torch.zeros(clap.dim)
-        for done, summed in _embed(captions, clap, work, variance, seed):
-            count, mean = done, mean + summed
-            yield Progress("captions embedded", done)
-        if not count:
-            raise UsageError(f"there are no captions in {', '.join(files)}.")
-        many = min(clusters or cluster_count(count), count)
-        yield from _cluster(work, count, clap.dim, many, seed)
-        means = torch.stack([mean / count, audio.mean(0) if audio is not None else torch.zeros(clap.dim)])
-        np.save(work / "means.npy", means.numpy())
-        card = MemoryCard(FORMAT, clap.space, clap.dim, count, many, variance, seed, 0 if audio is None else len(audio), files)
-        (work / "memory.json").write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(work, folder)
+        with whole_folder(folder, instead=True) as work:
+            count, mean = 0, torch.zeros(clap.dim)
+            for done, summed in _embed(captions, clap, work, variance, seed):
+                count, mean = done, mean + summed
+                yield Progress("captions embedded", done)
+            if not count:
+                raise UsageError(f"there are no captions in {', '.join(files)}.")
+            many = min(clusters or cluster_count(count), count)
+            yield from _cluster(work, count, clap.dim, many, seed)
+            means = torch.stack([mean / count, audio.mean(0) if audio is not None else torch.zeros(clap.dim)])
+            np.save(work / "means.npy", means.numpy())
+            card = MemoryCard(FORMAT, clap.space, clap.dim, count, many, variance, seed, 0 if audio is None else len(audio), files)
+            (work / "memory.json").write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"the memory {folder} cannot be written ({error.strerror}): make room, or choose another place with -o.") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     yield card
 
 
@@ -189,25 +184,45 @@ class DiskMemory:
             raise MismatchError(
                 f"the memory {folder} was made with another encoder ({self.card.space}, this one is {space}): make it again with `mats index memory`."
             )
-        try:
-            self.vectors, self.order, self.offsets = (self._open(name, "r") for name in ("vectors", "order", "offsets"))
-            self.starts, centres, means = (self._open(name, None) for name in ("starts", "centres", "means"))
-        except (OSError, ValueError) as error:
-            raise ModelError(f"the memory {folder} is not whole ({error}): make it again with `mats index memory`.") from None
-        if self.vectors.shape != (self.card.captions, self.card.width) or len(self.starts) != self.card.clusters + 1:
-            raise ModelError(f"the memory {folder} is not what its memory.json says: make it again with `mats index memory`.")
+        m, d, clusters = self.card.captions, self.card.width, self.card.clusters
+        self.vectors, self.order = self._open("vectors", np.float16, (m, d)), self._open("order", np.int64, (m,))
+        self.offsets, self.starts = self._open("offsets", np.int64, (m + 1,)), self._open("starts", np.int64, (clusters + 1,))
+        centres, means = self._open("centres", np.float32, (clusters, d)), self._open("means", np.float32, (2, d))
+        if self.starts[0] != 0 or self.starts[-1] != m or (np.diff(self.starts) < 0).any():
+            raise self._wrong("its clusters do not follow each other")
+        if not np.isfinite(centres).all() or not np.isfinite(means).all():
+            raise self._wrong("its centres hold numbers that are none")
         self.centres = torch.from_numpy(np.array(centres))
         self.text_mean = torch.from_numpy(np.array(means[0]))
         self.audio_mean = torch.from_numpy(np.array(means[1])) if self.card.recordings else None
 
-    def _open(self, name: str, mode: str | None) -> np.ndarray:
-        return np.asarray(np.load(self.folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False))  # type: ignore[arg-type]
+    def _wrong(self, why: str) -> ModelError:
+        return ModelError(f"the memory {self.folder} is not whole, or not what its memory.json says ({why}): make it again with `mats index memory`.")
+
+    def _open(self, name: str, kind: type, shape: tuple[int, ...]) -> np.ndarray:
+        """Read where it lies, of the kind and shape that the card asks for. Errors: ModelError."""
+        path = self.folder / f"{name}.npy"
+        try:
+            if not path.is_file():
+                raise ValueError("it is not there")
+            held = np.load(path, mmap_mode="r", allow_pickle=False)
+        except Exception as error:  # whatever a damaged header makes numpy say
+            raise self._wrong(f"{path.name}: {str(error).splitlines()[0][:120] if str(error) else type(error).__name__}") from None
+        if not isinstance(held, np.ndarray) or held.dtype != kind or held.shape != shape:
+            raise self._wrong(f"{path.name} is not {np.dtype(kind)} in {shape}")
+        return np.asarray(held)
 
     def members(self, cluster: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Embeddings (c, d) and places (c,) of a cluster."""
         first, last = int(self.starts[cluster]), int(self.starts[cluster + 1])
         # a copy: a tensor must not write into a file
-        return torch.from_numpy(np.array(self.vectors[first:last])).float(), torch.arange(first, last)
+        return self._finite(first, last), torch.arange(first, last)
+
+    def _finite(self, first: int, last: int) -> torch.Tensor:
+        held = torch.from_numpy(np.array(self.vectors[first:last]))
+        if finite({"": held}) is not None:
+            raise self._wrong("its vectors hold numbers that are none")
+        return held.float()
 
     def texts(self, places: list[int]) -> list[str]:
         """Captions by their places."""
@@ -215,24 +230,29 @@ class DiskMemory:
         with (self.folder / "texts.txt").open("rb") as handle:
             for place in places:
                 line = int(self.order[place])
+                if not 0 <= line < len(self.order) or not 0 <= self.offsets[line] <= self.offsets[line + 1] <= self.offsets[line] + _LONGEST:
+                    raise self._wrong("its texts are not where they should be")
                 handle.seek(int(self.offsets[line]))
-                said.append(handle.read(int(self.offsets[line + 1] - self.offsets[line])).decode().rstrip("\n"))
+                said.append(handle.read(int(self.offsets[line + 1] - self.offsets[line])).decode("utf-8", "replace").rstrip("\n"))
         return said
 
     def every(self) -> torch.Tensor:
         """All embeddings (m, d), for a memory that moves into a model folder."""
-        return F.normalize(torch.from_numpy(np.array(self.vectors)).float(), dim=-1)
+        return F.normalize(self._finite(0, len(self.vectors)), dim=-1)
 
 
 def read_card(folder: Path) -> MemoryCard:
     """Errors: ModelError."""
+    if not (folder / "memory.json").exists():
+        raise ModelError(f"{folder} is no memory: `mats index memory CAPTIONS -o {folder}` makes one.")
     try:
-        values = json.loads((folder / "memory.json").read_text(encoding="utf-8"))
-    except OSError:
-        raise ModelError(f"{folder} is no memory: `mats index memory CAPTIONS -o {folder}` makes one.") from None
-    except ValueError as error:
-        raise ModelError(f"{folder / 'memory.json'} cannot be read ({error}): make the memory again.") from None
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        values = read_json(folder / "memory.json")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / 'memory.json'} cannot be read ({getattr(error, 'strerror', None) or error}): make the memory again.") from None
+    if values.get("format") != FORMAT:
         raise ModelError(f"{folder / 'memory.json'} is of another version of mats: make the memory again with `mats index memory`.")
     known = {entry.name for entry in fields(MemoryCard)}
-    return MemoryCard(**{key: value for key, value in values.items() if key in known})
+    card = fill(MemoryCard(), {key: value for key, value in values.items() if key in known}, str(folder / "memory.json"), ModelError)
+    if min(card.captions, card.clusters, card.width) < 1 or card.recordings < 0:
+        raise ModelError(f"{folder / 'memory.json'} says sizes that are none: make the memory again with `mats index memory`.")
+    return card

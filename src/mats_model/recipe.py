@@ -11,7 +11,11 @@ from typing import Any
 from mats_model.catalogue import ENTRIES, HUB
 from mats_model.config import DecoderConfig, LLMConfig, MapperConfig, SantaSettings, SearchSettings, Where, fill
 from mats_model.errors import UsageError
+from mats_model.files import read_text
 from mats_model.sources import SourceSettings
+
+_LONGEST = 1 << 18  # bytes of a recipe
+_MOST_VALUES = 100_000
 
 
 @dataclass(frozen=True)
@@ -101,19 +105,39 @@ def read_values(path: Path) -> tuple[dict[str, Any], Where]:
     import yaml
 
     try:
-        text = path.read_text(encoding="utf-8")
-        values, tree = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
-    except OSError as error:
-        raise UsageError(f"the recipe {path} cannot be read ({error.strerror}).") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        text = read_text(path, _LONGEST)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the recipe {path} cannot be read ({getattr(error, 'strerror', None) or error}).") from None
+    try:
+        tree = yaml.compose(text, yaml.SafeLoader)
+        if tree is not None and _unfolded(tree, {}) > _MOST_VALUES:
+            raise ValueError(f"what its aliases stand for is more than {_MOST_VALUES} values")
+        values = yaml.safe_load(text)
+    except MemoryError:
+        raise
+    except Exception as error:  # numbers and dates that are none, lists as names: the library has many kinds
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{path} is no YAML{where}: {getattr(error, 'problem', None) or error}.") from None
+        why = "it is too deep" if isinstance(error, RecursionError) else getattr(error, "problem", None) or str(error) or type(error).__name__
+        raise UsageError(f"{path} is no YAML{where}: {str(why).splitlines()[0][:200]}.") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path}: a recipe is a list of settings; this one is empty or something else.")
     lines: dict[str, int] = {}
     _lines(tree, "", lines, 0)
     return values, Where(str(path), lines)
+
+
+def _unfolded(node: Any, known: dict[int, int]) -> int:
+    """Values below a node, those that aliases stand for counted wherever they stand. Errors: ValueError where it holds itself."""
+    if id(node) not in known:
+        known[id(node)] = -1
+        children = (
+            [each for entry in node.value for each in (entry if isinstance(entry, tuple) else (entry,))] if isinstance(node.value, list) else []
+        )
+        known[id(node)] = 1 + sum(_unfolded(child, known) for child in children)
+    if known[id(node)] < 0:
+        raise ValueError("it holds an alias of what it stands in")
+    return known[id(node)]
 
 
 def _lines(node: Any, prefix: str, lines: dict[str, int], depth: int) -> None:
@@ -141,8 +165,8 @@ def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
             raise UsageError(f"--set {setting}: write NAME=VALUE, such as train.steps=200.")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UsageError(f"--set {setting}: the value is no YAML.") from None
+        except (yaml.YAMLError, ValueError, RecursionError):
+            raise UsageError(f"--set {setting[:80]}: the value is no YAML.") from None
         if isinstance(value, str):
             # 1e-5 is a number to whoever types it here, whatever YAML says
             with contextlib.suppress(ValueError):

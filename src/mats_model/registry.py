@@ -15,7 +15,7 @@ from mats_model.clap.original import PREFIX
 from mats_model.clap.published import PublishedClap
 from mats_model.config import LLMConfig
 from mats_model.device import find_device
-from mats_model.encoders import is_encoder, load_encoder, load_original
+from mats_model.encoders import is_encoder, load_encoder, load_original, text_of
 from mats_model.errors import ModelError, UsageError
 from mats_model.mats import Ears, Mats
 from mats_model.places import expanded, home
@@ -137,7 +137,7 @@ def name_texts(name: str) -> list[str]:
     """The class names that come with a model, nano's where it has none: the status line's and the diary's vocabulary."""
     folder = here(name, "model")
     file = folder / NAMES if folder and (folder / NAMES).is_file() else EMBEDDED / NAMES
-    return file.read_text(encoding="utf-8").splitlines()
+    return text_of(file).splitlines()
 
 
 def load_ears(name: str, device: str = "cpu") -> Ears:
@@ -153,7 +153,9 @@ def load_ears(name: str, device: str = "cpu") -> Ears:
     return ears
 
 
-def _ears(name: str) -> Ears:
+def _ears(name: str, depth: int = 0) -> Ears:
+    if depth > 3:
+        raise ModelError(f"the encoder {name!r} is borrowed from a model that borrows it: name the model that has it.")
     if name.startswith(PREFIX):
         return load_original(expanded(name.removeprefix(PREFIX)))
     path = here(name, "encoder")
@@ -166,4 +168,4 @@ def _ears(name: str) -> Ears:
         raise missing(name, "encoder", "encoder")
     config = read_config(find(name))
     # labels need no language model, where the ears lie apart from it
-    return load(name) if config.clap == "inside" or config.audio else _ears(config.clap)
+    return load(name) if config.clap == "inside" or config.audio else _ears(config.clap, depth + 1)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from mats_model.clap.nano import NanoClap
-from mats_model.errors import UsageError
+from mats_model.errors import ModelError, UsageError
 from mats_model.library import Matrix
 from mats_model.mats import Ears, Sound
 
 # nearest by float16, so many more than asked for, are measured again in float32
 _SPARE = 1000
+_LONGEST = 1.02  # of a vector of unit length, in float16
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class Searcher:
 
     def _exact(self, asked: Query, rows: torch.Tensor) -> torch.Tensor:
         vectors = self.vectors[rows].float()
+        if float(vectors.norm(dim=-1).max()) > _LONGEST:
+            raise ModelError("the index holds vectors that are not of unit length, which would come first: remove it and build it again.")
         score = vectors @ asked.wanted.mean(0)
         for vector in asked.unwanted:
             score -= (vectors @ vector).clamp(min=0.0)

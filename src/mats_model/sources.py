@@ -93,6 +93,8 @@ class Source:
 
 def _rows(path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """(line, row or what is wrong with it)."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no file: write the text into one first, a pipe or a folder is not read.")
     try:
         # a byte that is no UTF-8 spoils its row only; the csv module and ours split lines themselves
         handle = path.open(encoding="utf-8-sig", errors="surrogateescape", newline="" if path.suffix.lower() in (".csv", ".tsv") else "\n")

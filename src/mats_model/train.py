@@ -27,6 +27,7 @@ from mats_model.config import MatsConfig
 from mats_model.device import fast_bf16
 from mats_model.errors import DeviceError, MatsError, ModelError, UsageError
 from mats_model.evaluate import rouge_l
+from mats_model.files import whole
 from mats_model.llm.base import LanguageModel, Tokens
 from mats_model.llm.decoder import SmallLLM
 from mats_model.mapper import Mapper
@@ -403,13 +404,12 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def write_state(state: object, path: Path, before: Path | None = None) -> None:
     """Whole or not at all. Errors: UsageError when the disk refuses."""
-    temporary = path.with_suffix(".tmp")
     try:
-        torch.save(state, temporary)
-        if before is not None and path.exists():
-            os.replace(path, before)
-        os.replace(temporary, path)
+        with whole(path) as file:
+            torch.save(state, file)
+            file.flush()  # a full disk says so here, while the one before still has its name
+            if before is not None and path.exists():
+                os.replace(path, before)
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UsageError(f"{path} cannot be written ({why}): make room; the checkpoint before it is whole.") from None

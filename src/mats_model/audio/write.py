@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from mats_model.audio.decode import decoded, plain
 from mats_model.audio.item import Source
 from mats_model.errors import InputError
+from mats_model.files import write
 
 
 def cut(item: Source, start: float, end: float, target: Path) -> None:
@@ -33,13 +34,11 @@ def write_wav(target: Path, samples: np.ndarray, rate: int, kind: str = "PCM_16"
     """Samples (s, channels) as a WAV file, whole or not at all. Errors: OSError."""
     import soundfile
 
-    temporary = target.with_name(f".{target.name}.tmp")
     try:
-        # as bytes, since a folder may have a name that is no text
-        soundfile.write(os.fsencode(temporary), samples, rate, kind, format="WAV")
+        soundfile.write(made := io.BytesIO(), samples, rate, kind, format="WAV")
     except soundfile.LibsndfileError as error:
         raise OSError(None, error.error_string.strip(" ."), str(target)) from None
-    os.replace(temporary, target)
+    write(target, made.getvalue())
 
 
 def _between(blocks: Iterator[tuple[np.ndarray, int]], start: float, end: float) -> tuple[np.ndarray, int]:

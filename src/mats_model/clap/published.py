@@ -13,6 +13,8 @@ from mats_model.clap.huggingface import LONGEST
 from mats_model.clap.logmel import LogMel
 from mats_model.errors import ModelError, UsageError
 from mats_model.parallel import Together
+from mats_model.tensors import copy
+from mats_model.tokens import read_tokenizer
 
 Texts = Sequence[str]
 _ROWS = 64  # texts at once
@@ -68,11 +70,7 @@ class PublishedClap(Clap):
         if missing or extra:
             said = [f"lacks {', '.join(missing[:3])}" if missing else "", f"holds {', '.join(extra[:3])}, which no part of it has" if extra else ""]
             raise ModelError(f"the checkpoint {' and '.join(filter(None, said))} ({len(missing)} missing, {len(extra)} left over).")
-        with torch.no_grad():
-            for key, value in own.items():
-                if given[key].shape != value.shape:
-                    raise ModelError(f"the checkpoint's {key} is {tuple(given[key].shape)} where {tuple(value.shape)} is expected.")
-                value.copy_(given[key])
+        copy(own, given, "the checkpoint")
         self.eval().requires_grad_(False)
 
     @property
@@ -106,15 +104,12 @@ class PublishedClap(Clap):
     def encode(self, texts: Texts) -> list[list[int]]:
         """Token ids as the tokenizer has them. Errors: UsageError where the folder has none."""
         if self._tokenizer is None:
-            from tokenizers import Tokenizer
-
             if self.tokenizer_json is None:
                 raise UsageError(
                     "this encoder has no tokenizer beside it: convert it with `mats models convert FILE --tokenizer TOKENIZER.json -o FOLDER`."
                 )
-            self._tokenizer = Tokenizer.from_str(self.tokenizer_json)
-            self._tokenizer.enable_truncation(LONGEST)
-            self._tokenizer.no_padding()
+            self._tokenizer = tokenizer = read_tokenizer(self.tokenizer_json)
+            tokenizer.enable_truncation(LONGEST)
         return [each.ids for each in self._tokenizer.encode_batch(list(texts))]  # type: ignore[attr-defined]
 
     @torch.inference_mode()

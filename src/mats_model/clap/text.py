@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mats_model.errors import UsageError
+from mats_model.tokens import read_tokenizer
 
 PIECES = 30_522
 WIDTH = 256
@@ -26,12 +27,8 @@ class TextTower(nn.Module):
 
     def __init__(self, tokenizer_json: str, width: int = WIDTH) -> None:
         super().__init__()
-        from tokenizers import Tokenizer
-
         self.tokenizer_json = tokenizer_json
-        self.tokenizer = Tokenizer.from_str(tokenizer_json)
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
+        self.tokenizer = read_tokenizer(tokenizer_json, PIECES)
         self.register_buffer("codes", torch.zeros(PIECES, width, dtype=torch.int8))
         self.register_buffer("scales", torch.ones(PIECES, 1, dtype=torch.float16))
 

@@ -13,7 +13,8 @@ import torch
 
 from mats_model.config import LLMConfig
 from mats_model.device import Placement
-from mats_model.errors import DeviceError, ModelError, UsageError
+from mats_model.errors import DeviceError, MatsError, ModelError, UsageError
+from mats_model.files import read_json
 from mats_model.llm.huggingface import TUNINGS, HubLLM, need
 
 
@@ -42,6 +43,7 @@ def load_base(source: str | Path, config: LLMConfig, placement: Placement, offli
         more["device_map"] = {"": placement.device}
     # weights are trained in float32 where all of them are trained
     dtype = torch.float32 if config.tuning == "full" else placement.dtype
+    _in_reason(source, config.base)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(source), local_files_only=offline)
         base = transformers.AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, local_files_only=offline, use_safetensors=True, **more)
@@ -49,8 +51,10 @@ def load_base(source: str | Path, config: LLMConfig, placement: Placement, offli
         raise DeviceError(
             f"{config.base} does not fit into the memory of {placement.device}: set llm.quantise to nf4 or take a smaller base."
         ) from None
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0][:200]
+    except (MatsError, MemoryError):
+        raise
+    except Exception as error:  # whatever a damaged folder makes the library say
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise ModelError(f"the language model {config.base} cannot be loaded ({first}).") from None
     if placement.quantise != "nf4":
         base = base.to(placement.device)
@@ -60,6 +64,20 @@ def load_base(source: str | Path, config: LLMConfig, placement: Placement, offli
     llm = HubLLM(base, tokenizer, config)
     llm.int8 = placement.quantise == "int8"
     return llm
+
+
+def _in_reason(source: str | Path, name: str) -> None:
+    """That the sizes of a base are those of one, before any of them is made. Errors: ModelError."""
+    if not Path(source).is_dir():
+        return
+    try:
+        values = read_json(Path(source) / "config.json")
+    except (ValueError, OSError) as error:
+        raise ModelError(f"the language model {name} cannot be loaded (config.json: {error}).") from None
+    for key, value in values.items():
+        most = 1000 if "layer" in key else 10**8
+        if isinstance(value, int | float) and not abs(value) <= most and ("layer" in key or "size" in key or "head" in key or "dim" in key):
+            raise ModelError(f"the language model {name} cannot be loaded (config.json: {key[:80]} is above {most}).")
 
 
 def convert_gguf(file: Path, folder: Path) -> None:

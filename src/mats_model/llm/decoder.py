@@ -12,8 +12,10 @@ from torch.nn import functional as F
 
 from mats_model.captions import ANSWER, CAPTION, QUESTION
 from mats_model.config import DecoderConfig, SearchSettings
+from mats_model.errors import ModelError
 from mats_model.llm.base import Candidate, LanguageModel, Tokens, answer_places, padded
 from mats_model.prompts import Question, ask
+from mats_model.tokens import read_tokenizer
 
 SPECIAL = ["<pad>", "<end>", CAPTION, QUESTION, ANSWER]
 
@@ -121,14 +123,14 @@ class Words:
     """The decoder's tokenizer, and which tokens would say a word that was already said."""
 
     def __init__(self, tokenizer_json: str) -> None:
-        from tokenizers import Tokenizer
-
         self.tokenizer_json = tokenizer_json
-        self.tokenizer = Tokenizer.from_str(tokenizer_json)
+        self.tokenizer = read_tokenizer(tokenizer_json)
         vocabulary = self.tokenizer.get_vocab()
-        self.end = vocabulary["<end>"]
-        self.special = [number for name, number in vocabulary.items() if name[0] == "<" and name[-1] == ">" and len(name) > 2]
         size = len(vocabulary)
+        if "<end>" not in vocabulary or sorted(vocabulary.values()) != list(range(size)):
+            raise ModelError("the tokenizer is none of mats: it has no <end>, or leaves numbers out.")
+        self.end = vocabulary["<end>"]
+        self.special = [number for name, number in vocabulary.items() if name[:1] == "<" and name[-1:] == ">" and len(name) > 2]
         # tokens that begin the same word in another form (dog, dogs) share a stem; -1 may always come again
         self.stem = torch.full((size,), -1, dtype=torch.long)
         stems: dict[str, int] = {}
@@ -172,9 +174,7 @@ def learn_tokenizer(answers: list[str], vocabulary: int) -> str:
 
 def vocabulary_size(tokenizer_json: str) -> int:
     """Tokens of a tokenizer.json."""
-    from tokenizers import Tokenizer
-
-    return int(Tokenizer.from_str(tokenizer_json).get_vocab_size())
+    return int(read_tokenizer(tokenizer_json).get_vocab_size())
 
 
 # rows are always decoded this many at a time, so that an answer never depends on its neighbours
