@@ -372,6 +372,26 @@ def test_standard_input_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_stdin() == silence  # its header is another byte
 
 
+def test_standard_input_that_is_no_sound_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endless one is refused early; a tag that is longer than that is waited for."""
+    chance = np.random.default_rng(0).bytes(1 << 20)
+    cover = b"ID3\3\0\0" + bytes((5_000_000 >> shift) & 127 for shift in (21, 14, 7, 0)) + chance * 5
+    mp3 = cover[:5_000_010] + encoded(noise(1), kind="MP3", subtype="MPEG_LAYER_III")
+    for first, again, said, most in (
+        (b"", chance, "its content is of no known audio format", 4),
+        (b"", b"words\n" * 200_000, "its content is text", 4),
+        (cover[:5_000_010], chance, "its content is of no known audio format", 10),
+    ):
+        pieces, read = iter([first] * bool(first)), list[int]()
+        reader = SimpleNamespace(read1=lambda _, pieces=pieces, again=again, read=read: read.append(1) or next(pieces, again), fileno=lambda: -1)
+        stdin(monkeypatch, reader)
+        with pytest.raises(InputError, match=f"^standard input is not a sound: {said}"):
+            read_stdin()
+        assert len(read) <= most
+    stdin(monkeypatch, io.BytesIO(mp3))
+    assert read_stdin() == mp3
+
+
 def test_standard_input_that_is_waited_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(inputs, "_PATIENCE", 0.1)
     ours, theirs = os.pipe()

@@ -172,6 +172,13 @@ def test_captions_tags_clips_and_lists(mats: Run, sounds: Path, tmp_path: Path) 
     assert code == 2 and "these are of several: give a folder with -o FOLDER/" in err
     assert mats("search", "dog", "-n", "9", "--format", "audacity", "-o", f"{tmp_path}/labels/", *index).returncode == 0
     assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == ["clock.ogg.txt", "dog.ogg.txt", "rain.ogg.txt"]
+    # two sounds of one name
+    shutil.copy(EXAMPLES / "rain.ogg", sounds / "dog.ogg")
+    assert mats("index", "library", sounds / "dog.ogg", *index, "-q").returncode == 0
+    (sounds / "sub" / "rain.ogg").unlink()
+    assert mats("index", "library", sounds / "sub", *index, "-q").returncode == 0
+    assert mats("search", "dog", "-n", "9", "--format", "audacity", "-o", f"{tmp_path}/twice/", *index).returncode == 0
+    assert sorted(path.name for path in (tmp_path / "twice").iterdir()) == ["clock.ogg.txt", "dog.ogg-2.txt", "dog.ogg.txt"]
     assert mats("search", "a dog barks", "-n", "2", "--clips", tmp_path / "clips", *index).returncode == 0
     clips = sorted((tmp_path / "clips").iterdir())
     assert len(clips) == 2 and clips[0].name == f"1 dog {hit['start']:.1f}.wav"
@@ -181,6 +188,11 @@ def test_captions_tags_clips_and_lists(mats: Run, sounds: Path, tmp_path: Path) 
     first, shifts = round(hit["start"] * rate), range(-30, 31)
     alike = [np.allclose(part[:9999], whole[first + k : first + k + 9999], atol=2 / 32768) for k in shifts if first + k >= 0]
     assert rate == part_rate and any(alike) and abs(len(part) / rate - 5) < 0.01
+    (sounds / "sub" / "clock.ogg").write_bytes(b"")
+    code, out, err = text(mats("search", "a dog barks", "-n", "9", "--clips", tmp_path / "some", *index))
+    clock = str(sounds / "sub" / "clock.ogg")
+    assert code == 3 and set(err.splitlines()) == {f"mats: {clock} is empty (0 bytes)."} and clock in out
+    assert {path.name.split()[1] for path in (tmp_path / "some").iterdir()} == {"dog"}
 
 
 def test_another_model_and_no_index(mats: Run, sounds: Path, tmp_path: Path) -> None:

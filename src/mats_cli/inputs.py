@@ -22,9 +22,10 @@ _NAMED = 6
 LONGEST = 2_000_000_000
 # of labels, each of which is embedded before the first sound is heard
 LABEL_BYTES, MOST_LABELS = 8_000_000, 100_000
+_SOUND = "a sound"
 _PIECE = 1 << 20
-# no sound begins with so much of one byte
-_ALIKE = 4_000_000
+# no sound begins with so much of one byte, and what is one is known by then
+_ENOUGH = 4_000_000
 # seconds after which waiting is said
 _PATIENCE = 10.0
 
@@ -137,13 +138,14 @@ def _sounds_like_audio(path: Path) -> bool:
     return sounds(head)
 
 
-def read_stdin(most: int = LONGEST, what: str = "a sound", quiet: bool = False) -> bytes:
-    """All of standard input; where it takes its time, that is said. Errors: InputError when nothing comes, or more than `most` bytes."""
+def read_stdin(most: int = LONGEST, what: str = _SOUND, quiet: bool = False) -> bytes:
+    """All of standard input; where it takes its time, that is said. Errors: InputError when nothing comes, no sound, or more than `most` bytes."""
     if sys.stdin is None or sys.stdin.closed:
         raise InputError(f"standard input is closed: pipe {what} in.")
     reader: Any = sys.stdin.buffer
     parts: list[bytes] = []
     size, same, patience = 0, True, time.monotonic() + _PATIENCE
+    enough = _ENOUGH if what == _SOUND else most
     while True:
         if not quiet and patience and not _arrives(patience - time.monotonic()):
             console.note(f"standard input has not ended ({size / 1e6:.1f} MB so far): {what} is read to its end first.")
@@ -156,11 +158,21 @@ def read_stdin(most: int = LONGEST, what: str = "a sound", quiet: bool = False) 
         if size > most:
             raise InputError(f"standard input holds more than {_size(most)}, the most that is read of {what} from there: name a file instead.")
         same = same and data.count(parts[0][:1]) == len(data)
-        if same and size > _ALIKE:
-            raise InputError(f"standard input is not {what}: its first {_size(_ALIKE)} are one byte again and again.")
+        if same and size > _ENOUGH:
+            raise InputError(f"standard input is not {what}: its first {_size(_ENOUGH)} are one byte again and again.")
+        if size > enough:
+            # where it cannot be told yet, twice as much may show it
+            enough = most if _recognised(b"".join(parts)) else 2 * size
     if not size:
         raise InputError(f"standard input is empty: pipe {what} in.")
     return b"".join(parts)
+
+
+def _recognised(head: bytes) -> bool:
+    """Errors: InputError, where it is no sound, so that no more of it is kept."""
+    from mats_model.audio import Source, recognised
+
+    return recognised(Source("standard input", data=head))
 
 
 def _arrives(seconds: float) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mats_cli import console
 from mats_cli.formats import TABLES, Result, document, piece
 from mats_cli.inputs import Found, Item, read_stdin
-from mats_cli.journal import Journal, fitting
+from mats_cli.journal import Journal, fitting, unused
 from mats_model.errors import InputError, UsageError, one_input
 from mats_model.files import write
 
@@ -124,13 +124,7 @@ class _Sink:
     def _place(self, tree: Path, kind: str) -> Path:
         """The input's own name with the format behind it; a second input of the same name gets a number."""
         assert self.folder is not None
-        suffix, number = SUFFIX.get(kind, kind), 1
-        place = self.folder / tree.parent / fitting(tree.name, f".{suffix}")
-        while place in self.used:
-            number += 1
-            place = self.folder / tree.parent / fitting(tree.name, f"-{number}.{suffix}")
-        self.used.add(place)
-        return place
+        return unused(self.folder / tree.parent, tree.name, f".{SUFFIX.get(kind, kind)}", self.used)
 
     def _write(self, path: Path, text: str, of: str = "") -> None:
         """`of`: the one input whose answer this is, where others have files of their own."""

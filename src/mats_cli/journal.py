@@ -25,6 +25,16 @@ def fitting(name: str, ending: str) -> str:
     return whole[: _LONGEST - len(os.fsencode(mark))].decode("utf-8", "ignore") + mark
 
 
+def unused(folder: Path, name: str, ending: str, used: set[Path]) -> Path:
+    """A place for what belongs to `name`, and now one of those in use; a second one of the same name gets a number."""
+    number, place = 1, folder / fitting(name, ending)
+    while place in used:
+        number += 1
+        place = folder / fitting(name, f"-{number}{ending}")
+    used.add(place)
+    return place
+
+
 class Journal:
     """One JSON line per finished input, valid for the same settings and an unchanged file only."""
 

@@ -14,6 +14,7 @@ import typer
 from mats_cli import console
 from mats_cli import options as shared
 from mats_cli.formats import TABLES, cell, clock, plain_json, table, visible
+from mats_cli.journal import unused
 from mats_model.errors import InputError, UsageError, one_input
 
 if TYPE_CHECKING:
@@ -107,10 +108,9 @@ def search(
             raise InputError(f"the library holds no sound{f' in {folder}' if folder else ''}: `mats index library FOLDER` puts some in.")
         moments = searcher.best(asked, least)
         hits = _hits(store, list(itertools.islice(best_files(moments) if files else moments, count)))
-    if clips:
-        _cut(hits, clips)
+    failed = _cut(hits, clips) if clips else 0
     _show(hits, kind, output)
-    raise typer.Exit(4 if not hits else 3 if any(sound.missing for sound in sounds) else 0)
+    raise typer.Exit(4 if not hits else 3 if failed or any(sound.missing for sound in sounds) else 0)
 
 
 def _hits(store: Library, moments: list[Moment]) -> list[Hit]:
@@ -128,8 +128,9 @@ def _show(hits: list[Hit], kind: str, output: Path | None) -> None:
         if output is None and len({hit.paths[0] for hit in hits}) > 1:
             raise UsageError(f"--format audacity holds one recording, and these are of several: give a folder with -o FOLDER{os.sep}.")
         if output is not None:
+            used: set[Path] = set()
             for path in dict.fromkeys(hit.paths[0] for hit in hits):
-                _write(output / f"{Path(path).name}.txt", document([hit for hit in hits if hit.paths[0] == path], kind))
+                _write(unused(output, Path(path).name, ".txt", used), document([hit for hit in hits if hit.paths[0] == path], kind))
             return
     if output is None:
         console.out(document(hits, kind))
@@ -184,8 +185,9 @@ def _played(path: str) -> str:
     return f"./{shown}" if shown.startswith("#") else shown
 
 
-def _cut(hits: list[Hit], folder: Path) -> None:
-    """Each moment as a file of its own, the best first by name."""
+def _cut(hits: list[Hit], folder: Path) -> int:
+    """Each moment as a file of its own, the best first by name; returns how many could not be cut."""
+    failed = 0
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for number, hit in enumerate(hits, 1):
@@ -195,9 +197,11 @@ def _cut(hits: list[Hit], folder: Path) -> None:
             try:
                 _clip(path, hit, target)
             except InputError as error:
+                failed += 1
                 console.failure(error)
     except OSError as error:
         raise UsageError(f"--clips {folder}: it cannot be written ({error.strerror or error}).") from None
+    return failed
 
 
 def _clip(path: str, hit: Hit, target: Path) -> None:

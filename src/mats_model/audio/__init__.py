@@ -9,7 +9,7 @@ window.py   windows and segments
 write.py    WAV files of our own
 """
 
-from mats_model.audio.decode import BLOCK, LEAST, RATES, SILENCE, blocks, decoded, facts
+from mats_model.audio.decode import BLOCK, LEAST, RATES, SILENCE, blocks, decoded, facts, recognised
 from mats_model.audio.find import SHARED, SUFFIXES, ending, sounds
 from mats_model.audio.item import Facts, Source, source
 from mats_model.audio.window import Window, windows
@@ -30,6 +30,7 @@ __all__ = [
     "decoded",
     "ending",
     "facts",
+    "recognised",
     "sounds",
     "source",
     "windows",

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mats_model.audio import ffmpeg
+from mats_model.audio import ffmpeg, mpeg
 from mats_model.audio.find import Content, Part, is_text, look
 from mats_model.audio.item import Facts, Source
 from mats_model.audio.view import Peek, View
@@ -50,6 +50,21 @@ def decoded(item: Source) -> Blocks:
     """(frames, channels) float32 and samples a second, which may change on the way. Errors: InputError."""
     with one_input(item.name):
         yield from _decoded(item)
+
+
+def recognised(item: Source) -> bool:
+    """Whether the first bytes of a longer sound say what it is; False where they are tags or zeros, behind which it may begin.
+
+    Errors: InputError, where it is no sound whatever comes after them.
+    """
+    with item.open() as handle:
+        size = handle.seek(0, os.SEEK_END)
+        peek = Peek(handle, size)
+        if look(peek).kind:
+            return True
+        if max(mpeg.tag_end(peek, 0), peek.zeros(0)) >= size:
+            return False
+    return next(decoded(item), None) is not None
 
 
 def facts(item: Source) -> Facts:
