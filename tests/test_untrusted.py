@@ -201,10 +201,10 @@ MERGES = "a: &a {x: 1, y: 2}\n" + "".join(f"{chr(98 + n)}: &{chr(98 + n)} {{<<: 
 )
 def test_recipes(tmp_path: Path, data: bytes, said: str) -> None:
     (tmp_path / "r.yaml").write_bytes(data)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(UsageError, match=said) as error:
         read_values(tmp_path / "r.yaml")
-    assert "\n" not in str(error.value) and len(str(error.value)) < 600 and time.monotonic() - began < 2
+    assert "\n" not in str(error.value) and len(str(error.value)) < 600 and time.process_time() - began < 2
 
 
 def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
