@@ -1,6 +1,6 @@
 """ESC-10, which no part of mats was trained on: top-1 over the class names, captions that name the sound, 20 new labels.
 
-    python benchmarks/esc10.py --data DATA [--samples docs/captions-esc10.md]
+    python benchmarks/esc10.py --data DATA [--samples FILE.md]
 
 A caption names the sound when it holds one of the words of SYNONYMS (whole words, simple endings allowed).
 """
@@ -88,7 +88,7 @@ def main() -> None:
         drawn = sorted(random.Random(0).sample(range(len(clips)), min(50, len(clips))))
         rows = [f"| {clips[i].path.parent.name[6:]} | {clips[i].path.stem} | {captions[i]} | {'yes' if hits[i] else ''} |" for i in drawn]
         head = (
-            f"# Fifty captions of ESC-10\n\nDrawn with seed 0 by `python benchmarks/esc10.py --samples docs/captions-esc10.md`, not chosen;"
+            f"# Fifty captions of ESC-10\n\nDrawn with seed 0 by `python benchmarks/esc10.py --samples`, not chosen;"
             f" model {mats.config.name} {mats.config.id}.\n\n| sound | clip | caption | names it |\n|---|---|---|---|\n"
         )
         options.samples.write_text(head + "\n".join(rows) + "\n", encoding="utf-8")

@@ -56,11 +56,8 @@ def test_one_question_one_answer(mats: Run, dog: Path) -> None:
         and told["answer"].startswith("No, a person speaking")
     )
     assert told["kind"] == "present" and told["labels"][0]["score"] < 0.3 and told["sound"] == str(dog) and told["model"] == "nano"
-    assert text(mats("chat", dog, "--ask", "Is there a dog?", "--ask", "How long is it?")) == (
-        0,
-        "Yes, dog: 0.99 at 0.0-5.0 s.\n5.0 seconds were heard.\n",
-        "",
-    )
+    code, out, err = text(mats("chat", dog, "--ask", "Is there a dog?", "--ask", "How long is it?"))
+    assert (code, err) == (0, "") and re.fullmatch(r"Yes, dog: 0\.9\d at 0\.0-5\.0 s\.\n5\.0 seconds were heard\.\n", out)
 
 
 def test_a_sound_from_a_pipe(mats: Run, dog: Path) -> None:
@@ -79,8 +76,9 @@ def test_commands(mats: Run, dog: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
     code, out, err = text(mats("chat", dog, stdin="\n".join(lines).encode()))
     assert code == 7 or code == 0
-    assert out.startswith("A small dog barks") and "No, dog is not heard" in out
-    assert "> What is it?\nA small dog" in out and "-- another sound\n> Is there a dog?\nNo, dog" in out and out.count("> What is it?") == 1
+    assert re.match("A (small )?dog barks", out) and "No, dog is not heard" in out
+    assert re.search("> What is it\\?\nA (small )?dog", out)
+    assert "-- another sound\n> Is there a dog?\nNo, dog" in out and out.count("> What is it?") == 1
     assert "tags\n" in out and "nearest captions of the memory\n" in out
     assert "window=10 gate=-55 strict=off\nlambda=1 tau=0.02 k=8 way=blend\n" in out and "gate=-40 strict=on\nlambda=0.5 tau" in out
     said = err.splitlines()

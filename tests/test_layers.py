@@ -11,11 +11,11 @@ SRC = Path(__file__).parent.parent / "src"
 MODEL = (
     "errors files config tokens tensors places device parallel audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.ffmpeg"
     " audio.decode audio.window audio.write database library export captions clap.base clap.logmel clap.text"
-    " clap.tower clap.nano clap.htsat clap.huggingface clap.published clap.laion clap.msclap clap.original noise santa mapper prompts"
+    " clap.tower clap.nano clap.htsat clap.huggingface clap.published clap.laion clap.msclap clap.original noise santa claims mapper prompts"
     " llm.base llm.decoder llm.int8 llm.huggingface llm.bases mats live diary questions talk encoders catalogue checkpoint authors"
     " clapcap registry fetch hub pull bundle crawl search sources memory recipe embeddings batches prepare evaluate tune train estimate"
 )
-TEACH = "teacher clips wild pool listen minilm align nano"
+TEACH = "teacher clips wild examples parts listen minilm phrases align retell carry nano"
 CLI = (
     "formats signals console inputs journal options job curve microphone status session screen chat listen caption classify library memory tune index"
     " search train models main generated __main__"
@@ -27,7 +27,8 @@ ORDER = (
 )
 # the map imports the registry inside its one function
 DOORS = {"soundfile": {"mats_model.audio.decode", "mats_model.audio.write", "mats_model.teach.clips"}}
-DOORS |= {"soxr": {"mats_model.audio.decode", "mats_model.teach.clips"}, "av": {"mats_model.audio.ffmpeg"}}
+DOORS["soundfile"] |= {"mats_model.teach.examples"}
+DOORS |= {"soxr": {"mats_model.audio.decode", "mats_model.teach.clips", "mats_model.teach.examples"}, "av": {"mats_model.audio.ffmpeg"}}
 DOORS |= {"safetensors": {"mats_model." + name for name in ("tensors", "checkpoint", "encoders", "pull", "teach.minilm")}}
 DOORS |= {"typer": {"mats_cli." + name for name in CLI.split()}, "tqdm": {"mats_cli.console"}, "yaml": {"mats_model.recipe"}}
 DOORS |= {name: {"mats_model.llm.huggingface"} for name in ("peft", "bitsandbytes")}

@@ -208,7 +208,7 @@ def test_tune(mats: Run, tmp_path: Path) -> None:
     from conftest import EXAMPLES
 
     (tmp_path / "refs.csv").write_text(
-        "file,caption_1,caption_2,label\ndog.ogg,A dog barks,A dog is barking loudly,dog\n"
+        "file,caption_1,caption_2,label\ndog.ogg,A dog barks,A dog is barking again and again,dog\n"
         "rain.ogg,Rain is falling,It rains,rain\nclock.ogg,A clock ticks,,clock\n"
     )
     words = ("index", "tune", "--audio", EXAMPLES, "--captions", tmp_path / "refs.csv", "--try", "way=none", "--try", "way=shift", "--json")

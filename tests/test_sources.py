@@ -128,3 +128,21 @@ def test_which_texts_are_taken(tmp_path: Path) -> None:
     assert [e.text for e in read(tmp_path, "a.txt", told, words=5, without=["man", "people"])] == ["a dog barks", "rain"]
     with pytest.raises(UsageError, match=r"begin 0\.5 and end 0\.5 should lie between 0 and 1, in this order"):
         read(tmp_path, "a.txt", told, begin=0.5, end=0.5)
+
+
+def test_texts_of_ours_need_no_data_folder(tmp_path: Path) -> None:
+    from mats_model.prepare import memory_texts
+    from mats_model.recipe import MemorySettings, TextRecipe
+
+    ours = SourceSettings(file="plain.csv", name="ours", text="caption")
+    examples = read_source(ours, tmp_path).examples
+    assert len(examples) > 2000 and all(3 <= len(example.text.split()) <= 9 for example in examples)
+    # a file of that name in the data folder comes first
+    (tmp_path / "plain.csv").write_text("caption\na gate creaks open\nthe gate falls shut again and again and again today\n")
+    assert read_source(ours, tmp_path).examples[0].text == "a gate creaks open"
+    other = SourceSettings(file="other.csv", name="other")
+    (tmp_path / "other.csv").write_text("caption\n" + "\n".join(f"bell number {word} rings" for word in "one two three four".split()) + "\n")
+    recipe = TextRecipe(sources=[other, ours], memory=MemorySettings(captions=4, longest=5, whole=["ours"]))
+    parts = [read_source(source, tmp_path).examples for source in (other, ours)]
+    texts = memory_texts(recipe, parts)
+    assert texts[:2] == [example.text for example in parts[1]] and len(texts) == 4 and all(text.startswith("bell") for text in texts[2:])

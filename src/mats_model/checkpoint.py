@@ -35,7 +35,7 @@ from mats_model.tensors import load as load_tensors
 
 CONFIG, WEIGHTS, TOKENIZER, CLAP_TOKENIZER, RECIPE = "config.json", "model.safetensors", "tokenizer.json", "clap_tokenizer.json", "recipe.yaml"
 MEMORY, NAMES = "memory.txt", "names.txt"  # the texts of the memory's embeddings, and of the class names
-_LATER = ("temperature", "top_p", "seed")  # of the search
+_LATER = ("temperature", "top_p", "seed", "claims")  # of the search
 # name, and encoder or base -> where it lies
 Find = Callable[[str, str], Path]
 

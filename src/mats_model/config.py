@@ -78,6 +78,7 @@ class SearchSettings:
     shortest: int = 3  # tokens
     length_power: float = 0.8  # scores are divided by length ** this
     rerank: float = 0.0  # weight of each finished answer's cosine to the sound
+    claims: float = 0.0  # weight of the doubt in what an answer claims to have been heard
     no_repeat: int = 2  # of kind transformers: no run of so many tokens comes twice
     repetition: float = 2.0  # of kind transformers: tokens already said are this much less likely
     temperature: float = 0.0  # of kind transformers: above 0 answers are drawn, token by token, not searched for

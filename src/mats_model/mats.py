@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mats_model.audio import Source, Window, source, windows
+from mats_model.claims import Claims
 from mats_model.clap.base import BATCH, Clap
 from mats_model.config import MatsConfig, SearchSettings
 from mats_model.errors import InputError, MatsError, ModelError, SilenceError, UsageError, one_input
@@ -209,6 +211,9 @@ class Mats(Ears):
     def _answer(self, embeddings: torch.Tensor, asked: Question) -> list[str]:
         judged = asked.tag == CAPTION_TAG and self.config.search.rerank > 0
         looks = self.santa.looks(embeddings) if judged else [self.santa(embeddings)]
+        if judged and self.config.search.claims:
+            # one sound, said plainly, stands for choice beside a blend of several
+            looks += [plain for plain in (self._claims.nearest(embeddings),) if len(plain)]
         # all of them in one go: those of a few sounds fill the rows that are answered together
         found = self.llm.answers(self._prefix(torch.cat(looks)), asked, self._search(asked))
         candidates = [[candidate for some in found[row :: len(embeddings)] for candidate in some] for row in range(len(embeddings))]
@@ -229,14 +234,31 @@ class Mats(Ears):
         return self.config.search if asked.tag == CAPTION_TAG else replace(self.config.search, shortest=1)
 
     def _closest(self, embedding: torch.Tensor, candidates: list[Candidate]) -> str:
-        """The candidate with the best score + rerank * cosine to the sound: what was not heard is not said."""
-        likeness = self.clap.embed_text([candidate.text or "nothing" for candidate in candidates]) @ embedding
-        scores = [c.score + self.config.search.rerank * float(like) for c, like in zip(candidates, likeness, strict=True)]
+        """The candidate with the best score + rerank * cosine to the sound - claims * doubt: what was not heard is not said."""
+        candidates = [candidate for candidate in candidates if not listed(candidate.text)] or candidates
+        search, texts = self.config.search, [candidate.text or "nothing" for candidate in candidates]
+        likeness = self.clap.embed_text(texts) @ embedding
+        doubts = self._claims.doubt(embedding, texts) if search.claims else [0.0] * len(texts)
+        scores = [
+            candidate.score + search.rerank * float(like) - search.claims * doubt
+            for candidate, like, doubt in zip(candidates, likeness, doubts, strict=True)
+        ]
         return candidates[max(range(len(scores)), key=scores.__getitem__)].text
+
+    @cached_property
+    def _claims(self) -> Claims:
+        """Of the memory's own texts; empty where they were not kept."""
+        santa = self.santa
+        return Claims(santa.captions, santa.memory) if santa.captions else Claims([], santa.memory)
 
     def caption(self, sound: Sound) -> str:
         """One sentence about a sound. Errors: SilenceError, InputError."""
         return self.answer(self.embed(sound)[None])[0]
+
+
+def listed(text: str) -> bool:
+    """A name, or names side by side, as in a list of classes: no sentence."""
+    return len(text.split()) < 3 or ("," in text and len(text.split()) <= 5)
 
 
 def ranked(names: list[str], scores: Any) -> list[Label]:

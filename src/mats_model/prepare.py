@@ -152,8 +152,11 @@ def memory_of(recipe: TextRecipe, told: list[list[TextExample]], data: Path, cla
 
 
 def memory_texts(recipe: TextRecipe, parts: list[list[TextExample]]) -> list[str]:
-    """Texts of the training captions and labels, drawn with a seed."""
-    texts = sorted({e.text for part in parts for e in part if not recipe.memory.longest or len(e.text.split()) <= recipe.memory.longest})
-    texts = texts or sorted({e.text for part in parts for e in part})
-    order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(recipe.memory.seed))
-    return [texts[place] for place in order[: recipe.memory.captions].tolist()]
+    """Texts of the training captions and labels: all of the sources that enter whole, the rest drawn with a seed."""
+    memory = recipe.memory
+    sources = [source.name or source.file for source in recipe.sources]
+    first = {e.text: None for name, part in zip(sources, parts, strict=True) if name in memory.whole for e in part}
+    texts = sorted({e.text for part in parts for e in part if not memory.longest or len(e.text.split()) <= memory.longest} - first.keys())
+    texts = texts or sorted({e.text for part in parts for e in part} - first.keys())
+    order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(memory.seed))
+    return [*first, *(texts[place] for place in order.tolist())][: memory.captions]

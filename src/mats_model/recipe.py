@@ -50,6 +50,7 @@ class MemorySettings:
     file: str = ""  # a memory folder; the rest, but for names, then says nothing
     captions: int = 5172
     longest: int = 0  # words of a text that may enter; 0 takes all
+    whole: list[str] = field(default_factory=list)  # names of sources whose texts all enter, before any other is drawn
     names: str = ""  # CSV (display_name) or TXT of class names for a second look; those of `start` are kept if not given
     variance: float = 0.0  # of the noise drawn once on it
     seed: int = 0

@@ -18,6 +18,8 @@ from mats_model.errors import UsageError, is_text
 from mats_model.prompts import CAPTION_TAG, QUESTION_TAG, Question
 
 TASKS = ("caption", "question", "labels", "presence", "conversation")
+# texts that come with mats: plain captions and phrases for the class names, written for this project
+OURS = Path(__file__).parent / "words"
 _OF_CAPTIONS = ("presence", "conversation")  # made of captions and of the names of things
 LONGEST = 4000  # characters of a text that is read; a page of prose is no description of a sound
 _WHAT = "What makes this sound?"
@@ -273,6 +275,8 @@ def read_source(settings: SourceSettings, folder: Path, strict: bool = False) ->
     if settings.task in _OF_CAPTIONS and not settings.names:
         raise UsageError(f"{settings.file}: a {settings.task} source needs names, a file of the things that are asked after.")
     path = folder / settings.file
+    if not path.exists() and (OURS / settings.file).is_file():
+        path = OURS / settings.file
     never: set[str] = set()
     kind = "caption" if settings.task in _OF_CAPTIONS else settings.task
     for other in settings.leave_out:

@@ -21,7 +21,7 @@ _ROWS = 64  # texts at once
 _WINDOWS = 32  # windows at once, on a GPU
 # sentences that nothing has in common: a text tower that gives them one vector has collapsed
 _UNLIKE = (
-    "a dog barks", "heavy rain on a roof", "a violin plays slowly", "a man gives a speech", "an engine starts", "glass breaks",
+    "a dog barks", "heavy rain on a roof", "a violin plays slowly", "a man reads out a number", "an engine starts", "glass breaks",
     "children laugh", "the sea",
 )  # fmt: skip
 

@@ -1,82 +1,136 @@
-"""Tie audio to text: fit the audio head so that a recording lands on the words for it, the text tower staying as it is.
+"""Tie audio to text: the audio head lands on the words for what is heard, and the words come a little way towards it.
 
-Texts come from the teacher's tags and from file labels; the head reads what the student, not the teacher, hears.
+What may be said of an example: the phrases of the recordings in it, or those of the tags that the teacher hears. First the table of
+word pieces is taught, with a head on the teacher's own feature, and stays near where it began; then, the table fixed, the head that ships
+is fitted to what the tower hears.
 """
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from mats_model.clap.nano import AudioHead
-from mats_model.teach.clips import Clip
-
-# sources whose file names say what is heard
-_TRUSTED = frozenset(
-    "gh/Tonejs+audio deb/0ad deb/scratch gh/Fris0uman+CDDA-Soundpacks deb/minetest-data deb/ufoai-sound deb/sonic-pi-samples"
-    " gh/ElCeejo+animalia deb/widelands-data deb/unknown-horizons gh/gveres+donateacry-corpus gh/OpenRCT2+OpenSoundEffects"
-    " deb/freedroidrpg-data".split()
-)
-_NO_LABEL_FAMILIES = frozenset(("speech", "music", "salamander", "casio"))
-_NO_WORDS = re.compile(r"\b(sounds?|samples?|sfx|fx|casio|salamander|default|env|music|animalia|effects|pl|wh|cp|hp|bm|rc)\b|[^a-z ]")
+from mats_model.clap.text import TextTower
+from mats_model.teach.phrases import Phrases
 
 
 @dataclass(frozen=True)
 class AlignSettings:
-    """What decides the head, besides the pool and the tower."""
+    """What decides table and head, besides what was heard."""
 
-    steps: int = 3000
+    steps: int = 1500
     batch: int = 512
     rate: float = 1e-3
     temperature: float = 0.07
-    labels: float = 0.5  # share of the clips told by their file label where it can be trusted
+    labels: float = 0.7  # share of the examples told by their recordings' phrases, where they have some
+    single: float = 0.4  # share of the batch that is one recording as it is
+    alike: float = 0.8  # texts with at least this cosine are not held against each other
     seed: int = 0
-
-
-def file_label(clip: Clip) -> str | None:
-    """Words of a file's name, where they say what is heard."""
-    if clip.source not in _TRUSTED or clip.family in _NO_LABEL_FAMILIES:
-        return None
-    words = _NO_WORDS.sub(" ", clip.label.lower()).split()
-    return " ".join(dict.fromkeys(word for word in words if len(word) > 2)) or None
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What the student makes of the pool, and what the teacher made of it."""
+    """What somebody makes of recordings (one a row, first) and of examples, and what the teacher made of them."""
 
-    feature: torch.Tensor  # (count, 384)
+    feature: torch.Tensor  # (count, 384) standardised
     logits: torch.Tensor  # (count, 527)
     teacher: torch.Tensor  # (count, 527) logits
-    clips: np.ndarray  # (count, 2), -1 where there is none
+    clips: np.ndarray  # (count, 3), -1 where there is none
+    levels: np.ndarray  # (count, 3) dB against the first
+    single: int  # rows that are one recording as it is
 
 
-def fit_head(heard: Heard, names: torch.Tensor, labels: torch.Tensor, labelled: torch.Tensor, settings: AlignSettings) -> AudioHead:
-    """`names` (527, d) and file labels (clips, d) are text embeddings; `labelled` (clips,) says which of those count.
+class Words(nn.Module):
+    """The text tower while it is taught: pieces of the phrases may move, the others stay."""
 
-    Loss: InfoNCE against the texts of the batch, where texts that say nearly the same are not held against each other.
-    """
+    def __init__(self, tower: TextTower, phrases: Phrases, learn: bool) -> None:
+        super().__init__()
+        table = tower.codes.float() * tower.scales.float()
+        ids = [encoding.ids for encoding in tower.tokenizer.encode_batch(phrases.texts, add_special_tokens=False)]
+        self.pieces = torch.tensor(sorted({piece for each in ids for piece in each}))
+        place = {piece: at for at, piece in enumerate(self.pieces.tolist())}
+        self.ids = [[place[piece] for piece in each] for each in ids]
+        self.register_buffer("origin", table[self.pieces])
+        self.unit = float(table.norm(dim=1).mean())
+        self.moved = nn.Parameter(torch.zeros(len(self.pieces), table.shape[1]), requires_grad=learn)
+
+    def forward(self, places: list[int]) -> torch.Tensor:
+        """Phrases (n,) -> (n, d), unit length."""
+        some = [self.ids[place] for place in places]
+        flat = torch.tensor([piece for each in some for piece in each])
+        starts = torch.tensor([0, *np.cumsum([len(each) for each in some])[:-1].tolist()])
+        rows = self.get_buffer("origin") + self.unit * self.moved
+        return F.normalize(F.embedding_bag(flat, rows, starts, mode="sum"), dim=-1)
+
+    @torch.no_grad()
+    def written(self, tower: TextTower) -> torch.Tensor:
+        """The whole table (pieces, d), with what has moved."""
+        table = tower.codes.float() * tower.scales.float()
+        table[self.pieces] = self.get_buffer("origin") + self.unit * self.moved
+        return table
+
+
+class _Teller:
+    """Draws what is said of examples."""
+
+    def __init__(self, heard: Heard, phrases: Phrases, labels: float, seed: int) -> None:
+        self.heard, self.phrases, self.labels = heard, phrases, labels
+        self.rng = np.random.default_rng(seed)
+        scores = heard.teacher.sigmoid()
+        odds = (scores / scores.mean(0) ** 0.8).double()
+        self.odds = (odds / odds.sum(1, keepdim=True)).cumsum(1).numpy()
+
+    def _pick(self, some: list[int]) -> int:
+        return some[int(self.rng.integers(len(some)))]
+
+    def tell(self, row: int) -> list[tuple[int, float]]:
+        """Phrases and their weights: one for each recording, or for one or two tags drawn by score."""
+        if self.rng.random() < self.labels:
+            clips = [(clip, level) for clip, level in zip(self.heard.clips[row], self.heard.levels[row], strict=True) if clip >= 0]
+            if clips and all(self.phrases.of_clips[clip] for clip, _ in clips):
+                return [(self._pick(self.phrases.of_clips[clip]), min(1.0, 10.0 ** (float(level) / 20.0))) for clip, level in clips]
+        count = int(self.rng.integers(1, 3))
+        last = len(self.phrases.of_tags) - 1
+        tags = np.searchsorted(self.odds[row], self.rng.random(count)).clip(max=last)
+        return [(self._pick(self.phrases.of_tags[tag]), 1.0) for tag in tags.tolist()]
+
+
+def fit(heard: Heard, words: Words, phrases: Phrases, settings: AlignSettings) -> AudioHead:
+    """The head, and where `words` may learn its pieces too. InfoNCE both ways against the texts of the batch."""
     torch.manual_seed(settings.seed)
-    generator = torch.Generator().manual_seed(settings.seed)
-    head = AudioHead(names.shape[1])
-    head.names.data.copy_(names)
-    scores = heard.teacher.sigmoid()
-    prior = scores.mean(0)
-    optimiser = torch.optim.AdamW(head.parameters(), settings.rate, weight_decay=1e-3)
-    diagonal = torch.eye(settings.batch, dtype=torch.bool)
-    target = torch.arange(settings.batch)
+    head = AudioHead(words.moved.shape[1])
+    with torch.no_grad():
+        head.names.copy_(words([tag[0] for tag in phrases.of_tags]))
+    teller = _Teller(heard, phrases, settings.labels, settings.seed)
+    first = [phrases.of_clips[row][0] if phrases.of_clips[row] else -1 for row in heard.clips[: heard.single, 0]]
+    often = Counter(first)
+    odds = np.array([0.0 if place < 0 else often[place] ** -0.6 for place in first])
+    learned = [{"params": head.parameters(), "weight_decay": 1e-3}]
+    if words.moved.requires_grad:
+        learned.append({"params": [words.moved], "weight_decay": 0.0})
+    optimiser = torch.optim.AdamW(learned, settings.rate)
+    diagonal, target = torch.eye(settings.batch, dtype=torch.bool), torch.arange(settings.batch)
+    singles = round(settings.batch * settings.single) if odds.any() else 0
     for step in range(settings.steps):
         for group in optimiser.param_groups:
             group["lr"] = settings.rate * (1.0 - step / settings.steps)
-        rows = torch.randint(0, len(scores), (settings.batch,), generator=generator)
+        rows = np.concatenate([
+            teller.rng.choice(heard.single, singles, p=odds / odds.sum()) if singles else np.zeros(0, int),
+            teller.rng.integers(heard.single if len(heard.feature) > heard.single else 0, len(heard.feature), settings.batch - singles),
+        ])  # fmt: skip
+        told = [(at, *each) for at, row in enumerate(rows.tolist()) for each in teller.tell(row)]
+        owner, places, weights = zip(*told, strict=True)
+        text = words(list(places)) * torch.tensor(weights)[:, None]
+        text = F.normalize(torch.zeros(settings.batch, text.shape[1]).index_add(0, torch.tensor(owner), text), dim=-1)
         audio = F.normalize(head(heard.feature[rows], heard.logits[rows]), dim=-1)
-        told = texts_for(heard, rows, names, labels, labelled, scores, prior, settings.labels, generator)
-        logits = audio @ told.T / settings.temperature
-        logits = logits.masked_fill((told @ told.T > 0.8) & ~diagonal, -1e9)
+        alike = (text.detach() @ text.detach().T > settings.alike) & ~diagonal
+        logits = (audio @ text.T / settings.temperature).masked_fill(alike, -1e9)
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         optimiser.zero_grad()
         loss.backward()
@@ -84,49 +138,30 @@ def fit_head(heard: Heard, names: torch.Tensor, labels: torch.Tensor, labelled: 
     return head.requires_grad_(False)
 
 
-def texts_for(
-    heard: Heard, rows: torch.Tensor, names: torch.Tensor, labels: torch.Tensor, labelled: torch.Tensor,
-    scores: torch.Tensor, prior: torch.Tensor, share: float, generator: torch.Generator,
-) -> torch.Tensor:  # fmt: skip
-    """A text embedding for each row: one or two tags drawn by score, or the file labels of its clips."""
-    count = len(rows)
-    drawn = torch.multinomial(scores[rows] / prior**0.5, 2, generator=generator)
-    second = (torch.rand(count, 1, generator=generator) < 0.5).float()
-    told = F.normalize(names[drawn[:, 0]] + second * names[drawn[:, 1]], dim=-1)
-    pair = torch.from_numpy(heard.clips[rows.numpy()].astype(np.int64))
-    mixed = pair[:, 1] >= 0
-    known, first, other = pair[:, 0] >= 0, pair[:, 0].clamp(min=0), pair[:, 1].clamp(min=0)
-    usable = known & labelled[first] & (~mixed | labelled[other]) & (torch.rand(count, generator=generator) < share)
-    by_label = F.normalize(labels[first] + torch.where(mixed[:, None], labels[other], torch.zeros(())), dim=-1)
-    return torch.where(usable[:, None], by_label, told)
-
-
-def calibrate(heard: Heard, head: AudioHead, names: torch.Tensor, seed: int = 0) -> tuple[float, float, float]:
+def calibrate(audio: torch.Tensor, texts: torch.Tensor, right: torch.Tensor, seed: int = 0) -> tuple[float, float, float]:
     """cosine -> score: (scale of the softmax over 20 labels, scale and bias of one label's probability).
 
-    The teacher is the judge: its loudest tag among 20 drawn names is the right label, its scores above one half are the
-    labels present; those are weighed to be one in ten, as in a list of labels that someone took care to write.
+    `audio` (n, d) are recordings that nothing was trained on, `texts` (t, d) labels, `right` (n,) the place of each one's own label. Beside the
+    right one 19 others are drawn, but none that means the same (cosine above .8); a label that is there is taken to be one in ten.
     """
     generator = torch.Generator().manual_seed(seed)
-    likeness = F.normalize(head(heard.feature, heard.logits), dim=-1) @ names.T
-    scores = heard.teacher.sigmoid()
-    drawn = torch.rand(scores.shape, generator=generator).argsort(1)[:, :19]
-    top = scores.argmax(1, keepdim=True)
-    choices = torch.cat([likeness.gather(1, top), likeness.gather(1, drawn).masked_fill(drawn == top, -1.0)], 1)
+    likeness, same = audio @ texts.T, texts @ texts.T > 0.8
+    odds = (~same[right]).float()
+    drawn = torch.multinomial(odds, min(19, int(odds.sum(1).min())), generator=generator)
+    own, others = likeness.gather(1, right[:, None]), likeness.gather(1, drawn)
+    choices = torch.cat([own, others], 1)
     grid = torch.arange(4.0, 60.0, 1.0)
     losses = [-float((choices * scale).log_softmax(1)[:, 0].mean()) for scale in grid]
-    label_scale = float(grid[int(np.argmin(losses))])
-    present = scores > 0.5
-    weight = torch.where(present, 0.1 / present.float().mean(), 0.9 / (~present).float().mean())
     line = torch.tensor([20.0, -10.0], requires_grad=True)
     optimiser = torch.optim.LBFGS([line], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
-        loss = F.binary_cross_entropy_with_logits(likeness * line[0] + line[1], present.float(), weight=weight)
+        there, absent = own.flatten() * line[0] + line[1], others.flatten() * line[0] + line[1]
+        loss = -0.1 * F.logsigmoid(there).mean() - 0.9 * F.logsigmoid(-absent).mean()
         loss.backward()
         return loss
 
     optimiser.step(closure)
     scale, bias = line.tolist()
-    return label_scale, round(scale, 2), round(bias, 2)
+    return float(grid[int(np.argmin(losses))]), round(scale, 2), round(bias, 2)

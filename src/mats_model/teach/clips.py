@@ -24,6 +24,7 @@ class Clip:
     source: str
     family: str
     label: str
+    split: str  # "train", or "held": never trained on
     start: int
     length: int
 
@@ -64,7 +65,7 @@ def _decode_shard(path: Path, rows: list[dict[str, str]], out: Path) -> list[dic
                 continue
             pcm = np.round(mono / max(1.0, peak) * 32767).astype(np.int16)
             sink.write(pcm.tobytes())
-            entry = {key: row[key] for key in ("source", "family", "label")}
+            entry = {**{key: row[key] for key in ("source", "family", "label")}, "split": row.get("split", "train")}
             done.append({"name": row["clip"], **entry, "start": start, "length": len(pcm)})
             start += len(pcm)
     return done

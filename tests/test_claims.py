@@ -1,0 +1,32 @@
+"""What a sentence claims, and what supports it."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from mats_model.claims import Claims, stems
+from mats_model.mats import listed
+
+
+def test_stems_are_words_cut_short() -> None:
+    assert stems("The dogs bark, and a barking dog howls") == {"dogs", "bark", "barki", "dog", "howls"}
+    assert stems("") == set() and stems("and then with the") == set()
+
+
+def test_a_sentence_is_as_doubtful_as_its_most_doubtful_word() -> None:
+    texts = ["a dog barks", "rain falls", "a man speaks and music plays"]
+    vectors = torch.eye(3)
+    heard = F.normalize(torch.tensor([3.0, 1.0, 2.9]), dim=-1)
+    claims = Claims(texts, vectors)
+    sure, mixed, two, none = claims.doubt(heard, ["a dog barks", "a dog barks as rain falls", "music plays", "hm"])
+    assert sure == 0.0 and abs(mixed - float(heard[0] - heard[1])) < 1e-6
+    # a text of two sounds supports neither; a word that no text of one sound holds counts for nothing
+    assert two == 0.0 and none == 0.0
+    assert Claims([], vectors).doubt(heard, ["a dog barks"]) == [0.0]
+    assert torch.equal(claims.nearest(torch.stack([heard, vectors[1]])), vectors[:2]) and len(Claims([], vectors).nearest(vectors)) == 0
+
+
+def test_a_list_of_names_is_no_sentence() -> None:
+    assert listed("male speech, man speaking") and listed("chicken, rooster") and listed("tick-tock")
+    assert not listed("a dog barks") and not listed("a man speaks, then a dog barks loudly")
