@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import time
 from types import SimpleNamespace
@@ -168,11 +169,11 @@ def test_status_line(sounds: Sounds, nano: Mats) -> None:
     sounds.streams[0].send(samples[: 2 * rate])
     watcher.look()
     line = watcher.line(100)
-    assert line.startswith("[#########.] -9 dB  Bark ") and "Dog 0." in line
+    assert re.match(r"\[#########\.\] -9 dB  (Bark|Dog) 0\.", line) and "Dog 0." in line and "Bark 0." in line
     for columns in (100, 60, 59, 40, 20, 5, 1):
         assert len(watcher.line(columns)) <= columns
     # no tag is cut in two, and no meter takes their place
-    assert watcher.line(40).startswith("-9 dB  Bark ") and watcher.line(40)[-5:-2].strip()[-2:] in ("0.", "1.")
+    assert re.match("-9 dB  (Bark|Dog) ", watcher.line(40)) and watcher.line(40)[-5:-2].strip()[-2:] in ("0.", "1.")
     sounds.streams[0].send(np.zeros((rate * 3, 1), np.float32))
     watcher.look()
     assert watcher.line(80) == "[..........] -120 dB  (silence)"

@@ -80,7 +80,8 @@ def streams() -> None:
     # a name that is no text in the terminal's encoding must not end a job
     out: Any = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     encoding, terminal = out.encoding, out.isatty()
-    sys.stdout = _Results(out.detach(), encoding, "backslashreplace", line_buffering=terminal)
+    # the other name too, by which shutil asks how wide the terminal is
+    sys.stdout = sys.__stdout__ = _Results(out.detach(), encoding, "backslashreplace", line_buffering=terminal)  # type: ignore[misc]
     raw: Any = open(2, "wb", 0, closefd=False)  # noqa: SIM115
     encoding = sys.stderr.encoding if sys.stderr else "utf-8"
     sys.stderr = _Remarks(raw, encoding, "backslashreplace", line_buffering=True, write_through=True)
