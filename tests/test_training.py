@@ -283,7 +283,7 @@ def test_new_words_from_words_alone(nano: Mats, tmp_path: Path) -> None:
     """The recipe for the user's own labels, for some steps: what it was told of, it says."""
     values, where = read_values(ROOT / "recipes" / "custom-labels.yaml")
     recipe = text_recipe(values, where)
-    recipe = replace(recipe, train=replace(recipe.train, steps=80, rate=5e-4, batch=16), search=replace(recipe.search, beams=2))
+    recipe = replace(recipe, train=replace(recipe.train, steps=80, rate=1e-3, batch=16), search=replace(recipe.search, beams=2))
     trainer, events = run(recipe, ROOT / "recipes", tmp_path / "out")
     losses = [event.loss for event in events if isinstance(event, Step)]
     assert losses[-1] < losses[0] * 0.6
