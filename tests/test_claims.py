@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch.nn import functional as F
 
 from mats_model.claims import Claims, stems
-from mats_model.mats import listed
+from mats_model.mats import Mats, listed
 
 
 def test_stems_are_words_cut_short() -> None:
@@ -24,9 +28,30 @@ def test_a_sentence_is_as_doubtful_as_its_most_doubtful_word() -> None:
     # a text of two sounds supports neither; a word that no text of one sound holds counts for nothing
     assert two == 0.0 and none == 0.0
     assert Claims([], vectors).doubt(heard, ["a dog barks"]) == [0.0]
-    assert torch.equal(claims.nearest(torch.stack([heard, vectors[1]])), vectors[:2]) and len(Claims([], vectors).nearest(vectors)) == 0
+    assert torch.equal(claims.nearest(torch.stack([heard, vectors[1]])), vectors[:2]) and len(claims) == 2 and not len(Claims([], vectors))
 
 
 def test_a_list_of_names_is_no_sentence() -> None:
     assert listed("male speech, man speaking") and listed("chicken, rooster") and listed("tick-tock")
     assert not listed("a dog barks") and not listed("a man speaks, then a dog barks loudly")
+
+
+def test_nothing_is_moved_without_santa(nano: Mats, dog: Path) -> None:
+    heard, own = nano.embed(dog)[None], nano.santa.settings
+    looks: list[torch.Tensor] = []
+    answers = nano.llm.answers
+
+    def watched(prefix: torch.Tensor, *more: Any) -> Any:
+        looks.append(prefix)
+        return answers(prefix, *more)
+
+    try:
+        nano.llm.answers = watched  # type: ignore[method-assign]
+        nano.answer(heard)
+        nano.santa.cross(replace(own, way="none"))
+        nano.answer(heard)
+    finally:
+        nano.santa.cross(own)
+        del nano.llm.answers
+    # with Santa also from the nearest text of one sound, without it from the sound alone
+    assert [len(prefix) for prefix in looks] == [2, 1]

@@ -36,13 +36,17 @@ class Claims:
                 places.setdefault(stem, []).append(place)
         self.places = {stem: torch.tensor(some) for stem, some in places.items()}
 
+    def __len__(self) -> int:
+        """Texts that speak of one sound."""
+        return len(self.vectors)
+
     def nearest(self, heard: torch.Tensor) -> torch.Tensor:
-        """Sounds (n, d) -> for each the text of one sound that is nearest to it (n, d); none (0, d) where there are no such texts."""
-        return self.vectors[(heard @ self.vectors.T).argmax(1)] if len(self.vectors) else heard[:0]
+        """Sounds (n, d) -> for each the text of one sound that is nearest to it (n, d); there must be some."""
+        return self.vectors[(heard @ self.vectors.T).argmax(1)]
 
     def doubt(self, heard: torch.Tensor, sentences: list[str]) -> list[float]:
         """How much nearer to a sound (d,) the nearest text is than the nearest with a sentence's most doubtful word: 0 is certain."""
-        if not len(self.vectors):
+        if not len(self):
             return [0.0] * len(sentences)
         likeness = self.vectors @ heard
         best = float(likeness.max())

@@ -211,9 +211,9 @@ class Mats(Ears):
     def _answer(self, embeddings: torch.Tensor, asked: Question) -> list[str]:
         judged = asked.tag == CAPTION_TAG and self.config.search.rerank > 0
         looks = self.santa.looks(embeddings) if judged else [self.santa(embeddings)]
-        if judged and self.config.search.claims:
+        if judged and self.config.search.claims and self.santa.crosses and len(self._claims):
             # one sound, said plainly, stands for choice beside a blend of several
-            looks += [plain for plain in (self._claims.nearest(embeddings),) if len(plain)]
+            looks.append(self._claims.nearest(embeddings))
         # all of them in one go: those of a few sounds fill the rows that are answered together
         found = self.llm.answers(self._prefix(torch.cat(looks)), asked, self._search(asked))
         candidates = [[candidate for some in found[row :: len(embeddings)] for candidate in some] for row in range(len(embeddings))]
@@ -235,8 +235,11 @@ class Mats(Ears):
 
     def _closest(self, embedding: torch.Tensor, candidates: list[Candidate]) -> str:
         """The candidate with the best score + rerank * cosine to the sound - claims * doubt: what was not heard is not said."""
-        candidates = [candidate for candidate in candidates if not listed(candidate.text)] or candidates
-        search, texts = self.config.search, [candidate.text or "nothing" for candidate in candidates]
+        search = self.config.search
+        if search.claims:
+            # a model of the user's own words may answer with one of them; one that is judged by what it claims makes sentences
+            candidates = [candidate for candidate in candidates if not listed(candidate.text)] or candidates
+        texts = [candidate.text or "nothing" for candidate in candidates]
         likeness = self.clap.embed_text(texts) @ embedding
         doubts = self._claims.doubt(embedding, texts) if search.claims else [0.0] * len(texts)
         scores = [
@@ -247,9 +250,8 @@ class Mats(Ears):
 
     @cached_property
     def _claims(self) -> Claims:
-        """Of the memory's own texts; empty where they were not kept."""
-        santa = self.santa
-        return Claims(santa.captions, santa.memory) if santa.captions else Claims([], santa.memory)
+        """Of the memory's own texts; none where they were not kept."""
+        return Claims(self.santa.captions, self.santa.memory)
 
     def caption(self, sound: Sound) -> str:
         """One sentence about a sound. Errors: SilenceError, InputError."""

@@ -195,6 +195,11 @@ class Santa(nn.Module):
         """The other memory where one was given, else its own."""
         return self if self.other is None else self.other
 
+    @property
+    def crosses(self) -> bool:
+        """Whether anything is to be moved: with way=none a sound is told as it was heard."""
+        return self.settings.way != "none"
+
     def forward(self, heard: torch.Tensor) -> torch.Tensor:
         """The settings' way across."""
         if (self.settings.way == "blend" and self.settings.blend == 0.0) or (self.other is None and not len(self.memory)):
@@ -207,7 +212,7 @@ class Santa(nn.Module):
         Captions are vague where several sounds are alike; a name is not. Which of the answers fits best is judged by the encoder.
         """
         first = self(heard)
-        if not len(self.names) or not self.settings.near_names or self.settings.way == "none":
+        if not len(self.names) or not self.settings.near_names or not self.crosses:
             return [first]
         near = [_weighed(*heard_names(self.names, z, self.settings.near_names), self.settings.temperature) for z in heard]
         return [first, F.normalize(torch.stack(near), dim=-1)]
