@@ -23,7 +23,7 @@ from mats_model.clap.nano import NanoClap
 from mats_model.mats import Mats
 from mats_model.registry import load
 from mats_model.teach.clips import Clips, prepare
-from mats_model.teach.examples import SAMPLES
+from mats_model.teach.parts import openings
 from mats_model.teach.phrases import read_phrases
 from mats_model.teach.teacher import Teacher
 
@@ -32,17 +32,12 @@ COMMON = frozenset("with from into over that this sound sounds small large long 
 SHORT = frozenset("dog cat cow car owl pig bee bat jet saw".split())
 
 
-def padded(clips: Clips, rows: list[int]) -> torch.Tensor:
-    cuts = [clips[row][:SAMPLES] for row in rows]
-    return torch.from_numpy(np.stack([np.pad(cut, (0, SAMPLES - len(cut))) for cut in cuts]))
-
-
 @torch.inference_mode()
 def ears(clap: NanoClap, teacher: Teacher, clips: Clips, rows: list[int]) -> tuple[dict[str, float], torch.Tensor]:
     """Agreement, excess and R2; and the embeddings (n, d), unit length."""
     parts: list[tuple[torch.Tensor, ...]] = []
     for at in range(0, len(rows), 32):
-        waves = padded(clips, rows[at : at + 32])
+        waves = openings(clips, rows[at : at + 32])
         parts.append((*clap.tower(clap.front(waves)), *teacher(waves)))
     feature, logits, aim, goal = (torch.cat(side) for side in zip(*parts, strict=True))
     scores, aim = goal.sigmoid(), clap.tower.standard(aim)

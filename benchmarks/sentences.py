@@ -15,7 +15,6 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from agreement import padded
 from common import ROOT, arguments
 from torch.nn import functional as F
 
@@ -23,6 +22,7 @@ from mats_model.captions import tidy
 from mats_model.clap.nano import NanoClap
 from mats_model.registry import load
 from mats_model.teach.clips import Clips, prepare
+from mats_model.teach.parts import openings
 
 LEAST = 5  # words: shorter ones are anybody's
 # what no answer may hold: none of it can be heard
@@ -74,7 +74,7 @@ def said(model: str, data: Path, work: Path, most: int, every: int) -> None:
     rows, captions = list(range(0, len(clips), every)), list[str]()
     with torch.inference_mode():
         for at in range(0, len(rows), 32):
-            waves = padded(clips, rows[at : at + 32])
+            waves = openings(clips, rows[at : at + 32])
             captions += mats.answer(F.normalize(mats.clap.hear(waves), dim=-1))
     counts = Counter(captions)
     print(f"{len(captions)} recordings, {len(counts)} different captions, model {mats.config.id}")

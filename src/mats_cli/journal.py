@@ -26,7 +26,7 @@ def fitting(name: str, ending: str) -> str:
 
 
 def unused(folder: Path, name: str, ending: str, used: set[Path]) -> Path:
-    """A place for what belongs to `name`, and now one of those in use; a second one of the same name gets a number."""
+    """A place for what belongs to `name`, and not one of those in use; a second one of the same name gets a number."""
     number, place = 1, folder / fitting(name, ending)
     while place in used:
         number += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,11 +14,10 @@ from torch.nn import functional as F
 
 from mats_model.audio import Facts, Source
 from mats_model.errors import InputError, UnexpectedError, UsageError, one_input
+from mats_model.files import sha256_of
 from mats_model.library import Sound, State, state_of
 from mats_model.mats import Ears
 from mats_model.parallel import in_order
-
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -37,11 +35,8 @@ class Read:
 
 def digest_of(path: str) -> str:
     """SHA-256 of a file. Errors: InputError, OSError."""
-    digest = hashlib.sha256()
     with Source(path, path=Path(path)).open() as handle:
-        while chunk := handle.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return sha256_of(handle)
 
 
 def hear(mats: Ears, path: str, digest: str) -> tuple[Sound, Source]:

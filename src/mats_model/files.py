@@ -28,12 +28,18 @@ _tidied: set[str] = set()  # folders that this process has looked through
 
 def sha256(path: Path, progress: Callable[[int, int], None] | None = None) -> str:
     """Of a file's bytes, in lower-case hex; `progress` is told bytes so far and in all."""
-    digest, total = hashlib.sha256(), path.stat().st_size
+    total = path.stat().st_size
     with path.open("rb") as file:
-        while data := file.read(_CHUNK):
-            digest.update(data)
-            if progress:
-                progress(file.tell(), total)
+        return sha256_of(file, (lambda done: progress(done, total)) if progress else None)
+
+
+def sha256_of(file: IO[bytes], progress: Callable[[int], None] | None = None) -> str:
+    """Of what is left to read; `progress` is told bytes so far."""
+    digest = hashlib.sha256()
+    while data := file.read(_CHUNK):
+        digest.update(data)
+        if progress:
+            progress(file.tell())
     return digest.hexdigest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mats_model.audio.view import Peek, Piece
@@ -86,26 +87,39 @@ def layout(peek: Peek, at: int) -> Layout | None:
     return None
 
 
-def _riff(peek: Peek, top: int) -> Layout | None:
-    at, form, fact, sizes = top + 12, b"", b"", b""
+def _walk(peek: Peek, at: int, head: struct.Struct, even: bool) -> Iterator[tuple[bytes, int, int]]:
+    """Name, place and length of what each chunk holds; chunks of an odd length are followed by a byte where they begin at even places.
+
+    Errors: Endless, OSError.
+    """
     for _ in range(_CHUNKS):
-        head = peek.get(at, 8)
-        if len(head) < 8:
-            return None
-        name, length = struct.unpack("<4sI", head)
+        data = peek.get(at, head.size)
+        if len(data) < head.size:
+            return
+        name, length = head.unpack(data)
+        at += head.size
+        yield name, at, length
+        if length < 0:  # to the end of the file
+            return
+        at += length + (length & 1 if even else 0)
+    raise Endless
+
+
+def _riff(peek: Peek, top: int) -> Layout | None:
+    form, fact, sizes = b"", b"", b""
+    for name, at, length in _walk(peek, top + 12, struct.Struct("<4sI"), True):
         if name == b"data":
-            found = Layout("wav", at + 8, length, peek.size - at - 8, form=form, fact=fact)
+            found = Layout("wav", at, length, peek.size - at, form=form, fact=fact)
             if len(sizes) >= 16 and length == 0xFFFF_FFFF:
                 found.claimed = struct.unpack("<Q", sizes[8:16])[0]
             return _measured(peek, found)
         if name == b"fmt ":
-            form = peek.get(at + 8, min(length, 1 << 12))
+            form = peek.get(at, min(length, 1 << 12))
         elif name == b"fact":
-            fact = peek.get(at + 8, min(length, 64))
+            fact = peek.get(at, min(length, 64))
         elif name == b"ds64":
-            sizes = peek.get(at + 8, min(length, 28))
-        at += 8 + length + (length & 1)
-    raise Endless
+            sizes = peek.get(at, min(length, 28))
+    return None
 
 
 def _measured(peek: Peek, found: Layout) -> Layout | None:
@@ -151,52 +165,38 @@ def _w64(peek: Peek, top: int) -> Layout | None:
 
 
 def _aiff(peek: Peek, top: int) -> Layout | None:
-    at, per_second = top + 12, 0.0
-    for _ in range(_CHUNKS):
-        head = peek.get(at, 8)
-        if len(head) < 8:
-            return None
-        name, length = struct.unpack(">4sI", head)
+    per_second = 0.0
+    for name, at, length in _walk(peek, top + 12, struct.Struct(">4sI"), True):
         if name == b"COMM":
-            common = peek.get(at + 8, 22)
+            common = peek.get(at, 22)
             if len(common) >= 18:
                 channels, _, bits, exponent, mantissa = struct.unpack(">hIhHQ", common[:18])
                 rate = mantissa / 2 ** max(0, 63 - ((exponent & 0x7FFF) - 16383))
                 simple = len(common) < 22 or peek.get(top + 8, 4) == b"AIFF" or common[18:22] in (b"NONE", b"sowt", b"twos", b"fl32", b"FL32")
                 per_second = rate * max(1, channels) * ((bits + 7) // 8) if simple and bits > 0 else 0.0
         if name == b"VHDR":
-            per_second = int.from_bytes(peek.get(at + 20, 2), "big") * (2 if peek.get(top + 8, 4) == b"16SV" else 1)
+            per_second = int.from_bytes(peek.get(at + 12, 2), "big") * (2 if peek.get(top + 8, 4) == b"16SV" else 1)
         if name == b"BODY":
-            return Layout("svx", at + 8, length, peek.size - at - 8, float(per_second))
+            return Layout("svx", at, length, peek.size - at, float(per_second))
         if name == b"SSND":
-            there = peek.size - at - 16
+            there = peek.size - at - 8
             right = struct.pack(">I", min(0xFFFF_FFFF, there + 8))
-            return Layout("aiff", at + 16, max(0, length - 8), there, per_second, patch=(at + 4, right), top=top)
-        at += 8 + length + (length & 1)
-    raise Endless
+            return Layout("aiff", at + 8, max(0, length - 8), there, per_second, patch=(at - 4, right), top=top)
+    return None
 
 
 def _caf(peek: Peek, top: int) -> Layout | None:
-    at, per_second = top + 8, 0.0
-    for _ in range(_CHUNKS):
-        head = peek.get(at, 12)
-        if len(head) < 12:
-            return None
-        name, length = struct.unpack(">4sq", head)
+    per_second = 0.0
+    for name, at, length in _walk(peek, top + 8, struct.Struct(">4sq"), False):
         if name == b"desc":
-            desc = peek.get(at + 12, 32)
+            desc = peek.get(at, 32)
             if len(desc) == 32:
                 rate, _, _, packet, frames = struct.unpack(">d4sIII", desc[:24])
                 per_second = rate * packet / frames if packet and frames and 0 < rate < 1e7 else 0.0
         if name == b"data":
-            there = peek.size - at - 12
-            return Layout(
-                "caf", at + 16, None if length < 0 else max(0, length - 4), there - 4, per_second, patch=(at + 4, struct.pack(">q", there)), top=top
-            )
-        if length < 0:
-            return None
-        at += 12 + length
-    raise Endless
+            there, claimed = peek.size - at, None if length < 0 else max(0, length - 4)
+            return Layout("caf", at + 4, claimed, there - 4, per_second, patch=(at - 8, struct.pack(">q", there)), top=top)
+    return None
 
 
 def _au(peek: Peek, top: int, head: bytes) -> Layout:

@@ -166,7 +166,7 @@ def teach(lesson: str, pupil: Pupil, parts: Parts, folder: Path, settings: Lesso
         averaged.load_state_dict(state["averaged"])
         optimiser.load_state_dict(state["optimiser"])
         done = int(state["passes"])
-    each = sum(_GROUP * parts.size // settings.batch for _ in range(parts.count // _GROUP)) + (parts.count % _GROUP) * parts.size // settings.batch
+    each = sum(min(_GROUP, parts.count - at) * parts.size // settings.batch for at in range(0, parts.count, _GROUP))
     began, step = time.monotonic(), done * each
     for number in range(done, settings.passes):
         rng = np.random.default_rng([settings.seed, number])

@@ -22,10 +22,11 @@ from mats_model.clap.nano import AudioHead, NanoClap
 from mats_model.clap.text import TextTower, distil_table
 from mats_model.clap.tower import AudioTower
 from mats_model.errors import UsageError
+from mats_model.files import whole, write
 from mats_model.prepare import prepare, read_all
 from mats_model.recipe import TextRecipe, written
 from mats_model.registry import locate
-from mats_model.sources import SourceSettings, read_names, read_source
+from mats_model.sources import SourceSettings, read_source
 from mats_model.teach.align import AlignSettings, Heard, Words, calibrate, fit
 from mats_model.teach.clips import Clips
 from mats_model.teach.clips import prepare as decode
@@ -101,9 +102,8 @@ class NanoMaker:
         if not file.exists():
             clips = Clips(self.work / "clips")
             told = plain(clips, Teacher.load(self._teacher()), list(range(len(clips))))
-            half = file.with_name("alone.half.npz")
-            np.savez(half, mels=told["mels"], local=told["local"], logits=told["logits"])
-            half.replace(file)
+            with whole(file) as made:
+                np.savez(made, mels=told["mels"], local=told["local"], logits=told["logits"])
         with np.load(file) as arrays:
             return {name: arrays[name] for name in arrays.files}
 
@@ -121,9 +121,6 @@ class NanoMaker:
         taught(pupil, folder / "tower.pt")
 
     # ---- the text side
-
-    def _names(self) -> list[str]:
-        return read_names(self.data / "teachers" / "audioset_527_labels.csv")
 
     def _tower(self) -> TextTower:
         tower = TextTower((self.work / "words" / "tokenizer.json").read_text(encoding="utf-8"))
@@ -201,7 +198,7 @@ class NanoMaker:
         heard = self._heard(audio)
         head = fit(heard, Words(tower, phrases, learn=False), phrases, self.recipe.align)
         write_state(dict(head.state_dict()), self.work / "align.pt")
-        (self.work / "scales.json").write_text(json.dumps(self._scales(tower, audio, head, phrases)))
+        write(self.work / "scales.json", json.dumps(self._scales(tower, audio, head, phrases)).encode())
         yield f"align: {sum(map(bool, phrases.of_clips))} clips with phrases"
 
     def _scales(self, tower: TextTower, audio: AudioTower, head: AudioHead, phrases: Phrases) -> tuple[float, float, float]:

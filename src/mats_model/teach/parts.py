@@ -8,7 +8,6 @@ over frequency; logits (n, 527); clips (n, 3) and levels (n, 3) as `examples.mak
 from __future__ import annotations
 
 import multiprocessing
-import os
 import time
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mats_model.files import whole_folder
 from mats_model.santa import kmeans
 from mats_model.teach.clips import Clips
 from mats_model.teach.examples import SAMPLES, make
@@ -50,12 +50,17 @@ def heard(teacher: Teacher, waves: torch.Tensor) -> dict[str, np.ndarray]:
     return kept
 
 
+def openings(clips: Clips, rows: list[int]) -> torch.Tensor:
+    """The first 5 s of some clips as they are, zeros after them (n, s)."""
+    cuts = [clips[row][:SAMPLES] for row in rows]
+    return torch.from_numpy(np.stack([np.pad(cut, (0, SAMPLES - len(cut))) for cut in cuts]))
+
+
 def plain(clips: Clips, teacher: Teacher, rows: list[int]) -> dict[str, np.ndarray]:
-    """The first 5 s of some clips as they are, zeros after them, heard by the teacher."""
+    """The openings of some clips, heard by the teacher."""
     parts = []
     for start in range(0, len(rows), _CHUNK):
-        cuts = [clips[row][:SAMPLES] for row in rows[start : start + _CHUNK]]
-        parts.append(heard(teacher, torch.from_numpy(np.stack([np.pad(cut, (0, SAMPLES - len(cut))) for cut in cuts]))))
+        parts.append(heard(teacher, openings(clips, rows[start : start + _CHUNK])))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -73,15 +78,6 @@ def even_odds(clips: Clips, feature: np.ndarray, clusters: int = 300, power: flo
     return odds / odds.sum()
 
 
-def write_whole(folder: Path, arrays: dict[str, np.ndarray]) -> None:
-    """A folder of arrays, whole or not at all."""
-    half = folder.with_name(folder.name + ".half")
-    half.mkdir(parents=True, exist_ok=True)
-    for name, array in arrays.items():
-        np.save(half / f"{name}.npy", array)
-    os.replace(half, folder)
-
-
 def _place(folder: Path, number: int) -> Path:
     return folder / f"part-{number:04d}"
 
@@ -95,12 +91,14 @@ def produce(clips: Path, weights: Path, folder: Path, odds: np.ndarray, seed: in
             continue
         rows: list[dict[str, np.ndarray]] = []
         for start in range(number * size, (number + 1) * size, _CHUNK):
-            made = [make(recordings, odds, seed, index) for index in range(start, min(start + _CHUNK, (number + 1) * size))]
-            row = heard(teacher, torch.from_numpy(np.stack([wave for wave, _, _ in made])))
-            row["clips"] = np.array([ids for _, ids, _ in made], np.int32)
-            row["levels"] = np.array([levels for _, _, levels in made], np.float16)
+            examples = [make(recordings, odds, seed, index) for index in range(start, min(start + _CHUNK, (number + 1) * size))]
+            row = heard(teacher, torch.from_numpy(np.stack([wave for wave, _, _ in examples])))
+            row["clips"] = np.array([ids for _, ids, _ in examples], np.int32)
+            row["levels"] = np.array([levels for _, _, levels in examples], np.float16)
             rows.append(row)
-        write_whole(_place(folder, number), {name: np.concatenate([row[name] for row in rows]) for name in rows[0]})
+        with whole_folder(_place(folder, number)) as made:
+            for name in rows[0]:
+                np.save(made / f"{name}.npy", np.concatenate([row[name] for row in rows]))
 
 
 class Parts:
