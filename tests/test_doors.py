@@ -566,3 +566,21 @@ def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ModelError, match="there is no model 'none'"):
         app(["caption", str(EXAMPLES / "dog.ogg"), "--model", "none"], prog_name="mats", standalone_mode=False)
     places._homeless.cache_clear()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a terminal of POSIX")
+def test_the_terminal_is_as_wide_as_it_is() -> None:
+    """Our own standard output is the one that shutil asks."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 43, 0, 0))
+    code = "from mats_cli import console; console.streams(); import shutil; print(shutil.get_terminal_size().columns)"
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    subprocess.run([sys.executable, "-c", code], stdout=theirs, env=environment, check=True)
+    os.close(theirs)
+    assert os.read(ours, 100).split() == [b"43"]
+    os.close(ours)
