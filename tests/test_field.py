@@ -390,3 +390,12 @@ def test_what_is_missing_reaches_the_exit_code(mats: Run, tmp_path: Path) -> Non
     assert run.stdout.decode().rstrip("\n") == lines[f"{folder}/pipe.wav"]
     run = mats("index", "library", folder, "--index", tmp_path / "l.db")
     assert run.returncode == 3 and b"cut.wav: it is cut short" in run.stderr and run.stdout.startswith(b"3 new")
+
+
+def test_a_folder_named_twice_is_looked_at_once(tmp_path: Path) -> None:
+    from mats_cli.inputs import expand
+
+    (tmp_path / "notes.txt").write_text("no sound")
+    (tmp_path / "a.wav").write_bytes(encoded(noise(1)))
+    found = expand([str(tmp_path), str(tmp_path)])
+    assert len(found.items) == 1 and found.skipped == 1

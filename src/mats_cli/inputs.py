@@ -114,13 +114,13 @@ def _walk(top: Path, found: Found, seen: set[str]) -> None:
             path = Path(folder) / name
             if name.startswith("."):
                 continue
+            if (real_file := os.path.realpath(path)) in seen:
+                continue
+            seen.add(real_file)
             suffix = path.suffix.lower()
             if (suffix not in SUFFIXES or suffix in SHARED) and not _sounds_like_audio(path):
                 found.passed[ending(name)] += 1
-                continue
-            real_file = os.path.realpath(path)
-            if real_file not in seen:
-                seen.add(real_file)
+            else:
                 found.items.append(Item(str(path), path, path.relative_to(top)))
 
 
