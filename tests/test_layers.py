@@ -10,7 +10,7 @@ import pytest
 SRC = Path(__file__).parent.parent / "src"
 MODEL = (
     "errors files config tokens tensors places device parallel audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.ffmpeg"
-    " audio.decode audio.window audio.write database library export captions clap.base clap.logmel clap.text"
+    " audio.mix audio.decode audio.window audio.write database library export captions clap.base clap.logmel clap.text"
     " clap.tower clap.nano clap.htsat clap.huggingface clap.published clap.laion clap.msclap clap.original noise santa claims mapper prompts"
     " llm.base llm.decoder llm.int8 llm.huggingface llm.bases mats live diary questions talk encoders catalogue checkpoint authors"
     " clapcap registry fetch hub pull bundle crawl search sources memory recipe embeddings batches prepare evaluate tune train estimate"
@@ -28,7 +28,7 @@ ORDER = (
 # the map imports the registry inside its one function
 DOORS = {"soundfile": {"mats_model.audio.decode", "mats_model.audio.write", "mats_model.teach.clips"}}
 DOORS["soundfile"] |= {"mats_model.teach.examples"}
-DOORS |= {"soxr": {"mats_model.audio.decode", "mats_model.teach.clips", "mats_model.teach.examples"}, "av": {"mats_model.audio.ffmpeg"}}
+DOORS |= {"soxr": {"mats_model.audio.mix", "mats_model.teach.clips", "mats_model.teach.examples"}, "av": {"mats_model.audio.ffmpeg"}}
 DOORS |= {"safetensors": {"mats_model." + name for name in ("tensors", "checkpoint", "encoders", "pull", "teach.minilm")}}
 DOORS |= {"typer": {"mats_cli." + name for name in CLI.split()}, "tqdm": {"mats_cli.console"}, "yaml": {"mats_model.recipe"}}
 DOORS |= {name: {"mats_model.llm.huggingface"} for name in ("peft", "bitsandbytes")}

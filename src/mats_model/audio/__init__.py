@@ -9,9 +9,10 @@ window.py   windows and segments
 write.py    WAV files of our own
 """
 
-from mats_model.audio.decode import BLOCK, LEAST, RATES, SILENCE, blocks, decoded, facts, recognised
+from mats_model.audio.decode import BLOCK, blocks, decoded, facts, recognised
 from mats_model.audio.find import SHARED, SUFFIXES, ending, sounds
 from mats_model.audio.item import Facts, Source, source
+from mats_model.audio.mix import LEAST, RATES, SILENCE
 from mats_model.audio.window import Window, windows
 from mats_model.audio.write import cut, write_wav
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mats_model.audio.decode import LEAST, SILENCE, blocks
+from mats_model.audio.decode import blocks
 from mats_model.audio.item import Source
+from mats_model.audio.mix import LEAST, SILENCE
 
 
 @dataclass(frozen=True)
