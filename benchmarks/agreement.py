@@ -21,11 +21,11 @@ from torch.nn import functional as F
 
 from mats_model.clap.nano import NanoClap
 from mats_model.mats import Mats
-from mats_model.registry import load
 from mats_model.teach.clips import Clips, prepare
 from mats_model.teach.parts import openings
 from mats_model.teach.phrases import read_phrases
 from mats_model.teach.teacher import Teacher
+from mats_model.weights.resolve import load
 
 COMMON = frozenset("with from into over that this sound sounds small large long short loud soft someone person being".split())
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from common import arguments, machine
 
-from mats_model.evaluate import cider_d, references, rouge_l, text_to_text
-from mats_model.registry import load
+from mats_model.evaluate.metrics import cider_d, references, rouge_l, text_to_text
+from mats_model.weights.resolve import load
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from qlora import SHAPES, peak, random_base
 from mats_model.config import LLMConfig, SearchSettings
 from mats_model.device import place
 from mats_model.llm.bases import load_base
-from mats_model.prompts import CAPTION_TAG, DESCRIBE, Question
+from mats_model.llm.prompts import CAPTION_TAG, DESCRIBE, Question
 
 PREFIX, TOKENS, BEAMS = 40, 30, 4
 

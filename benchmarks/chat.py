@@ -15,8 +15,8 @@ from common import CLASSES, arguments, esc10
 
 from mats_cli import options as shared
 from mats_model.audio import source
-from mats_model.live import Tags
-from mats_model.talk import Conversation, Hearing, take
+from mats_model.live.ring import Tags
+from mats_model.live.talk import Conversation, Hearing, take
 
 PHRASES = [
     "a dog", "rain", "sea waves", "a baby crying", "a clock ticking", "somebody sneezing", "a helicopter", "a chainsaw", "a rooster",

@@ -49,8 +49,8 @@ def main() -> None:
     from mats_cli.inputs import expand
     from mats_cli.job import listen_all
     from mats_model.clap.laion import LaionClap, from_transformers
-    from mats_model.encoders import scales
     from mats_model.mats import Ears
+    from mats_model.weights.encoders import scales
 
     transformers.utils.logging.set_verbosity_error()
     torch.manual_seed(0)

@@ -25,11 +25,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from test_clapcap import CLIP, LAYERS, PREFIX, WIDTH, D, make
 
-from mats_model.checkpoint import load
-from mats_model.clapcap import convert_clapcap
-from mats_model.encoders import read_tensors
-from mats_model.prompts import Question
-from mats_model.registry import locate
+from mats_model.llm.prompts import Question
+from mats_model.weights.clapcap import convert_clapcap
+from mats_model.weights.encoders import read_tensors
+from mats_model.weights.folder import load
+from mats_model.weights.resolve import locate
 
 
 def original(folder: Path) -> tuple[Any, Any]:

@@ -39,8 +39,8 @@ def main() -> None:
     from mats_model.config import LLMConfig, SearchSettings
     from mats_model.device import place
     from mats_model.llm.bases import load_base
-    from mats_model.prompts import Question
-    from mats_model.registry import find_base
+    from mats_model.llm.prompts import Question
+    from mats_model.weights.resolve import find_base
 
     torch.set_num_threads(wanted.threads)
     folder = find_base(wanted.base)

@@ -25,8 +25,8 @@ import torch
 from common import CLASSES, arguments, esc10, machine
 
 from mats_model import load
-from mats_model.library import Library, Matrix, Sound, State
-from mats_model.search import Query, Searcher, best_files, query
+from mats_model.library.search import Query, Searcher, best_files, query
+from mats_model.library.store import Library, Matrix, Sound, State
 
 PARTS = ("build", "update", "search", "add", "map")
 WIDTH = 256

@@ -22,9 +22,9 @@ import soundfile
 import soxr
 import torch
 
+from mats_cli.chat.session import Session, Settings
+from mats_cli.chat.status import Watcher
 from mats_cli.microphone import Microphone, RawPipe
-from mats_cli.session import Session, Settings
-from mats_cli.status import Watcher
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 RATE, BLOCK = 48_000, 1_200

@@ -20,8 +20,8 @@ import torch
 from common import arguments, machine
 
 from mats_model import load
-from mats_model.memory import DiskMemory
-from mats_model.santa import blend, nearest
+from mats_model.gap.memory import DiskMemory
+from mats_model.gap.santa import blend, nearest
 
 
 def write(data: Path, target: Path, count: int) -> None:

@@ -23,12 +23,12 @@ import torch
 from mats_model import load
 from mats_model.config import LLMConfig, MapperConfig, SearchSettings
 from mats_model.device import place
-from mats_model.llm.base import Tokens
+from mats_model.gap.noise import add_noise
 from mats_model.llm.bases import load_base
 from mats_model.llm.huggingface import HubLLM
+from mats_model.llm.prompts import CAPTION_TAG, DESCRIBE, Question, ask
+from mats_model.llm.protocol import Tokens
 from mats_model.mapper import make_mapper
-from mats_model.noise import add_noise
-from mats_model.prompts import CAPTION_TAG, DESCRIBE, Question, ask
 
 SHAPES = {
     "7b": dict(hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=32, vocab_size=32000),

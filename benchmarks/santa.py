@@ -15,12 +15,12 @@ import soundfile
 import torch
 from common import CLASSES, ROOT, arguments, esc10, machine
 
-from mats_cli.tune import head, row
+from mats_cli.index.tune import head, row
 from mats_model import load
 from mats_model.mats import Mats
 from mats_model.teach.clips import Clips
 from mats_model.teach.phrases import read_phrases
-from mats_model.tune import METHODS, Outcome, Reference, compare, recommend
+from mats_model.training.tune import METHODS, Outcome, Reference, compare, recommend
 
 
 def recordings(work: Path) -> list[tuple[bytes, Reference]]:

@@ -12,8 +12,8 @@ import torch
 from common import arguments, esc10
 
 from mats_model.audio import blocks, source
-from mats_model.sources import read_names
 from mats_model.teach.teacher import RATE, Teacher
+from mats_model.training.sources import read_names
 
 WINDOW = 5 * RATE
 TAGS = ["Dog", "Rain", "Waves, surf", "Baby cry, infant cry", "Clock", "Sneeze", "Helicopter", "Chainsaw", "Chicken, rooster", "Fire"]

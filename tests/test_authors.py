@@ -13,15 +13,15 @@ from conftest import Run
 from formula import FIXTURES
 from torch.nn import functional as F
 
-from mats_model import registry
-from mats_model.authors import convert_authors, is_authors
-from mats_model.checkpoint import load, read_config
-from mats_model.clap.base import Clap
+from mats_model.clap.protocol import Clap
 from mats_model.config import SearchSettings
-from mats_model.encoders import read_tensors
 from mats_model.errors import MismatchError, ModelError
+from mats_model.llm.prompts import Question
 from mats_model.mats import Mats
-from mats_model.prompts import Question
+from mats_model.weights import resolve
+from mats_model.weights.authors import convert_authors, is_authors
+from mats_model.weights.encoders import read_tensors
+from mats_model.weights.folder import load, read_config
 
 transformers = pytest.importorskip("transformers", reason="pip install 'mats[llm]'")
 pytest.importorskip("peft", reason="pip install 'mats[llm]'")
@@ -173,4 +173,4 @@ def test_convert_on_the_command_line(mats: Run, base: Path, tmp_path: Path) -> N
     lacks = mats("caption", "--offline", "--model", "./tiny", FILE)
     assert lacks.returncode == 5 and b"msclap-2023 is not here" in lacks.stderr, lacks.stderr
     with pytest.raises(ModelError, match="msclap-2023 is not here: `mats models pull msclap-2023`"):
-        registry.load(str(tmp_path / "tiny"))
+        resolve.load(str(tmp_path / "tiny"))

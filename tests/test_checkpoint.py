@@ -10,46 +10,47 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mats_model import checkpoint, registry
 from mats_model.errors import ModelError
 from mats_model.mats import Mats
+from mats_model.weights import folder as checkpoints
+from mats_model.weights import resolve
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(registry.EMBEDDED, tmp_path / "copy"))
+    return Path(shutil.copytree(resolve.EMBEDDED, tmp_path / "copy"))
 
 
 def test_saved_comes_back(nano: Mats, tmp_path: Path, dog: Path) -> None:
-    config = checkpoint.save(nano, tmp_path / "new")
+    config = checkpoints.save(nano, tmp_path / "new")
     # saving what was loaded changes nothing, so the id stays
     assert config.id == nano.config.id and not list((tmp_path / "new").glob("*.tmp"))
-    again = checkpoint.load(tmp_path / "new", registry.locate)
+    again = checkpoints.load(tmp_path / "new", resolve.locate)
     assert again.caption(dog) == nano.caption(dog) and torch.equal(again.embed(dog), nano.embed(dog))
 
 
 def test_embedded_model_keeps_its_promises(nano: Mats) -> None:
-    assert sum(file.stat().st_size for file in registry.EMBEDDED.iterdir()) < 40e6
+    assert sum(file.stat().st_size for file in resolve.EMBEDDED.iterdir()) < 40e6
     audio = sum(p.numel() for part in (nano.clap.tower, nano.clap.head) for p in part.parameters())
     decoder = sum(p.numel() for p in nano.llm.parameters())
     text = sum(b.numel() * b.element_size() for b in nano.clap.text.buffers()) + len(nano.clap.text.tokenizer_json.encode())
     assert audio <= 3e6 and 6e6 <= decoder <= 12e6 and text <= 12e6
     assert 4000 <= nano.config.decoder.vocabulary <= 8192 and len(nano.santa.memory) == nano.config.santa.size > 1000
-    assert (registry.EMBEDDED / "CARD.md").is_file()
+    assert (resolve.EMBEDDED / "CARD.md").is_file()
 
 
 @pytest.mark.parametrize("name", ("config.json", "model.safetensors", "tokenizer.json", "clap_tokenizer.json"))
 def test_missing_file(copy: Path, name: str) -> None:
     (copy / name).unlink()
     with pytest.raises(ModelError, match=f"{name} is missing"):
-        checkpoint.load(copy, registry.locate)
+        checkpoints.load(copy, resolve.locate)
 
 
 def test_cut_in_half(copy: Path) -> None:
     weights = copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1_000_000])
     with pytest.raises(ModelError, match="cannot be read"):
-        checkpoint.load(copy, registry.locate)
+        checkpoints.load(copy, resolve.locate)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_weights_of_another_model(copy: Path, change: object, said: str) -> None
     change(state)  # type: ignore[operator]
     save_file(state, copy / "model.safetensors")
     with pytest.raises(ModelError, match=said):
-        checkpoint.load(copy, registry.locate)
+        checkpoints.load(copy, resolve.locate)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_config_is_read_strictly(copy: Path, change: dict[str, object], said: st
     config = copy / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
     with pytest.raises(ModelError) as error:
-        checkpoint.load(copy, registry.locate)
+        checkpoints.load(copy, resolve.locate)
     assert said in str(error.value)
 
 
@@ -88,6 +89,6 @@ def test_texts_of_the_memory(copy: Path, nano: Mats) -> None:
     assert len(nano.santa.captions) == 12_000 and nano.santa.name_texts[0] == "Speech" and len(nano.santa.name_texts) == 527
     (copy / "memory.txt").write_text("a dog\n")
     with pytest.raises(ModelError, match=r"memory.txt has 1 lines where the memory has 12000 embeddings"):
-        checkpoint.load(copy, registry.locate)
+        checkpoints.load(copy, resolve.locate)
     (copy / "memory.txt").unlink()
-    assert checkpoint.load(copy, registry.locate).santa.captions == []
+    assert checkpoints.load(copy, resolve.locate).santa.captions == []

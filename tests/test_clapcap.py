@@ -12,17 +12,17 @@ from conftest import Run
 from torch.nn import functional as F
 from webserver import Site
 
-from mats_model.checkpoint import load
 from mats_model.clap.htsat import HTSAT
 from mats_model.clap.msclap import MsClap, Projection
-from mats_model.clapcap import convert_clapcap, is_clapcap
 from mats_model.config import SearchSettings
-from mats_model.encoders import read_tensors
 from mats_model.errors import MismatchError, ModelError, UsageError
+from mats_model.live.talk import Conversation, take
+from mats_model.llm.prompts import Question
 from mats_model.mats import Mats
-from mats_model.prompts import Question
-from mats_model.registry import load_ears, locate
-from mats_model.talk import Conversation, take
+from mats_model.weights.clapcap import convert_clapcap, is_clapcap
+from mats_model.weights.encoders import read_tensors
+from mats_model.weights.folder import load
+from mats_model.weights.resolve import load_ears, locate
 
 transformers = pytest.importorskip("transformers", reason="pip install 'mats[llm]'")
 

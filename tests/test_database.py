@@ -18,11 +18,10 @@ import pytest
 import torch
 from test_library import D, filled, sound
 
-from mats_model import database
 from mats_model.errors import MatsError, ModelError, UsageError
-from mats_model.export import export_to
-from mats_model.library import Library, State
-from mats_model.search import Query, Searcher
+from mats_model.library.export import export_to
+from mats_model.library.search import Query, Searcher
+from mats_model.library.store import Library, State, database
 
 
 def beside(path: Path) -> list[str]:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mats_model.diary import TICK, Diary, DiarySettings, Ended, Event, Passed, Quiet, Sound
-from mats_model.live import Now
+from mats_model.live.diary import TICK, Diary, DiarySettings, Ended, Event, Passed, Quiet, Sound
+from mats_model.live.ring import Now
 
 A, B = F.normalize(torch.tensor([1.0, 0.2, 0.0]), dim=0), F.normalize(torch.tensor([0.0, 0.2, 1.0]), dim=0)
 HALF = F.normalize(A + 0.9 * B, dim=0)  # cosine to A between `other` and `same`

@@ -24,21 +24,21 @@ from conftest import EXAMPLES, Run, encoded, noise
 from typer.main import get_command
 
 from mats_cli import console, inputs, job, microphone
-from mats_cli.chat import _read
+from mats_cli.chat.session import Session, Settings
+from mats_cli.chat.verb import _read
 from mats_cli.formats import Result, Row
+from mats_cli.index.library import _work, compare
 from mats_cli.inputs import expand, read_labels, read_stdin
 from mats_cli.journal import fitting
-from mats_cli.library import _work, compare
 from mats_cli.main import app
 from mats_cli.microphone import RawPipe
 from mats_cli.options import _Verb
-from mats_cli.session import Session, Settings
-from mats_model import audio, crawl, places
+from mats_model import audio, places
 from mats_model.errors import DeviceError, InputError, ModelError, UnexpectedError, UsageError, one_input
-from mats_model.library import Library
+from mats_model.library.search import query
+from mats_model.library.store import Library, crawl
 from mats_model.mats import Mats
-from mats_model.search import query
-from mats_model.sources import BadRow, SourceSettings, captions_in, read_source
+from mats_model.training.sources import BadRow, SourceSettings, captions_in, read_source
 
 ODD = b"K\xe4uzchen".decode("utf-8", "surrogateescape")
 WHERE = "which was not expected: MATS_DEBUG=1 shows where."
@@ -139,7 +139,7 @@ def test_a_disk_that_failed_says_nothing_of_the_file(nano: Mats, folder: Path, m
 
 
 def test_a_file_that_lacked_an_extra_is_tried_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mats_model.library import state_of
+    from mats_model.library.store import state_of
 
     with Library(tmp_path / "l.db", create=True) as store:
         for name, why in (
@@ -221,7 +221,7 @@ def test_a_disk_that_takes_nothing_ends_the_job(nano: Mats, folder: Path, monkey
 
 
 def test_a_sentence_of_a_name_that_is_no_text_is_kept(tmp_path: Path) -> None:
-    from mats_model.library import State
+    from mats_model.library.store import State
 
     with Library(tmp_path / "l.db", create=True) as store:
         store.fail(f"/{ODD}/a", State(1, 1), f"/{ODD}/a is empty.")
@@ -270,7 +270,7 @@ def test_a_memory_of_rows_that_are_none(mats: Run, tmp_path: Path) -> None:
 
 
 def test_a_recipe_of_half_a_surrogate(tmp_path: Path) -> None:
-    from mats_model.recipe import read_values, text_recipe
+    from mats_model.training.recipe import read_values, text_recipe
 
     (tmp_path / "r.yaml").write_text('sources:\n- file: a.txt\n  instructions: ["What \\ud83d?"]\n')
     with pytest.raises(UsageError, match=r"r\.yaml:\d: sources\.0\.instructions\.0 holds half of a surrogate pair, which is no text"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mats_model.errors import UsageError
-from mats_model.evaluate import cider_d, references, rouge_l, text_to_text, words
+from mats_model.evaluate.metrics import cider_d, references, rouge_l, text_to_text, words
 from mats_model.mats import Mats
 
 REFERENCES = [

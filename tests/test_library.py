@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from mats_model.errors import MismatchError, ModelError, UsageError
-from mats_model.export import export_to
-from mats_model.library import Library, Sound, State, in_shard
+from mats_model.library.export import export_to
+from mats_model.library.store import Library, Sound, State, in_shard
 
 D = 8
 

@@ -11,7 +11,7 @@ import torch
 from conftest import EXAMPLES, noise
 
 from mats_model.audio import Source
-from mats_model.live import FLOOR, Ring, Tags, hear_now, level
+from mats_model.live.ring import FLOOR, Ring, Tags, hear_now, level
 from mats_model.mats import Mats
 
 

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from mats_model.config import SantaSettings
 from mats_model.errors import MismatchError, ModelError, UsageError
+from mats_model.gap.memory import DiskMemory, MemoryCard, _Seen, build, cluster_count
+from mats_model.gap.santa import WAYS, Santa, changed, nearest
 from mats_model.mats import Mats
-from mats_model.memory import DiskMemory, MemoryCard, _Seen, build, cluster_count
-from mats_model.santa import WAYS, Santa, changed, nearest
-from mats_model.sources import BadRow, captions_in
+from mats_model.training.sources import BadRow, captions_in
 
 TEXTS = [f"{who} {does} {where}" for who in ("a dog", "a cat", "rain", "an engine", "a bell") for does in ("barks", "hums", "falls", "rings")
          for where in ("in a street", "far away", "indoors", "near a lake", "at night")]  # fmt: skip
@@ -228,7 +228,7 @@ def test_tune(mats: Run, tmp_path: Path) -> None:
 
 
 def test_intervals_hold_the_mean() -> None:
-    from mats_model.tune import interval, names_it
+    from mats_model.training.tune import interval, names_it
 
     values = np.random.default_rng(0).random(400)
     low, high = interval(values)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from mats_cli import microphone
+from mats_cli.chat.status import Watcher
 from mats_cli.microphone import Microphone, RawPipe, devices, open_input
-from mats_cli.status import Watcher
 from mats_model.errors import DeviceError, InputError, UsageError
-from mats_model.live import Tags
+from mats_model.live.ring import Tags
 from mats_model.mats import Mats
 
 

@@ -19,12 +19,12 @@ from conftest import Run
 from formula import FIXTURES
 from webserver import Site
 
-from mats_model.bundle import MANIFEST, bundle, parts, unbundle
-from mats_model.catalogue import ENTRIES, place_of
-from mats_model.encoders import load_encoder, read_tensors
 from mats_model.errors import ModelError, UsageError
-from mats_model.pull import Puller, convert
-from mats_model.registry import find_base, find_encoder, load_ears
+from mats_model.weights.bundle import MANIFEST, bundle, parts, unbundle
+from mats_model.weights.catalogue import ENTRIES, place_of
+from mats_model.weights.encoders import load_encoder, read_tensors
+from mats_model.weights.pull import Puller, convert
+from mats_model.weights.resolve import find_base, find_encoder, load_ears
 
 transformers = pytest.importorskip("transformers", reason="pip install 'mats[llm]'")
 pytest.importorskip("peft", reason="pip install 'mats[llm]'")

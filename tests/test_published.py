@@ -148,7 +148,7 @@ def test_texts_in_batches_are_as_alone() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu(tmp_path: Path) -> None:
-    from mats_model.registry import load_ears
+    from mats_model.weights.resolve import load_ears
 
     torch.save({"state_dict": weights("laion_HTSAT-tiny")}, tmp_path / "x.pt")
     here, there = load_ears(str(tmp_path / "x.pt")).clap, load_ears(str(tmp_path / "x.pt"), "cuda").clap
@@ -160,7 +160,7 @@ def test_on_a_gpu(tmp_path: Path) -> None:
 
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     from mats_model.errors import DeviceError
-    from mats_model.registry import load_ears
+    from mats_model.weights.resolve import load_ears
 
     torch.save(state(), tmp_path / "x.pt")
     with pytest.raises(UsageError, match="choose auto, cpu, cuda"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mats_model.questions import KINDS, Asked, understand
+from mats_model.live.questions import KINDS, Asked, understand
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import encoded, noise
 
-from mats_model.library import Library
+from mats_model.library.store import Library
 
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="ray is an extra: pip install 'mats[ray]'")
 

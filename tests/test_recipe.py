@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from mats_model.errors import UsageError
-from mats_model.recipe import TextRecipe, decisive, differences, override, read_values, text_recipe, written
+from mats_model.training.recipe import TextRecipe, decisive, differences, override, read_values, text_recipe, written
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 

@@ -20,9 +20,9 @@ from conftest import EXAMPLES, Run, encoded, noise
 from test_cli import text
 
 from mats_model.errors import ModelError, UsageError
-from mats_model.library import Library, Matrix
+from mats_model.library.search import Query, Searcher, best_files, caution, query
+from mats_model.library.store import Library, Matrix
 from mats_model.mats import Mats
-from mats_model.search import Query, Searcher, best_files, caution, query
 
 
 def matrix(sounds: int, windows: int, width: int = 16, seed: int = 0) -> Matrix:
@@ -278,7 +278,7 @@ def test_shards_make_the_whole(mats: Run, sounds: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_that_changes_while_it_is_read(nano: Mats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mats_model import crawl
+    from mats_model.library.store import crawl
 
     path = tmp_path / "growing.wav"
     path.write_bytes(encoded(noise(1)))

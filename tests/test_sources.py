@@ -9,7 +9,7 @@ import pytest
 
 from mats_model.captions import NOT_HEARD, Turn
 from mats_model.errors import UsageError
-from mats_model.sources import LONGEST, SourceSettings, TextExample, read_names, read_source
+from mats_model.training.sources import LONGEST, SourceSettings, TextExample, read_names, read_source
 
 
 def read(folder: Path, name: str, data: str | bytes, strict: bool = False, **settings: object) -> list[TextExample]:
@@ -131,8 +131,8 @@ def test_which_texts_are_taken(tmp_path: Path) -> None:
 
 
 def test_texts_of_ours_need_no_data_folder(tmp_path: Path) -> None:
-    from mats_model.prepare import memory_texts
-    from mats_model.recipe import MemorySettings, TextRecipe
+    from mats_model.training.prepare import memory_texts
+    from mats_model.training.recipe import MemorySettings, TextRecipe
 
     ours = SourceSettings(file="plain.csv", name="ours", text="caption")
     examples = read_source(ours, tmp_path).examples

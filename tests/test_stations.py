@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from mats_model.clap.text import TextTower, distil_table
 from mats_model.config import MapperConfig, SantaSettings
 from mats_model.errors import UsageError
+from mats_model.gap.noise import add_noise
+from mats_model.gap.santa import Santa, kmeans
 from mats_model.mapper import KINDS, make_mapper
 from mats_model.mats import Mats
-from mats_model.noise import add_noise
-from mats_model.santa import Santa, kmeans
 
 
 def units(count: int, width: int, seed: int = 0) -> torch.Tensor:

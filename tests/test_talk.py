@@ -13,10 +13,10 @@ from conftest import EXAMPLES, noise
 
 from mats_model.audio import Source, source
 from mats_model.errors import InputError, SilenceError, UsageError
-from mats_model.live import Tags
+from mats_model.live.ring import Tags
+from mats_model.live.talk import Conversation, take
+from mats_model.llm.prompts import CAPTION_TAG, QUESTION_TAG, Question
 from mats_model.mats import Mats
-from mats_model.prompts import CAPTION_TAG, QUESTION_TAG, Question
-from mats_model.talk import Conversation, take
 
 
 def about(nano: Mats, name: str, **more: bool) -> Conversation:

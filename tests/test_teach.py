@@ -17,7 +17,6 @@ from mats_cli.train import nano_recipe
 from mats_model.clap.logmel import LogMel
 from mats_model.clap.tower import AudioTower, fold
 from mats_model.mats import Mats
-from mats_model.recipe import read_values
 from mats_model.teach.align import AlignSettings, Heard, Words, calibrate, fit
 from mats_model.teach.clips import Clip, prepare
 from mats_model.teach.examples import SAMPLES, make
@@ -27,6 +26,7 @@ from mats_model.teach.parts import Parts, decibels, even_odds, plain
 from mats_model.teach.phrases import Phrases, read_phrases
 from mats_model.teach.teacher import CLASSES, Teacher, kaldi_mel_bank
 from mats_model.teach.wild import texture, vary
+from mats_model.training.recipe import read_values
 
 
 @pytest.fixture

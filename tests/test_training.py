@@ -16,16 +16,17 @@ import pytest
 import torch
 from conftest import ROOT, Run
 
-from mats_model import checkpoint, registry
-from mats_model.batches import Note, Plan, some_words, split
 from mats_model.config import DecoderConfig, MapperConfig
-from mats_model.embeddings import TextCache
 from mats_model.errors import MismatchError, ModelError, UsageError
 from mats_model.mats import Mats
-from mats_model.prepare import Prepared, prepare
-from mats_model.recipe import HeldOutSettings, LoopSettings, MemorySettings, NoiseSettings, TextRecipe, read_values, text_recipe
-from mats_model.sources import Source, SourceSettings, TextExample
-from mats_model.train import BEST, LAST, PREVIOUS, Crew, Evaluated, Event, Sample, Step, Trainer, scheduled
+from mats_model.training.batches import Note, Plan, some_words, split
+from mats_model.training.embeddings import TextCache
+from mats_model.training.loop import BEST, LAST, PREVIOUS, Crew, Evaluated, Event, Sample, Step, Trainer, scheduled
+from mats_model.training.prepare import Prepared, prepare
+from mats_model.training.recipe import HeldOutSettings, LoopSettings, MemorySettings, NoiseSettings, TextRecipe, read_values, text_recipe
+from mats_model.training.sources import Source, SourceSettings, TextExample
+from mats_model.weights import folder as checkpoints
+from mats_model.weights import resolve
 
 THINGS = [("dog", "barks"), ("cat", "meows"), ("clock", "ticks"), ("car", "passes"), ("bell", "rings"), ("door", "slams")]
 CAPTIONS = [f"a {size} {thing} {does}" for size in ("small", "big", "loud") for thing, does in THINGS]
@@ -91,7 +92,7 @@ def test_it_learns_and_a_folder_comes_out(data: Path, tmp_path: Path) -> None:
     samples = [event for event in events if isinstance(event, Sample)]
     assert samples and samples[-1].heard.endswith("dog.ogg") and samples[-1].answer.endswith(".")
     config = trainer.finish()
-    mats = registry.load(str(tmp_path / "out"))
+    mats = resolve.load(str(tmp_path / "out"))
     assert mats.config == config and config.clap == "nano" and config.space == mats.clap.space
     assert mats.caption(ROOT / "examples" / "dog.ogg").endswith(".")
     files = {"config.json", "memory.txt", "model.safetensors", "recipe.yaml", "tokenizer.json", "training"}
@@ -134,7 +135,7 @@ def test_pieces_add_up_to_the_batch(data: Path, tmp_path: Path) -> None:
 
 
 def test_killed_process_ends_the_same(data: Path, tmp_path: Path) -> None:
-    from mats_model.recipe import written
+    from mats_model.training.recipe import written
 
     recipe = replace(RECIPE, train=replace(RECIPE.train, steps=60, save_every=3))
     (data / "r.yaml").write_text(written(recipe))
@@ -276,7 +277,7 @@ def test_another_encoder_is_refused(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "out" / "config.json"
     path.write_text(path.read_text().replace(trainer.mats.config.space, "000000000000"))
     with pytest.raises(MismatchError, match="trained on another version of the encoder 'nano'"):
-        checkpoint.load(tmp_path / "out", registry.locate)
+        checkpoints.load(tmp_path / "out", resolve.locate)
 
 
 def test_new_words_from_words_alone(nano: Mats, tmp_path: Path) -> None:
@@ -288,7 +289,7 @@ def test_new_words_from_words_alone(nano: Mats, tmp_path: Path) -> None:
     losses = [event.loss for event in events if isinstance(event, Step)]
     assert losses[-1] < losses[0] * 0.6
     trainer.finish()
-    mats = registry.load(str(tmp_path / "out"))
+    mats = resolve.load(str(tmp_path / "out"))
     # other words for them than those it was told
     told = {"old computer calling over a telephone": "modem", "milk is steamed in a cafe": "espresso", "skates scraping over ice": "skating"}
     vectors = mats.clap.embed_text(list(told))
@@ -351,7 +352,7 @@ def test_train_says_what_it_does(mats: Run, data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_and_sigterm_save_and_say_how_to_go_on(data: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
-    from mats_model.recipe import written
+    from mats_model.training.recipe import written
 
     (data / "r.yaml").write_text(written(replace(RECIPE, train=replace(RECIPE.train, steps=5000))))
     command = [sys.executable, "-m", "mats_cli", "train", str(data / "r.yaml"), "-o", str(tmp_path / "out"), "--device", "cpu"]
@@ -394,7 +395,7 @@ def test_4_bits_are_refused_on_a_cpu(mats: Run, data: Path) -> None:
 def test_several_processes_train_as_one(data: Path, tmp_path: Path) -> None:
     """Two processes on this machine's loopback, as accelerate and torchrun launch them; each takes its pieces of every batch."""
     pytest.importorskip("accelerate")
-    from mats_model.recipe import written
+    from mats_model.training.recipe import written
 
     recipe = replace(RECIPE, held_out=HeldOutSettings(share=0.0), train=replace(RECIPE.train, steps=4, dropout=0.0, bf16=False))
     (data / "r.yaml").write_text(written(recipe))
@@ -414,7 +415,7 @@ def test_one_process_is_the_rule() -> None:
 
 
 def test_memory_of_a_folder(data: Path, tmp_path: Path, nano: Mats) -> None:
-    from mats_model.memory import build
+    from mats_model.gap.memory import build
 
     told = ["a bell rings", "a horn sounds", "water drips"]
     list(build(told, nano.clap, data / "memory", ["told"]))

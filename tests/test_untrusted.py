@@ -19,26 +19,28 @@ from safetensors.torch import load_file, save_file
 
 from mats_cli import formats, search
 from mats_cli.formats import Result, Row
-from mats_model import checkpoint, memory, registry, santa
 from mats_model.clap.text import PIECES
 from mats_model.errors import MatsError, ModelError, UsageError
+from mats_model.gap import memory, santa
 from mats_model.mats import Mats
-from mats_model.recipe import read_values
-from mats_model.sources import SourceSettings, captions_in, read_names, read_source
+from mats_model.training.recipe import read_values
+from mats_model.training.sources import SourceSettings, captions_in, read_names, read_source
+from mats_model.weights import folder as checkpoints
+from mats_model.weights import resolve
 
 Change = Callable[[Path], object]
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(registry.EMBEDDED, tmp_path / "copy"))
+    return Path(shutil.copytree(resolve.EMBEDDED, tmp_path / "copy"))
 
 
 def refused(folder: Path) -> str:
     """The sentence about a model folder: of exit code 5, and at once."""
     began = time.monotonic()
     with pytest.raises(MatsError) as error:
-        checkpoint.load(folder, registry.locate)
+        checkpoints.load(folder, resolve.locate)
     assert error.value.exit_code == 5 and "\n" not in str(error.value) and len(str(error.value)) < 600, error.value
     assert time.monotonic() - began < 5
     return str(error.value)

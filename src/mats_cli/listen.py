@@ -23,8 +23,8 @@ from mats_model.errors import DeviceError, InputError, UsageError
 
 if TYPE_CHECKING:
     from mats_cli.microphone import Input
-    from mats_model.diary import Event
-    from mats_model.live import Tags
+    from mats_model.live.diary import Event
+    from mats_model.live.ring import Tags
     from mats_model.mats import Mats
 
 PREROLL, POSTROLL, LONGEST = 2.0, 0.5, 30.0  # seconds of a clip before its event, after it, and in all
@@ -185,8 +185,8 @@ class _Diarist:
         keeper: _Keeper | None,
         quiet: bool,
     ) -> None:
-        from mats_model.diary import Diary, DiarySettings
-        from mats_model.live import Tags
+        from mats_model.live.diary import Diary, DiarySettings
+        from mats_model.live.ring import Tags
 
         self.mats, self.source, self.json, self.starter, self.keeper, self.quiet = mats, source, json, starter, keeper, quiet
         self.tags: Tags | None = Tags(mats, names) if count and names else None
@@ -199,7 +199,7 @@ class _Diarist:
 
     def work(self, stop: float | None) -> None:
         """Until the stream ends, or `stop` seconds of it were heard. Errors: DeviceError, InputError."""
-        from mats_model.diary import TICK
+        from mats_model.live.diary import TICK
 
         ring, tick = self.source.ring, 0
         while True:
@@ -235,8 +235,8 @@ class _Diarist:
         return True
 
     def _look(self, now: float, end: int) -> Iterator[Event]:
-        from mats_model.diary import TICK
-        from mats_model.live import NOW, hear_now, level
+        from mats_model.live.diary import TICK
+        from mats_model.live.ring import NOW, hear_now, level
 
         ring = self.source.ring
         samples = ring.between(end - round(NOW * ring.rate), end)
@@ -263,8 +263,8 @@ class _Diarist:
 
     def _tell(self, event: Event) -> None:
         from mats_model.audio import Source
-        from mats_model.diary import Ended, Passed, Quiet, Sound
-        from mats_model.live import level
+        from mats_model.live.diary import Ended, Passed, Quiet, Sound
+        from mats_model.live.ring import level
 
         if isinstance(event, Ended):
             if self.keeper:

@@ -11,9 +11,9 @@ import typer
 
 from mats_cli import console, signals
 from mats_cli.caption import caption
-from mats_cli.chat import chat
+from mats_cli.chat.verb import chat
 from mats_cli.classify import classify
-from mats_cli.index import app as index
+from mats_cli.index.verb import app as index
 from mats_cli.listen import listen
 from mats_cli.models import app as models
 from mats_cli.options import App

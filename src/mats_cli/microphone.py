@@ -17,7 +17,7 @@ import numpy as np
 from mats_model.errors import DeviceError, InputError, UsageError
 
 if TYPE_CHECKING:
-    from mats_model.live import Ring
+    from mats_model.live.ring import Ring
 
 _NO_PORTAUDIO = (
     "the microphone needs PortAudio, which is not on this machine: `sudo apt install libportaudio2` (Debian, Ubuntu),"
@@ -137,7 +137,7 @@ class Microphone(Input):
     """Errors: DeviceError, UsageError."""
 
     def __init__(self, device: str | None = None, rate: int | None = None, seconds: float = 60.0) -> None:
-        from mats_model.live import Ring
+        from mats_model.live.ring import Ring
 
         sounddevice = _sounddevice()
         chosen = _choose(device)
@@ -205,7 +205,7 @@ class RawPipe(Input):
     live = False
 
     def __init__(self, spec: str, handle: Any, seconds: float = 60.0, patient: bool = False) -> None:
-        from mats_model.live import Ring
+        from mats_model.live.ring import Ring
 
         matched = re.fullmatch(r"(\w+),(\d+),(\d+)", spec)
         if not matched or matched[1] not in _FORMATS or not 1000 <= int(matched[2]) <= 768_000 or not 1 <= int(matched[3]) <= 64:

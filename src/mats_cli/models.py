@@ -15,7 +15,7 @@ from mats_cli.formats import plain_json
 from mats_model.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from mats_model.catalogue import Entry
+    from mats_model.weights.catalogue import Entry
 
 app = shared.App(no_args_is_help=True, rich_markup_mode=None)
 
@@ -39,7 +39,7 @@ def _top() -> None:
 @app.command("list")
 def list_(json: Json = False) -> None:
     """Show what can be asked for by name, and what is here."""
-    from mats_model.catalogue import ENTRIES
+    from mats_model.weights.catalogue import ENTRIES
 
     rows = [_row(entry) for entry in ENTRIES.values()] + _others(set(ENTRIES))
     if json:
@@ -53,8 +53,8 @@ def list_(json: Json = False) -> None:
 
 
 def _row(entry: Entry) -> dict[str, Any]:
-    from mats_model.catalogue import place_of
-    from mats_model.registry import here
+    from mats_model.weights.catalogue import place_of
+    from mats_model.weights.resolve import here
 
     # a folder of the user's that happens to bear the name is not it
     path = here(entry.name, entry.kind)
@@ -64,16 +64,16 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 
 def _needed(name: str) -> bool:
-    from mats_model.catalogue import ENTRIES
-    from mats_model.registry import here
+    from mats_model.weights.catalogue import ENTRIES
+    from mats_model.weights.resolve import here
 
     return here(name, ENTRIES[name].kind) is not None
 
 
 def _others(known: set[str]) -> list[dict[str, Any]]:
     """What was fetched or imported under other names."""
-    from mats_model.catalogue import ENTRIES, place_of
     from mats_model.places import cache
+    from mats_model.weights.catalogue import ENTRIES, place_of
 
     ours = {place_of(name, ENTRIES[name].kind) for name in known}
     rows: list[dict[str, Any]] = []
@@ -90,7 +90,7 @@ def _others(known: set[str]) -> list[dict[str, Any]]:
 
 
 def _terms(folder: Path) -> str:
-    from mats_model.pull import TERMS
+    from mats_model.weights.pull import TERMS
 
     lines = (folder / TERMS).read_text(encoding="utf-8").splitlines() if (folder / TERMS).is_file() else []
     return lines[1] if len(lines) > 1 else ""
@@ -119,9 +119,9 @@ def info(name: Name, json: Json = False) -> None:
 
 
 def _info(name: str) -> dict[str, Any]:
-    from mats_model.catalogue import ENTRIES
-    from mats_model.checkpoint import read_config
-    from mats_model.encoders import CARD
+    from mats_model.weights.catalogue import ENTRIES
+    from mats_model.weights.encoders import CARD
+    from mats_model.weights.folder import read_config
 
     known = ENTRIES.get(name)
     told: dict[str, Any] = {"name": name}
@@ -167,8 +167,8 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def _where(name: str) -> Path | None:
-    from mats_model.catalogue import ENTRIES
-    from mats_model.registry import here
+    from mats_model.weights.catalogue import ENTRIES
+    from mats_model.weights.resolve import here
 
     kinds = (ENTRIES[name].kind,) if name in ENTRIES else ("model", "encoder", "base")
     return next((path for path in (here(name, kind) for kind in kinds) if path is not None), None)
@@ -191,7 +191,7 @@ def path(name: Annotated[Optional[str], typer.Argument(metavar="[NAME]", show_de
 @app.command()
 def rm(name: Name, quiet: shared.Quiet = False) -> None:
     """Remove what was fetched or imported under a name; what it needed stays. Nothing outside mats' own cache is touched."""
-    from mats_model.catalogue import ENTRIES, place_of
+    from mats_model.weights.catalogue import ENTRIES, place_of
 
     kinds = (ENTRIES[name].kind,) if name in ENTRIES else ("model", "encoder", "base")
     places = [place_of(name, kind) for kind in kinds if place_of(name, kind).is_dir()] if name.strip("./") else []
@@ -211,7 +211,7 @@ def bundle(
     quiet: shared.Quiet = False,
 ) -> None:
     """Put a model and all it needs into one tar, for a machine without a network."""
-    from mats_model.bundle import bundle as write
+    from mats_model.weights.bundle import bundle as write
 
     if output.is_dir() or not output.parent.is_dir():
         raise UsageError(f"-o {output}: give a file in a folder that is there.")
@@ -224,7 +224,7 @@ def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE.tar", help="A tar of `mats models bundle`.", show_default=False)], quiet: shared.Quiet = False
 ) -> None:
     """Unpack a bundle into the cache, each file checked; then its names work as if they had been pulled."""
-    from mats_model.bundle import unbundle
+    from mats_model.weights.bundle import unbundle
 
     if not file.is_file():
         raise UsageError(f"{file} is not there; check the path.")
@@ -250,7 +250,7 @@ def convert(
     clap: Annotated[str, typer.Option("--clap", metavar="NAME|DIR", help="Authors' checkpoint or clapcap: where the encoder beside it is.")] = "",
 ) -> None:
     """Turn a checkpoint into a folder of safetensors, once: afterwards no pickle is opened. One with code in it is refused."""
-    from mats_model.pull import convert as make
+    from mats_model.weights.pull import convert as make
 
     if tokenizer is not None and not tokenizer.is_file():
         raise UsageError(f"--tokenizer {tokenizer} is not there; check the path.")

@@ -16,7 +16,7 @@ from mats_model.errors import UsageError, is_text
 
 if TYPE_CHECKING:
     from mats_model.mats import Ears, Mats
-    from mats_model.pull import Puller
+    from mats_model.weights.pull import Puller
 
 # what the names of options say of those that may be paths, in which any byte may stand
 _PATHS = re.compile("FILE|DIR|FOLDER|PATH|INPUTS|CMD")
@@ -103,9 +103,9 @@ def one_thread() -> None:
 
 def tag_names(mats: Mats) -> list[str]:
     """Names of everyday sounds that come with the model, or with the one whose encoder it borrows."""
-    from mats_model import registry
+    from mats_model.weights import resolve
 
-    return mats.santa.name_texts or registry.name_texts(mats.config.clap)
+    return mats.santa.name_texts or resolve.name_texts(mats.config.clap)
 
 
 Clap = Annotated[
@@ -144,7 +144,7 @@ EarsDevice = Annotated[str, typer.Option("--device", metavar="NAME", help="Where
 
 def puller(offline: bool, quiet: bool = False) -> Puller:
     """Gets what is not here, and shows how far it is."""
-    from mats_model.pull import Puller
+    from mats_model.weights.pull import Puller
 
     return Puller(console.note, console.bytes_bar(quiet), offline)
 
@@ -153,18 +153,18 @@ def load_ears(clap: str | None, model: str, offline: bool, device: str = "cpu") 
     """What hears: --clap, or the encoder of --model; fetched first where it is not here. Labels and search need no language model."""
     if offline:
         forbid_connections()
-    from mats_model import registry
+    from mats_model.weights import resolve
 
     pull, name = puller(offline), clap or model
-    if registry.wants(name):
+    if resolve.wants(name):
         pull.encoder(name)
-    return pull.complete(registry.load_ears(name, device), name)
+    return pull.complete(resolve.load_ears(name, device), name)
 
 
 def apply_santa(mats: Mats, memory: Path | None, settings: str, without: bool) -> dict[str, str]:
     """Another memory or another way across; returns what was asked for, since answers depend on it."""
-    from mats_model.memory import DiskMemory
-    from mats_model.santa import changed
+    from mats_model.gap.memory import DiskMemory
+    from mats_model.gap.santa import changed
 
     if without and (memory or settings):
         raise UsageError("--no-santa leaves out what --memory and --santa ask for: choose one.")
@@ -198,10 +198,10 @@ def load_model(name: str, offline: bool, llm: str | None = None, quantize: str |
     """The model; what it needs is fetched first where it is not here."""
     if offline:
         forbid_connections()
-    from mats_model import registry
+    from mats_model.weights import resolve
 
     base = puller(offline).ready(name, llm or "")
-    return registry.load(name, device, quantize or "", base)
+    return resolve.load(name, device, quantize or "", base)
 
 
 def say_waiting(index: Path) -> None:

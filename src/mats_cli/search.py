@@ -18,8 +18,8 @@ from mats_cli.journal import unused
 from mats_model.errors import InputError, UsageError, one_input
 
 if TYPE_CHECKING:
-    from mats_model.library import Library
-    from mats_model.search import Moment
+    from mats_model.library.search import Moment
+    from mats_model.library.store import Library
 
 FORMATS = ("text", "json", "jsonl", "csv", "m3u8", "audacity")
 
@@ -85,8 +85,8 @@ def search(
       mats search "glass breaking" --clips out/
     """
     from mats_model.audio import source
-    from mats_model.library import Library
-    from mats_model.search import Searcher, best_files, caution, query
+    from mats_model.library.search import Searcher, best_files, caution, query
+    from mats_model.library.store import Library
 
     kind = shared.chosen_format(format, json, csv, FORMATS, bom=bom)
     text = " ".join(words or [])

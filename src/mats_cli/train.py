@@ -15,9 +15,9 @@ from mats_model.errors import UsageError
 
 if TYPE_CHECKING:
     from mats_model.config import Where
-    from mats_model.recipe import TextRecipe
     from mats_model.teach.nano import NanoRecipe
-    from mats_model.train import Crew, Trainer
+    from mats_model.training.loop import Crew, Trainer
+    from mats_model.training.recipe import TextRecipe
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/custom-labels.yaml.", show_default=False)]
 Data = Annotated[Optional[Path], typer.Option("--data", metavar="DIR", help="Where the recipe's files lie; its own folder if not given.")]
@@ -69,7 +69,7 @@ def train(
       mats train recipes/smollm2.yaml --data data --fetch --dry-run
       mats caption song.wav --model my-model
     """
-    from mats_model.recipe import override, read_values
+    from mats_model.training.recipe import override, read_values
 
     if offline:
         shared.forbid_connections()
@@ -78,7 +78,7 @@ def train(
     if values.get("kind") == "nano":
         _make_nano(recipe, values, where, data, minilm, work, stage, output)
         return
-    from mats_model.recipe import text_recipe
+    from mats_model.training.recipe import text_recipe
 
     settings = text_recipe(values, where)
     folder = data or recipe.parent
@@ -101,9 +101,9 @@ def train(
 def _train(
     settings: TextRecipe, data: Path, out: Path, resume: bool, restart: bool, strict: bool, device: str, force: bool, json: bool, quiet: bool
 ) -> None:
-    from mats_model.batches import Note
-    from mats_model.prepare import prepare
-    from mats_model.train import BEST, LAST, PREVIOUS, Crew, Trainer
+    from mats_model.training.batches import Note
+    from mats_model.training.loop import BEST, LAST, PREVIOUS, Crew, Trainer
+    from mats_model.training.prepare import prepare
 
     crew = Crew()
     show = not quiet and crew.rank == 0
@@ -136,8 +136,8 @@ def _train(
 def _run(trainer: Trainer, crew: Crew, out: Path, json: bool, show: bool, asked: list[bool]) -> None:
     """Until the last step, or until one is `asked` to be the last."""
     from mats_cli.curve import Curve
-    from mats_model.batches import Note
-    from mats_model.train import Evaluated, Sample, Saved, Step
+    from mats_model.training.batches import Note
+    from mats_model.training.loop import Evaluated, Sample, Saved, Step
 
     unheard: Exception | None = None
     curve: Curve | None = None
@@ -198,8 +198,8 @@ def _run(trainer: Trainer, crew: Crew, out: Path, json: bool, show: bool, asked:
 def _dry_run(settings: TextRecipe, data: Path, strict: bool, device: str, force: bool, json: bool) -> None:
     from dataclasses import asdict
 
-    from mats_model.estimate import estimate
-    from mats_model.prepare import read_all
+    from mats_model.training.estimate import estimate
+    from mats_model.training.prepare import read_all
 
     sources = read_all(settings, data, strict)
     found = estimate(settings, sources, device, force)
@@ -220,8 +220,8 @@ def _dry_run(settings: TextRecipe, data: Path, strict: bool, device: str, force:
 
 
 def _evaluate(settings: TextRecipe, data: Path, out: Path, device: str, json: bool, quiet: bool) -> None:
-    from mats_model.evaluate import references, text_to_text
-    from mats_model.registry import load
+    from mats_model.evaluate.metrics import references, text_to_text
+    from mats_model.weights.resolve import load
 
     if not settings.held_out.file:
         raise UsageError("--evaluate: the recipe names no held_out.file of captions with several references a clip.")
@@ -243,8 +243,8 @@ def _make_nano(
     recipe: Path, values: dict[str, Any], where: Where, data: Path | None, minilm: Path | None, work: Path, stage: list[str] | None, out: Path | None
 ) -> None:
     settings = nano_recipe(values, where)
-    from mats_model.recipe import read_values, text_recipe
     from mats_model.teach.nano import STAGES, NanoMaker
+    from mats_model.training.recipe import read_values, text_recipe
 
     wanted = tuple(stage) if stage else STAGES
     for name in wanted:

@@ -18,14 +18,14 @@ from torch.nn import functional as F
 
 from mats_model.audio import Source, Window, source, windows
 from mats_model.claims import Claims
-from mats_model.clap.base import BATCH, Clap
+from mats_model.clap.protocol import BATCH, Clap
 from mats_model.config import MatsConfig, SearchSettings
 from mats_model.errors import InputError, MatsError, ModelError, SilenceError, UsageError, one_input
-from mats_model.llm.base import Candidate, LanguageModel
+from mats_model.gap.noise import add_noise
+from mats_model.gap.santa import Santa
+from mats_model.llm.prompts import CAPTION_TAG, DESCRIBE, QUESTION_TAG, Question, sentence
+from mats_model.llm.protocol import Candidate, LanguageModel
 from mats_model.mapper import Mapper
-from mats_model.noise import add_noise
-from mats_model.prompts import CAPTION_TAG, DESCRIBE, QUESTION_TAG, Question, sentence
-from mats_model.santa import Santa
 
 # times full scale: samples that were meant as 24-bit integers come to 8e6, and are still heard
 _LOUDEST = 1e9

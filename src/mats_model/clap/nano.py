@@ -11,8 +11,8 @@ import hashlib
 import torch
 from torch import nn
 
-from mats_model.clap.base import Clap
 from mats_model.clap.logmel import LogMel
+from mats_model.clap.protocol import Clap
 from mats_model.clap.text import WIDTH, TextTower
 from mats_model.clap.tower import FEATURE, TAGS, AudioTower
 

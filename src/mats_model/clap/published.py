@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import torch
 
-from mats_model.clap.base import Clap
 from mats_model.clap.huggingface import LONGEST
 from mats_model.clap.logmel import LogMel
+from mats_model.clap.protocol import Clap
 from mats_model.errors import ModelError, UsageError
 from mats_model.parallel import Together
 from mats_model.tensors import copy

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from mats_model.captions import ANSWER, CAPTION, QUESTION
 from mats_model.config import DecoderConfig, SearchSettings
 from mats_model.errors import ModelError
-from mats_model.llm.base import Candidate, LanguageModel, Tokens, answer_places, padded
-from mats_model.prompts import Question, ask
+from mats_model.llm.prompts import Question, ask
+from mats_model.llm.protocol import Candidate, LanguageModel, Tokens, answer_places, padded
 from mats_model.tokens import read_tokenizer
 
 SPECIAL = ["<pad>", "<end>", CAPTION, QUESTION, ANSWER]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from mats_model.checkpoint import MEMORY, RECIPE, Kept, write_folder
 from mats_model.clap.nano import NanoClap
 from mats_model.config import MatsConfig
 from mats_model.errors import UsageError
+from mats_model.weights.folder import MEMORY, RECIPE, Kept, write_folder
 
 _FIRST = ("mapper.linear.weight", "mapper.fc1.weight")  # of the kinds of mapper
 _RIDGE = 1e-3

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from mats_model.clap.tower import LATE, AudioTower, fold
 from mats_model.device import fast_bf16
 from mats_model.teach.parts import DEPTHS, Parts, decibels
-from mats_model.train import make_optimiser, write_state
+from mats_model.training.loop import make_optimiser, write_state
 
 _LATE_CHANNELS = 64  # of the teacher
 _GROUP = 4  # parts read side by side

@@ -15,18 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mats_model.batches import Note
-from mats_model.checkpoint import load as load_folder
-from mats_model.checkpoint import save
 from mats_model.clap.nano import AudioHead, NanoClap
 from mats_model.clap.text import TextTower, distil_table
 from mats_model.clap.tower import AudioTower
 from mats_model.errors import UsageError
 from mats_model.files import whole, write
-from mats_model.prepare import prepare, read_all
-from mats_model.recipe import TextRecipe, written
-from mats_model.registry import locate
-from mats_model.sources import SourceSettings, read_source
 from mats_model.teach.align import AlignSettings, Heard, Words, calibrate, fit
 from mats_model.teach.clips import Clips
 from mats_model.teach.clips import prepare as decode
@@ -36,7 +29,14 @@ from mats_model.teach.parts import Parts, even_odds, plain
 from mats_model.teach.phrases import Phrases, read_phrases
 from mats_model.teach.retell import retell
 from mats_model.teach.teacher import Teacher
-from mats_model.train import Evaluated, Step, Trainer, write_state
+from mats_model.training.batches import Note
+from mats_model.training.loop import Evaluated, Step, Trainer, write_state
+from mats_model.training.prepare import prepare, read_all
+from mats_model.training.recipe import TextRecipe, written
+from mats_model.training.sources import SourceSettings, read_source
+from mats_model.weights.folder import load as load_folder
+from mats_model.weights.folder import save
+from mats_model.weights.resolve import locate
 
 STAGES = ("clips", "listen", "words", "text", "align", "model")
 

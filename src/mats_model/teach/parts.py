@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from mats_model.files import whole_folder
-from mats_model.santa import kmeans
+from mats_model.gap.santa import kmeans
 from mats_model.teach.clips import Clips
 from mats_model.teach.examples import SAMPLES, make
 from mats_model.teach.teacher import Teacher

@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mats_model.sources import OURS
 from mats_model.teach.clips import Clip
+from mats_model.training.sources import OURS
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import torch
 
 from mats_model.captions import tidy
+from mats_model.llm.prompts import CAPTION_TAG, Question
 from mats_model.mats import Mats
-from mats_model.prompts import CAPTION_TAG, Question
 
 _ROWS = 256
 

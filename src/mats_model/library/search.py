@@ -1,0 +1,124 @@
+"""What to look for, as vectors -> the moments of a library that are nearest to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from mats_model.clap.nano import NanoClap
+from mats_model.errors import ModelError, UsageError
+from mats_model.library.store import Matrix
+from mats_model.mats import Ears, Sound
+
+# nearest by float16, so many more than asked for, are measured again in float32
+_SPARE = 1000
+_LONGEST = 1.02  # of a vector of unit length, in float16
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A stretch of a sound of the library, in seconds; `score` is its cosine to what was asked for, less what was not wanted."""
+
+    sound: int
+    start: float
+    end: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Query:
+    """Unit-length vectors of what is wanted (a, d) and of what is not (b, d)."""
+
+    wanted: torch.Tensor
+    unwanted: torch.Tensor
+
+
+def query(mats: Ears, texts: Sequence[str], like: Sequence[Sound] = (), unlike: Sequence[str] = ()) -> Query:
+    """Errors: UsageError for a text without words, InputError and SilenceError for a sound."""
+    for text in (*texts, *unlike):
+        if not text.strip():
+            raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
+    vectors = [mats.clap.embed_text([text])[0] for text in texts] + [mats.embed(sound) for sound in like]
+    if not vectors:
+        raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
+    return Query(torch.stack(vectors), torch.stack([mats.clap.embed_text([text])[0] for text in unlike]) if unlike else torch.zeros(0, mats.clap.dim))
+
+
+def caution(mats: Ears, text: str) -> str | None:
+    """What the encoder can make little of, in words; None where all is well."""
+    if not isinstance(mats.clap, NanoClap):
+        return None  # the published encoders cut in silence; how much is in their cards
+    pieces = mats.clap.text.tokenizer.encode(text, add_special_tokens=False).tokens
+    words = len(text.split())
+    from mats_model.clap.text import MAX_PIECES
+
+    if len(pieces) > MAX_PIECES:
+        return f"of the query's {words} words only the first {MAX_PIECES} pieces are read: say it in a sentence."
+    unknown = sum(piece == "[UNK]" or (len(piece.removeprefix("##")) == 1 and not piece.isascii()) for piece in pieces)
+    if pieces and (unknown * 2 > len(pieces) or (words > 1 and len(pieces) > 2.4 * words)):
+        return "the encoder was taught in English and may not know this language: try the query in English."
+    return None
+
+
+class Searcher:
+    """A library's windows in memory, searched exactly: (windows, d) in float16 is read once for each query."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self.matrix = matrix
+        self.vectors = torch.from_numpy(matrix.vectors)
+
+    def scores(self, asked: Query) -> torch.Tensor:
+        """(windows,): mean cosine to what is wanted, less the largest to what is not, where that is above 0; in float16."""
+        score = self.vectors @ asked.wanted.mean(0).half()
+        for vector in asked.unwanted:
+            score -= (self.vectors @ vector.half()).clamp(min=0.0)
+        return score
+
+    def _exact(self, asked: Query, rows: torch.Tensor) -> torch.Tensor:
+        vectors = self.vectors[rows].float()
+        if float(vectors.norm(dim=-1).max()) > _LONGEST:
+            raise ModelError("the index holds vectors that are not of unit length, which would come first: remove it and build it again.")
+        score = vectors @ asked.wanted.mean(0)
+        for vector in asked.unwanted:
+            score -= (vectors @ vector).clamp(min=0.0)
+        return score
+
+    @torch.inference_mode()
+    def best(self, asked: Query, least: float = -2.0) -> Iterator[Moment]:
+        """Moments by falling score; one that overlaps a better one of the same sound is left out."""
+        if not len(self.vectors):
+            return
+        rough = self.scores(asked)
+        taken: dict[int, list[tuple[float, float]]] = {}
+        handled: set[int] = set()
+        many = _SPARE
+        while len(handled) < len(rough):
+            rows = rough.topk(min(many, len(rough))).indices
+            exact = self._exact(asked, rows)
+            order = exact.argsort(descending=True, stable=True)
+            # the last of them may be out of order with what was not looked at yet
+            sure = len(rows) if len(rows) == len(rough) else len(rows) // 2
+            for place in order[:sure].tolist():
+                row, score = int(rows[place]), float(exact[place])
+                if row in handled:
+                    continue
+                if score < least:
+                    return
+                handled.add(row)
+                sound, (start, end) = int(self.matrix.sounds[row]), self.matrix.times[row].tolist()
+                others = taken.setdefault(sound, [])
+                if all(end <= first or start >= last for first, last in others):
+                    others.append((start, end))
+                    yield Moment(sound, start, end, score)
+            many *= 4
+
+
+def best_files(moments: Iterator[Moment]) -> Iterator[Moment]:
+    """The best moment of each sound only."""
+    seen: set[int] = set()
+    for moment in moments:
+        if moment.sound not in seen:
+            seen.add(moment.sound)
+            yield moment

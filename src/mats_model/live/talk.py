@@ -1,0 +1,256 @@
+"""A conversation about a sound: what was heard answers where it can, the language model where it must.
+
+A small decoder, or a model that only captions, answers what its scores and captions know, and declines the rest; a larger model
+answers all, in the light of the turns before. With `strict` nothing is said that no window supports.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch.nn import functional as F
+
+from mats_model.audio import Source
+from mats_model.captions import Turn
+from mats_model.errors import SilenceError, UsageError
+from mats_model.live.questions import Asked, understand
+from mats_model.live.ring import FLOOR, Tags, level
+from mats_model.llm.prompts import CAPTION_TAG, QUESTION_TAG, Question
+from mats_model.mats import Heard, Label, Mats, ranked
+
+YES, PERHAPS = 0.5, 0.3  # probabilities from which a thing is there, or may be
+LONGEST = 2000  # letters of a question
+_PARTS = re.compile(r"(?<=[.!?;])\s+|,? (?:and|while|as|then|with|followed by|before) |, ")
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """A sound that is talked about. `windows` overlap; `embedding` is None where it is silent."""
+
+    source: Source
+    seconds: float
+    level: float  # of its loudest 50 ms, in dB below full scale
+    windows: list[Heard]
+    embedding: torch.Tensor | None
+
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+        return self.source.name
+
+
+@torch.inference_mode()
+def take(mats: Mats, item: Source, gate: float | None = None) -> Hearing:
+    """Hear a sound to talk about it; one whose level stays below `gate` is silent. Errors: InputError."""
+    windows: list[Heard] = []
+    total, loudest = None, FLOOR
+    for window, raw in mats.windows(item):
+        loudest = max(loudest, level(window.samples, mats.clap.rate))
+        windows.append(Heard(window.start, window.end, None if raw is None else F.normalize(raw, dim=-1)))
+        if raw is not None:
+            total = raw if total is None else total + raw
+    silent = total is None or (gate is not None and loudest < gate)
+    return Hearing(item, windows[-1].end, loudest, windows, None if silent or total is None else F.normalize(total, dim=-1))
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Where a thing was heard, and how surely at most."""
+
+    start: float
+    end: float
+    score: float
+
+
+@dataclass
+class Answer:
+    """What was said, and why; `kind` is that of the question, or silence, or model where the language model spoke freely."""
+
+    question: str
+    kind: str
+    text: str = ""
+    labels: list[Label] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
+    withheld: list[str] = field(default_factory=list)  # statements that no window supports
+    stopped: bool = False
+
+
+class Conversation:
+    """`hear` a sound, then `ask`; the answer comes piece by piece and is kept in `last`."""
+
+    def __init__(self, mats: Mats, tags: Tags | None = None, strict: bool = False) -> None:
+        self.mats, self.tags, self.strict = mats, tags, strict
+        self.free = mats.config.llm.kind != "decoder" and mats.config.llm.prompt != "none"
+        self.hearing: Hearing | None = None
+        self.turns: list[Turn] = []
+        self.since = 0  # first turn about this sound
+        self.last: Answer | None = None
+
+    def hear(self, hearing: Hearing, same: bool = False) -> None:
+        """Talk about this from now on; `same` where it is the sound of before, heard a little longer."""
+        self.hearing = hearing
+        if not same:
+            self.since = len(self.turns)
+
+    def clear(self) -> None:
+        """Forget what was said."""
+        self.turns, self.since, self.last = [], 0, None
+
+    def ask(self, question: str) -> Generator[str, None, None]:
+        """The answer in pieces. Errors: UsageError, when nothing was heard yet or the question is no question."""
+        question = " ".join(question.split())
+        if not question:
+            raise UsageError("there is no question: ask something.")
+        if len(question) > LONGEST:
+            raise UsageError(f"the question has {len(question)} letters; at most {LONGEST} are read.")
+        if self.hearing is None:
+            raise UsageError("nothing was heard yet: /listen to the microphone, or /file PATH.")
+        asked = understand(question)
+        self.last = answer = Answer(question, asked.kind, stopped=True)
+        for piece in self._pieces(asked, answer):
+            answer.text += piece
+            yield piece
+        answer.stopped = False
+        self.turns.append(Turn(question, answer.text))
+
+    # ---- who answers
+
+    def _pieces(self, asked: Asked, answer: Answer) -> Iterator[str]:
+        hearing = self.hearing
+        assert hearing is not None
+        if asked.kind == "loud":
+            yield f"Its loudest moment is at {hearing.level:.0f} dB (0 is full scale)."
+        elif asked.kind == "long":
+            yield f"{hearing.seconds:.1f} seconds were heard."
+        elif hearing.embedding is None:
+            answer.kind = "silence"
+            yield f"It is quiet ({hearing.level:.0f} dB): there is nothing to be heard."
+        elif self.free:
+            yield from self._model(asked, answer, hearing.embedding)
+        elif asked.kind == "what":
+            yield from self._what(answer, hearing.embedding)
+        elif asked.kind in ("present", "when"):
+            yield from self._present(asked, answer)
+        elif asked.kind == "which":
+            yield from self._which(asked, answer, hearing.embedding)
+        else:
+            yield (
+                f"{self.mats.config.name} cannot say that: it answers what is heard, whether a thing is there (is there a dog?), when,"
+                " and which of several it is (a dog or a cat?)."
+            )
+
+    def _what(self, answer: Answer, embedding: torch.Tensor) -> Iterator[str]:
+        answer.labels = self.tags.best(embedding, 4) if self.tags else []
+        caption = self.mats.answer(embedding[None])[0]
+        if self.strict and self.support(caption) < PERHAPS:
+            answer.withheld.append(caption)
+            yield "Nothing that can be said with confidence."
+        else:
+            yield caption
+        if answer.labels:
+            yield f" ({', '.join(label.name for label in answer.labels)})"
+
+    def _present(self, asked: Asked, answer: Answer) -> Iterator[str]:
+        thing = asked.things[0]
+        answer.stretches = self.where(thing)
+        best = self.scores([thing])[:, 0].max()
+        answer.labels = [Label(thing, float(best))]
+        where = ", ".join(f"{each.start:.1f}-{each.end:.1f} s" for each in answer.stretches[:6])
+        where += f" and {len(answer.stretches) - 6} times more" if len(answer.stretches) > 6 else ""
+        if best >= YES:
+            yield f"At {where}: {thing}, {best:.2f}." if asked.kind == "when" else f"Yes, {thing}: {best:.2f} at {where}."
+        elif best >= PERHAPS:
+            yield f"Perhaps at {where}: {thing}, no more than {best:.2f}."
+        else:
+            yield f"No, {thing} is not heard: {best:.2f} at most."
+
+    def _which(self, asked: Asked, answer: Answer, embedding: torch.Tensor) -> Iterator[str]:
+        things = list(asked.things)
+        shares = ranked(things, self.mats.score(embedding, self.mats.label_embeddings(things)))
+        sure = dict(zip(things, self.scores(things).max(0).values.tolist(), strict=True))
+        answer.labels = [Label(label.name, sure[label.name]) for label in shares]
+        best = shares[0]
+        rest = ", ".join(f"{label.name} {label.score:.2f}" for label in shares[1:])
+        if sure[best.name] >= PERHAPS:
+            yield f"{best.name.capitalize()}: {best.score:.2f}, against {rest}."
+        else:
+            yield f"None of them is clearly heard; {best.name} is nearest, at {sure[best.name]:.2f}."
+
+    def _model(self, asked: Asked, answer: Answer, embedding: torch.Tensor) -> Iterator[str]:
+        answer.kind = "model"
+        tag = CAPTION_TAG if asked.kind == "what" and not self.turns[self.since :] else QUESTION_TAG
+        pieces = self.mats.stream(embedding, Question(answer.question, tag, tuple(self.turns), self.since))
+        if self.strict:
+            yield self._supported(asked, answer, "".join(pieces))
+            return
+        last = ""
+        for piece in pieces:
+            yield piece if last else piece[:1].upper() + piece[1:]
+            last = piece
+        if last and last[-1] not in ".!?":
+            yield "."
+
+    # ---- what supports it
+
+    @torch.inference_mode()
+    def scores(self, things: list[str]) -> torch.Tensor:
+        """(windows, things): the probability of each in each window, 0 where that is silent. Errors: SilenceError."""
+        if self.hearing is None or self.hearing.embedding is None:
+            raise SilenceError("nothing is heard.")
+        vectors = self.mats.label_embeddings(things)
+        rows = [
+            torch.zeros(len(things)) if window.embedding is None else self.mats.score(window.embedding, vectors, multi=True)
+            for window in self.hearing.windows
+        ]
+        # the whole may be surer than any part
+        return torch.stack([*rows, self.mats.score(self.hearing.embedding, vectors, multi=True)])
+
+    def where(self, thing: str, least: float = PERHAPS) -> list[Stretch]:
+        """Stretches in which it may be heard; windows that overlap are one."""
+        assert self.hearing is not None
+        found: list[Stretch] = []
+        column = self.scores([thing])[:, 0].tolist()
+        for window, score in zip(self.hearing.windows, column, strict=False):
+            if score < least:
+                continue
+            if found and window.start <= found[-1].end:
+                found[-1] = Stretch(found[-1].start, window.end, max(score, found[-1].score))
+            else:
+                found.append(Stretch(window.start, window.end, score))
+        return found or ([Stretch(0.0, self.hearing.seconds, column[-1])] if column[-1] >= least else [])
+
+    def support(self, statement: str) -> float:
+        """The probability of a statement in the window that fits it best."""
+        return float(self.scores([statement]).max())
+
+    def _supported(self, asked: Asked, answer: Answer, said: str) -> str:
+        """What of an answer some window supports; the rest is withheld, and said to be."""
+        if asked.kind == "present":
+            thing, sure = asked.things[0], self.support(asked.things[0])
+            yes = re.match(r"\W*yes\b", said.lower()) is not None
+            if (yes and sure < PERHAPS) or (not yes and sure >= YES):
+                answer.withheld.append(said)
+                return f"I cannot say so: {thing} is heard at {sure:.2f}."
+            return _sentence(said)
+        kept = []
+        for part in filter(None, (part.strip(" .,;") for part in _PARTS.split(said))):
+            if self.support(part) >= PERHAPS:
+                kept.append(part)
+            else:
+                answer.withheld.append(part)
+        return _sentence(", ".join(kept)) if kept else "I cannot say that: nothing that was heard supports it."
+
+    def why(self, count: int = 5) -> tuple[list[Label], list[tuple[str, float]]]:
+        """Tags with their probabilities, and the memory's captions nearest to the sound. Errors: SilenceError; UsageError."""
+        if self.hearing is None or self.hearing.embedding is None:
+            raise SilenceError("nothing is heard.")
+        tags = self.tags.best(self.hearing.embedding, count, 0.0) if self.tags else []
+        return tags, self.mats.santa.near_texts(self.hearing.embedding, count)
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text[-1:] in ".!?" else ".")

@@ -1,0 +1,272 @@
+"""One YAML file = one training run. Read strictly: what is wrong is said with file, line and setting."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mats_model.config import DecoderConfig, LLMConfig, MapperConfig, SantaSettings, SearchSettings, Where, fill
+from mats_model.errors import UsageError
+from mats_model.files import read_text
+from mats_model.training.sources import SourceSettings
+from mats_model.weights.catalogue import ENTRIES, HUB
+
+_LONGEST = 1 << 18  # bytes of a recipe
+_MOST_VALUES = 100_000
+
+
+@dataclass(frozen=True)
+class NoiseSettings:
+    """What is done to a text embedding before the mapper sees it."""
+
+    variance: float = -1.0  # per dimension; below 0 keeps the paper's cosine: 0.015 * 1024 / d
+    keywords: float = 0.0  # share of the examples that are told by some of their words only
+    keep: float = 0.6  # of the words of those
+    tags: float = 0.0  # share told again as a blend of class names, which is how nano's audio side speaks
+    names: str = ""  # CSV (display_name) or TXT file of those class names
+
+
+@dataclass(frozen=True)
+class HeldOutSettings:
+    """Examples that are never trained on: for the loss, and to show what the model answers."""
+
+    share: float = 0.02  # of each source, set aside by a hash of the text
+    most: int = 400  # of those are used, in all
+    answers: int = 8  # of them whose answers are scored at each evaluation
+    audio: list[str] = field(default_factory=list)  # sound files that the model is asked about now and then
+    file: str = ""  # CSV of captions with several references a clip, for --evaluate
+    clip: str = "youtube_id"  # its column that says which captions belong together
+    text: str = "caption"
+    limit: int = 400  # clips of it
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """Santa's memory, drawn from the training texts, or one of `mats index memory`."""
+
+    file: str = ""  # a memory folder; the rest, but for names, then says nothing
+    captions: int = 5172
+    longest: int = 0  # words of a text that may enter; 0 takes all
+    whole: list[str] = field(default_factory=list)  # names of sources whose texts all enter, before any other is drawn
+    names: str = ""  # CSV (display_name) or TXT of class names for a second look; those of `start` are kept if not given
+    variance: float = 0.0  # of the noise drawn once on it
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """What decides the weights, besides the data."""
+
+    steps: int = 1000
+    batch: int = 64
+    micro_batch: int = 0  # examples at once; smaller ones add up to the batch exactly; 0 takes the batch whole
+    rate: float = 1e-3
+    schedule: str = "cosine"  # cosine, linear or constant, after the warm-up
+    warmup: int = 100  # steps
+    weight_decay: float = 0.05  # none on norms and biases
+    beta2: float = 0.999
+    clip: float = 1.0  # norm of the gradient
+    dropout: float = 0.1  # on the small decoder's inputs
+    ema: float = 0.0  # of the running mean of the weights that is kept; 0 keeps the last weights
+    longest: int = 150  # tokens of an answer
+    bf16: bool = True  # where the device multiplies it in hardware
+    checkpointing: bool = False  # recompute activations: less memory, a third more time
+    keep: str = "best"  # the weights with the least loss on what is held out, or the last, where later sources are unlike the first
+    evaluate_every: int = 500
+    sample_every: int = 500
+    save_every: int = 500
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TextRecipe:
+    """All that decides a model trained on text alone."""
+
+    kind: str = "text"
+    name: str = "my-mats"
+    clap: str = "nano"
+    start: str = ""  # a model to begin from, nano or a folder: its mapper and language model, with its sizes
+    sources: list[SourceSettings] = field(default_factory=list)
+    held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
+    noise: NoiseSettings = field(default_factory=NoiseSettings)
+    mapper: MapperConfig = field(default_factory=MapperConfig)
+    llm: LLMConfig = field(default_factory=LLMConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    santa: SantaSettings = field(default_factory=lambda: SantaSettings(1.0, 0.02, 8))
+    memory: MemorySettings = field(default_factory=MemorySettings)
+    search: SearchSettings = field(default_factory=SearchSettings)
+    train: LoopSettings = field(default_factory=LoopSettings)
+
+
+def read_values(path: Path) -> tuple[dict[str, Any], Where]:
+    """The recipe's plain values, and the line of each. Errors: UsageError."""
+    import yaml
+
+    try:
+        text = read_text(path, _LONGEST)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the recipe {path} cannot be read ({getattr(error, 'strerror', None) or error}).") from None
+    try:
+        tree = yaml.compose(text, yaml.SafeLoader)
+        if tree is not None and _unfolded(tree, {}) > _MOST_VALUES:
+            raise ValueError(f"what its aliases stand for is more than {_MOST_VALUES} values")
+        values = yaml.safe_load(text)
+    except MemoryError:
+        raise
+    except Exception as error:  # numbers and dates that are none, lists as names: the library has many kinds
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        why = "it is too deep" if isinstance(error, RecursionError) else getattr(error, "problem", None) or str(error) or type(error).__name__
+        raise UsageError(f"{path} is no YAML{where}: {str(why).splitlines()[0][:200]}.") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: a recipe is a list of settings; this one is empty or something else.")
+    lines: dict[str, int] = {}
+    _lines(tree, "", lines, 0)
+    return values, Where(str(path), lines)
+
+
+def _unfolded(node: Any, known: dict[int, int]) -> int:
+    """Values below a node, those that aliases stand for counted wherever they stand. Errors: ValueError where it holds itself."""
+    if id(node) not in known:
+        known[id(node)] = -1
+        children = (
+            [each for entry in node.value for each in (entry if isinstance(entry, tuple) else (entry,))] if isinstance(node.value, list) else []
+        )
+        known[id(node)] = 1 + sum(_unfolded(child, known) for child in children)
+    if known[id(node)] < 0:
+        raise ValueError("it holds an alias of what it stands in")
+    return known[id(node)]
+
+
+def _lines(node: Any, prefix: str, lines: dict[str, int], depth: int) -> None:
+    if depth > 20:
+        return
+    if isinstance(node.value, list):
+        for number, entry in enumerate(node.value):
+            key, value = (entry[0].value, entry[1]) if isinstance(entry, tuple) else (number, entry)
+            start = entry[0] if isinstance(entry, tuple) else entry
+            name = f"{prefix}{key}"
+            lines[name] = start.start_mark.line + 1
+            _lines(value, f"{name}.", lines, depth + 1)
+
+
+def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+    """`train.steps=200` and the like put into a recipe's values. Errors: UsageError."""
+    import copy
+
+    import yaml
+
+    changed = copy.deepcopy(values)
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"--set {setting}: write NAME=VALUE, such as train.steps=200.")
+        try:
+            value = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            raise UsageError(f"--set {setting[:80]}: the value is no YAML.") from None
+        if isinstance(value, str):
+            # 1e-5 is a number to whoever types it here, whatever YAML says
+            with contextlib.suppress(ValueError):
+                value = float(value)
+        group: Any = changed
+        *above, last = name.strip().split(".")
+        for part in above:
+            if isinstance(group, list) and part.isdigit() and int(part) < len(group):
+                group = group[int(part)]
+            elif isinstance(group, dict):
+                group = group.setdefault(part, {})
+            else:
+                raise UsageError(f"--set {setting}: there is no group {part!r} in the recipe.")
+        if isinstance(group, list) and last.isdigit() and int(last) < len(group):
+            group[int(last)] = value
+        elif isinstance(group, dict):
+            group[last] = value
+        else:
+            raise UsageError(f"--set {setting}: {'.'.join(above)} is no group of settings.")
+    return changed
+
+
+def text_recipe(values: Mapping[str, Any], where: Where) -> TextRecipe:
+    """Checked values -> the recipe. Errors: UsageError."""
+    recipe = fill(TextRecipe(), dict(values), where, UsageError)
+    train = recipe.train
+
+    def wrong(name: str, sentence: str) -> UsageError:
+        return UsageError(f"{where.of(name)}: {name} {sentence}.")
+
+    if recipe.kind != "text":
+        raise wrong("kind", f"{recipe.kind!r}: this version knows text and nano")
+    if not recipe.sources:
+        raise UsageError(f"{where.file}: sources is missing; name at least one file of captions.")
+    for name in ("steps", "batch", "evaluate_every", "sample_every", "save_every", "longest"):
+        if getattr(train, name) < 1:
+            raise wrong(f"train.{name}", "should be 1 or more")
+    if train.rate <= 0:
+        raise wrong("train.rate", "should be above 0")
+    if train.micro_batch < 0 or (train.micro_batch and train.batch % train.micro_batch):
+        raise wrong("train.micro_batch", f"should divide train.batch ({train.batch})")
+    if train.keep not in ("best", "last"):
+        raise wrong("train.keep", f"{train.keep!r}: choose best or last")
+    if train.schedule not in ("cosine", "linear", "constant"):
+        raise wrong("train.schedule", f"{train.schedule!r}: choose cosine, linear or constant")
+    for name, value in (("held_out.share", recipe.held_out.share), ("noise.keywords", recipe.noise.keywords), ("noise.tags", recipe.noise.tags)):
+        if not 0.0 <= value < 1.0:
+            raise wrong(name, "should be between 0 and 1")
+    known = ENTRIES.get(recipe.start)
+    if recipe.start and not (known and known.kind == "model") and not HUB.fullmatch(recipe.start) and not Path(recipe.start).is_dir():
+        raise wrong("start", f"{recipe.start!r} is no model; give a folder, or one of `mats models list`")
+    if (recipe.noise.tags or any(source.even for source in recipe.sources)) and not recipe.noise.names:
+        raise wrong("noise.names", "should be given where noise.tags, or even of a source, is above 0")
+    if recipe.llm.kind == "transformers" and not recipe.llm.base:
+        raise wrong("llm.base", "is missing: smollm2-135m, a folder or a hub id")
+    if recipe.llm.kind == "transformers" and recipe.llm.prompt not in ("paper", "chat"):
+        raise wrong("llm.prompt", f"{recipe.llm.prompt!r}: choose paper or chat for a base of transformers")
+    if recipe.llm.quantise != "none" and recipe.llm.tuning == "full":
+        raise wrong("llm.quantise", f"{recipe.llm.quantise}: weights in 4 bits cannot be trained; set llm.tuning to lora or frozen")
+    if recipe.llm.kind not in ("decoder", "transformers"):
+        raise wrong("llm.kind", f"{recipe.llm.kind!r}: choose decoder or transformers")
+    return recipe
+
+
+def written(recipe: TextRecipe) -> str:
+    """The recipe as run, all settings spelled out, as YAML."""
+    import yaml
+
+    return str(yaml.safe_dump(asdict(recipe), sort_keys=False, allow_unicode=True))
+
+
+def decisive(recipe: TextRecipe) -> TextRecipe:
+    """The recipe without what only decides how often it is looked at, and which of its weights are kept."""
+    usual, held, search = LoopSettings(), HeldOutSettings(), SearchSettings()
+    looks = {name: getattr(usual, name) for name in ("evaluate_every", "sample_every", "save_every", "keep")}
+    train = replace(recipe.train, **looks)
+    return replace(recipe, train=train, held_out=replace(held, share=recipe.held_out.share, most=recipe.held_out.most), search=search)
+
+
+def differences(one: str, other: str) -> str:
+    """What differs between two recipes as written, in words; "" where nothing does. A setting that one of them does not know yet
+    counts as its default there, so that a run outlives a version of mats."""
+    import yaml
+
+    usual = _flat(asdict(TextRecipe()))
+    usual_source = _flat(asdict(SourceSettings()))
+
+    def whole(text: str) -> dict[str, Any]:
+        values = _flat(yaml.safe_load(text))
+        sources = {name.split(".")[1] for name in values if name.startswith("sources.")}
+        return {**usual, **{f"sources.{n}.{key}": value for n in sources for key, value in usual_source.items()}, **values}
+
+    a, b = whole(one), whole(other)
+    return ", ".join(f"{key} was {a.get(key)!r} and is {b.get(key)!r}" for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key))[:200]
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(values, list) and values and isinstance(values[0], dict):
+        values = dict(enumerate(values))
+    if isinstance(values, dict):
+        return {name: each for key, value in values.items() for name, each in _flat(value, f"{prefix}{key}.").items()}
+    return {prefix.rstrip("."): values}
