@@ -1,10 +1,12 @@
-"""The yardstick for nano's ears and words: six whole sources of recordings that nothing was trained on, and ESC-10 beside it.
+"""The yardstick for nano's ears and words: six whole sources of recordings that nothing was trained on, and ESC-10
+beside it.
 
     python benchmarks/agreement.py --data DATA [--model nano] [--work FOLDER]
 
-Ears: the first 5 s of each recording, heard by the tower and by its teacher: how often both name the same loudest tag, the cross entropy of
-the tags above its least, and R2 of the feature. Words: the first phrase of recipes/nano/phrases.csv among those of all recordings.
-Captions: those that hold a word of the recording's phrases (the first five letters of a word of four or more decide).
+Ears: the first 5 s of each recording, heard by the tower and by its teacher: how often both name the same loudest tag,
+the cross entropy of the tags above its least, and R2 of the feature. Words: the first phrase of
+recipes/nano/phrases.csv among those of all recordings. Captions: those that hold a word of the recording's phrases (the
+first five letters of a word of four or more decide).
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from mats_model.teach.phrases import read_phrases
 from mats_model.teach.teacher import Teacher
 from mats_model.weights.resolve import load
 
-COMMON = frozenset("with from into over that this sound sounds small large long short loud soft someone person being".split())
+COMMON = frozenset(
+    "with from into over that this sound sounds small large long short loud soft someone person being".split()
+)
 
 SHORT = frozenset("dog cat cow car owl pig bee bat jet saw".split())
 
@@ -71,13 +75,17 @@ def words(mats: Mats, vectors: torch.Tensor, said: list[list[str]]) -> dict[str,
         f"own phrase among {len(names)}, top-1": float(hit.float().mean()),
         "the same, mean of the phrases": float(np.mean([np.mean(right) for right in per.values()])),
         "the same, top-5": float((top == target[:, None]).any(1).float().mean()),
-        "captions that hold a word of the phrases": float(np.mean([named(*pair) for pair in zip(captions, said, strict=True)])),
+        "captions that hold a word of the phrases": float(
+            np.mean([named(*pair) for pair in zip(captions, said, strict=True)])
+        ),
     }
 
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("--work", type=Path, help="folder of decoded recordings, as of `mats train recipes/nano/nano.yaml --work`")
+    parser.add_argument(
+        "--work", type=Path, help="folder of decoded recordings, as of `mats train recipes/nano/nano.yaml --work`"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     mats = load(options.model)
@@ -91,7 +99,10 @@ def main() -> None:
     known = [at for at, row in enumerate(held) if phrases.of_clips[row]]
     said = [[phrases.texts[place] for place in phrases.of_clips[held[at]]] for at in known]
     figures |= words(mats, vectors[known], said)
-    print(f"{len(held)} held recordings, {len(known)} with phrases, model {mats.config.name} {mats.config.id}; {machine()}\n")
+    print(
+        f"{len(held)} held recordings, {len(known)} with phrases, model {mats.config.name} {mats.config.id}; "
+        f"{machine()}\n"
+    )
     print("| | |\n|---|---|")
     for name, value in figures.items():
         print(f"| {name} | {value:.3f} |")

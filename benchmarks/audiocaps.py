@@ -1,4 +1,5 @@
-"""Held-out AudioCaps test captions, text to text: caption -> text tower -> mapper -> language model -> caption, against four references.
+"""Held-out AudioCaps test captions, text to text: caption -> text tower -> mapper -> language model -> caption, against
+four references.
 
     python benchmarks/audiocaps.py --data DATA [--model mini]
 

@@ -1,10 +1,12 @@
-"""Captions a second of a 7B Llama-shaped model with random weights: one after the other as the authors' loop makes them, beside ours at 1 and 16.
+"""Captions a second of a 7B Llama-shaped model with random weights: one after the other as the authors' loop makes
+them, beside ours at 1 and 16.
 
     python benchmarks/captions.py                        on CUDA: 7B, NF4; needs 40 GB of disk for the random weights
     python benchmarks/captions.py --shape small --cpu    the same comparison on a CPU: 12 layers of 512, no 4 bits
 
-All of them search with four beams for exactly 30 tokens, behind a prefix of 40 and the paper's prompt; what is said is noise, only time and
-memory count. `one` and `many` are the same call: a single sound fills the rows that are answered together with itself.
+All of them search with four beams for exactly 30 tokens, behind a prefix of 40 and the paper's prompt; what is said is
+noise, only time and memory count. `one` and `many` are the same call: a single sound fills the rows that are answered
+together with itself.
 """
 
 from __future__ import annotations
@@ -40,22 +42,29 @@ def main() -> None:
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
-    config = LLMConfig(kind="transformers", base="random", prompt="paper", tuning="frozen", quantise="none" if options.cpu else "nf4")
+    config = LLMConfig(
+        kind="transformers", base="random", prompt="paper", tuning="frozen", quantise="none" if options.cpu else "nf4"
+    )
     placement = place(config, "cpu" if options.cpu else "cuda", training=False)
     with tempfile.TemporaryDirectory() as folder:
         random_base(Path(folder), options.shape)
         llm = load_base(folder, config, placement).eval()
     asked = Question(DESCRIBE, CAPTION_TAG)
     settings = SearchSettings(beams=BEAMS, longest=TOKENS, shortest=TOKENS)
-    prefix = torch.randn(options.sounds, PREFIX, llm.width, generator=torch.Generator().manual_seed(0)).to(placement.device) * 0.1
+    prefix = (
+        torch.randn(options.sounds, PREFIX, llm.width, generator=torch.Generator().manual_seed(0)).to(placement.device)
+        * 0.1
+    )
 
     def loop() -> int:
         before, after = llm._ask(asked)
         for row in prefix[: max(2, options.sounds // 4)]:
             inputs = llm._inputs(row[None], before, torch.tensor([after], device=placement.device))
             llm.base.generate(
-                inputs_embeds=inputs, attention_mask=torch.ones(inputs.shape[:2], dtype=torch.long, device=placement.device), num_beams=BEAMS,
-                max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False, repetition_penalty=2.0, no_repeat_ngram_size=2,
+                inputs_embeds=inputs, attention_mask=torch.ones(inputs.shape[:2], dtype=torch.long,
+                device=placement.device), num_beams=BEAMS,
+                max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False, repetition_penalty=2.0,
+                no_repeat_ngram_size=2,
                 pad_token_id=llm.tokenizer.eos_token_id,
             )  # fmt: skip
         return max(2, options.sounds // 4)
@@ -68,7 +77,11 @@ def main() -> None:
         llm.answers(prefix, asked, settings)
         return len(prefix)
 
-    tasks: dict[str, Callable[[], int]] = {"their loop, one at a time": loop, "ours, one": one, f"ours, {options.sounds}": many}
+    tasks: dict[str, Callable[[], int]] = {
+        "their loop, one at a time": loop,
+        "ours, one": one,
+        f"ours, {options.sounds}": many,
+    }
     rates: dict[str, list[float]] = {name: [] for name in tasks}
     peaks = {}
     with torch.inference_mode():

@@ -4,8 +4,8 @@
     python benchmarks/chat.py --data DATA --model mini --every 10
     python benchmarks/chat.py --data DATA --model mini --every 10 --strict
 
-Each clip is asked whether its own sound is there, and whether that of another class is (the next one in order). "Perhaps" counts as
-neither. A choice is between the two.
+Each clip is asked whether its own sound is there, and whether that of another class is (the next one in order).
+"Perhaps" counts as neither. A choice is between the two.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from mats_model.live.ring import Tags
 from mats_model.live.talk import Conversation, Hearing, take
 
 PHRASES = [
-    "a dog", "rain", "sea waves", "a baby crying", "a clock ticking", "somebody sneezing", "a helicopter", "a chainsaw", "a rooster",
+    "a dog", "rain", "sea waves", "a baby crying", "a clock ticking", "somebody sneezing", "a helicopter",
+    "a chainsaw", "a rooster",
     "fire crackling",
 ]  # fmt: skip
 

@@ -1,9 +1,11 @@
-"""LAION's CLAP here and in transformers: the same random weights of clap-htsat-unfused's sizes, the same files, decoding included, in one run.
+"""LAION's CLAP here and in transformers: the same random weights of clap-htsat-unfused's sizes, the same files,
+decoding included, in one run.
 
     python benchmarks/clap.py --data DATA
 
-Ours is what `mats classify` and `mats index library` run; theirs is ClapFeatureExtractor and ClapModel in batches of eight, on a GPU
-(--device cuda) of 32. Texts: ours in one call, theirs in a loop over the labels, measured on some and scaled.
+Ours is what `mats classify` and `mats index library` run; theirs is ClapFeatureExtractor and ClapModel in batches of
+eight, on a GPU (--device cuda) of 32. Texts: ours in one call, theirs in a loop over the labels, measured on some and
+scaled.
 """
 
 from __future__ import annotations
@@ -87,10 +89,16 @@ def main() -> None:
     print("| audio, clips a second | median | rounds |\n|---|---|---|")
     for name, values in times.items():
         print(f"| {name} | {rates[name]:.2f} | {', '.join(f'{value:.2f}' for value in values)} |")
-    print(f"\nratio {statistics.median(pairs):.2f}; least cosine between the two {float((ours * theirs).sum(-1).min()):.6f}\n")
+    print(
+        f"\nratio {statistics.median(pairs):.2f}; least cosine between the two "
+        f"{float((ours * theirs).sum(-1).min()):.6f}\n"
+    )
     torch.set_num_threads(threads)
     generator = np.random.default_rng(0)
-    labels = [" ".join(f"w{number}" for number in generator.integers(0, 996, generator.integers(1, 7))) for _ in range(wanted.labels)]
+    labels = [
+        " ".join(f"w{number}" for number in generator.integers(0, 996, generator.integers(1, 7)))
+        for _ in range(wanted.labels)
+    ]
     began = time.perf_counter()
     clap.embed_text(labels)
     mine = time.perf_counter() - began
@@ -100,7 +108,10 @@ def main() -> None:
             ids = torch.tensor([raw.encode(label).ids], device=wanted.device)
             model.get_text_features(input_ids=ids, attention_mask=torch.ones_like(ids))
     loop = (time.perf_counter() - began) / wanted.loop * len(labels)
-    print(f"{len(labels)} labels: {mine:.1f} s here, {loop:.1f} s one by one ({wanted.loop} measured): {loop / mine:.1f} times as fast")
+    print(
+        f"{len(labels)} labels: {mine:.1f} s here, {loop:.1f} s one by one ({wanted.loop} measured): "
+        f"{loop / mine:.1f} times as fast"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""clapcap here and in Microsoft's own code: the miniature of tests/test_clapcap.py, random embeddings, their mapper, GPT-2 and beam search.
+"""clapcap here and in Microsoft's own code: the miniature of tests/test_clapcap.py, random embeddings, their mapper,
+GPT-2 and beam search.
 
     git clone https://github.com/microsoft/CLAP
     python benchmarks/clapcap.py --original CLAP [--sharper 4]
 
-Of their package two files are used: msclap/models/mapper.py as it is, and of msclap/CLAPWrapper.py the beam search alone, since the rest wants
-torchaudio. `--sharper` multiplies the last norm of GPT-2, so that its logits are surer.
+Of their package two files are used: msclap/models/mapper.py as it is, and of msclap/CLAPWrapper.py the beam search
+alone, since the rest wants torchaudio. `--sharper` multiplies the last norm of GPT-2, so that its logits are surer.
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ def original(folder: Path) -> tuple[Any, Any]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     path = folder / "msclap" / "CLAPWrapper.py"
-    functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef) and node.name == "_generate_beam"]
+    functions = [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name == "_generate_beam"
+    ]
     space: dict[str, Any] = {"torch": torch, "np": np}
     exec(compile(ast.Module(list(functions), []), str(path), "exec"), space)
     return module.ClapCaptionModel, space["_generate_beam"]
@@ -62,25 +67,43 @@ def main() -> None:
         ours = load(files / "ours", locate)
         ears = SimpleNamespace(audio_encoder=torch.nn.Identity())
         theirs = captioner(ears, str(files / "gpt2"), PREFIX, CLIP, D, LAYERS, True, "transformer")
-        theirs.load_state_dict({key: value for key, value in state.items() if not key.startswith("clap.")}, strict=False)
+        theirs.load_state_dict(
+            {key: value for key, value in state.items() if not key.startswith("clap.")}, strict=False
+        )
         theirs.eval()
         llm: Any = ours.llm
-        words = SimpleNamespace(encode=lambda text: llm.tokenizer(text, add_special_tokens=False)["input_ids"], decode=llm.tokenizer.decode)
+        words = SimpleNamespace(
+            encode=lambda text: llm.tokenizer(text, add_special_tokens=False)["input_ids"], decode=llm.tokenizer.decode
+        )
         them = SimpleNamespace(clapcap=theirs, tokenizer=words)
-        heard = torch.nn.functional.normalize(torch.randn(wanted.captions, D, generator=torch.Generator().manual_seed(7)), dim=-1)
+        heard = torch.nn.functional.normalize(
+            torch.randn(wanted.captions, D, generator=torch.Generator().manual_seed(7)), dim=-1
+        )
         first, second = theirs.clap_project(heard).view(-1, PREFIX, WIDTH), ours.hear(heard)
         print(f"prefix, largest difference {float((first - second).abs().max()):.1e} of {float(first.abs().max()):.1f}")
         logits = [gpt(inputs_embeds=prefix).logits for gpt, prefix in ((theirs.gpt, first), (llm.base, second))]
-        print(f"logits, largest difference {float((logits[0] - logits[1]).abs().max()):.1e} of {float(logits[0].abs().max()):.1f}")
+        print(
+            f"logits, largest difference {float((logits[0] - logits[1]).abs().max()):.1e} of "
+            f"{float(logits[0].abs().max()):.1f}"
+        )
         for beams in (1, 5):
             # theirs may say nothing at all, which ours may not unless it is allowed to
             settings = replace(ours.config.search, beams=beams, shortest=0)
             mine = [row[0].text for row in llm.answers(second, Question(), settings)]
-            told = [beam_search(them, embed=first[row : row + 1], beam_size=beams)[0].strip() for row in range(len(heard))]
+            told = [
+                beam_search(them, embed=first[row : row + 1], beam_size=beams)[0].strip() for row in range(len(heard))
+            ]
             unlike = [row for row in range(len(heard)) if mine[row] != told[row]]
-            scores = [(_score(llm, second[row], mine[row]), _score(llm, second[row], told[row])) for row in unlike if mine[row] and told[row]]
+            scores = [
+                (_score(llm, second[row], mine[row]), _score(llm, second[row], told[row]))
+                for row in unlike
+                if mine[row] and told[row]
+            ]
             higher = sum(a > b for a, b in scores)
-            print(f"{beams} beams: {len(heard) - len(unlike)} of {len(heard)} captions alike; of the others ours scores higher in {higher}")
+            print(
+                f"{beams} beams: {len(heard) - len(unlike)} of {len(heard)} captions alike; of the others ours scores "
+                f"higher in {higher}"
+            )
 
 
 def _score(llm: Any, prefix: torch.Tensor, text: str) -> float:

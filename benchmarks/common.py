@@ -11,7 +11,18 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).parent.parent
-CLASSES = ["dog bark", "rain", "sea waves", "baby cry", "clock tick", "person sneeze", "helicopter", "chainsaw", "rooster", "fire crackling"]
+CLASSES = [
+    "dog bark",
+    "rain",
+    "sea waves",
+    "baby cry",
+    "clock tick",
+    "person sneeze",
+    "helicopter",
+    "chainsaw",
+    "rooster",
+    "fire crackling",
+]
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,9 @@ def esc10(data: Path) -> list[Clip]:
 
 def arguments(description: str, answers: bool = False) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder that holds esc10/ and captions/")
+    parser.add_argument(
+        "--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder that holds esc10/ and captions/"
+    )
     parser.add_argument("--model", default="nano")
     if answers:
         parser.add_argument("--quantize", default="", help="how the language model is kept, as of `mats caption`")
@@ -38,5 +51,15 @@ def arguments(description: str, answers: bool = False) -> argparse.ArgumentParse
 
 
 def machine() -> str:
-    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
-    return f"{os.cpu_count()} cores ({model or platform.processor()}), Python {platform.python_version()}, torch {torch.__version__}"
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        "",
+    )
+    return (
+        f"{os.cpu_count()} cores ({model or platform.processor()}), Python {platform.python_version()}, torch "
+        f"{torch.__version__}"
+    )

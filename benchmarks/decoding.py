@@ -1,11 +1,14 @@
-"""SmolLM2-135M decoding on a CPU: float32 with eager attention by transformers' generate, beside what mats runs, in one run, turn by turn.
+"""SmolLM2-135M decoding on a CPU: float32 with eager attention by transformers' generate, beside what mats runs, in one
+run, turn by turn.
 
     mats models pull smollm2-135m
     python benchmarks/decoding.py
-    python benchmarks/decoding.py --caches        a cache of fixed size, and compiled decoding (that needs a C++ compiler, and minutes)
+    python benchmarks/decoding.py --caches        a cache of fixed size, and compiled decoding (that needs a C++
+    compiler, and minutes)
 
-`greedy` is one answer of 30 tokens, as `mats chat` streams it; `beams` four answers at once with four beams, as `mats caption` searches for them.
-Agreement: of the tokens that float32 says to some prompts, how many each variant would say there, too.
+`greedy` is one answer of 30 tokens, as `mats chat` streams it; `beams` four answers at once with four beams, as `mats
+caption` searches for them. Agreement: of the tokens that float32 says to some prompts, how many each variant would say
+there, too.
 """
 
 from __future__ import annotations
@@ -22,8 +25,10 @@ from common import machine
 
 TOKENS, PREFIX = 30, 24
 PROMPTS = (
-    "A dog barks and", "The sound of rain on", "In the morning the birds", "An engine starts, then", "She opened the door and",
-    "The capital of France is", "Music plays while a man", "Children laugh and", "A clock ticks in", "The crowd cheers as",
+    "A dog barks and", "The sound of rain on", "In the morning the birds", "An engine starts, then",
+    "She opened the door and",
+    "The capital of France is", "Music plays while a man", "Children laugh and", "A clock ticks in",
+    "The crowd cheers as",
 )  # fmt: skip
 
 
@@ -47,7 +52,11 @@ def main() -> None:
     exact = LLMConfig(kind="transformers", base=wanted.base, prompt="paper", tuning="frozen", dtype="float32")
     models: dict[str, Any] = {"float32 eager": load_base(folder, exact, place(exact, "cpu")).eval()}
     models["float32 eager"].base.set_attn_implementation("eager")
-    for name, change in (("float32", {}), ("bfloat16", {"dtype": "bfloat16"}), ("int8", {"dtype": "auto", "quantise": "int8"})):
+    for name, change in (
+        ("float32", {}),
+        ("bfloat16", {"dtype": "bfloat16"}),
+        ("int8", {"dtype": "auto", "quantise": "int8"}),
+    ):
         config = replace(exact, **change)
         models[name] = load_base(folder, config, place(config, "cpu", training=False)).eval()
         models[name].settle()
@@ -61,7 +70,9 @@ def main() -> None:
         inputs = llm._inputs(prefix[:rows], before, torch.tensor([after] * rows))
         more = {"num_beams": beams, "max_new_tokens": TOKENS, "min_new_tokens": TOKENS, "do_sample": False, **settings}
         more["pad_token_id"] = llm.tokenizer.eos_token_id
-        return torch.inference_mode()(lambda: llm.base.generate(inputs_embeds=inputs, attention_mask=torch.ones(inputs.shape[:2]), **more))
+        return torch.inference_mode()(
+            lambda: llm.base.generate(inputs_embeds=inputs, attention_mask=torch.ones(inputs.shape[:2]), **more)
+        )
 
     transformers.utils.logging.set_verbosity_error()
     print(f"{machine()}, {wanted.threads} threads\n")
@@ -72,9 +83,14 @@ def main() -> None:
     tasks: dict[str, dict[str, Callable[[], object]]] = {"greedy": {}, "beams": {}}
     for name, llm in models.items():
         theirs = name == "float32 eager"
-        tasks["greedy"][name] = generate(llm, 1, 1) if theirs else lambda llm=llm: list(llm.stream(prefix[:1], asked, plain))  # type: ignore[misc]
+        tasks["greedy"][name] = (
+            generate(llm, 1, 1) if theirs else lambda llm=llm: list(llm.stream(prefix[:1], asked, plain))
+        )  # type: ignore[misc]
         tasks["beams"][name] = generate(llm, 4, 4) if theirs else lambda llm=llm: llm.answers(prefix, asked, searched)  # type: ignore[misc]
-    print("| | seconds, greedy | ratio | seconds, 4 x 4 beams | ratio | weights | agreement |\n|---|---|---|---|---|---|---|")
+    print(
+        "| | seconds, greedy | ratio | seconds, 4 x 4 beams | ratio | weights | agreement "
+        "|\n|---|---|---|---|---|---|---|"
+    )
     taken: dict[tuple[str, str], list[float]] = {}
     for turn in range(wanted.rounds + 1):
         for task, each in tasks.items():
@@ -116,7 +132,11 @@ def _caches(models: dict[str, Any], generate: Callable[..., Callable[[], object]
             torch.compiler.reset()
             for which, measured in taken.items():
                 ratio = statistics.median(taken["grows"]) / statistics.median(measured)
-                cells[which] += [f"{statistics.median(measured):.2f}", f"{ratio:.2f}", f"{first:.0f}" if which == "compiled" else ""]
+                cells[which] += [
+                    f"{statistics.median(measured):.2f}",
+                    f"{ratio:.2f}",
+                    f"{first:.0f}" if which == "compiled" else "",
+                ]
         for which, row in cells.items():
             print(f"| {name} | {which} | {' | '.join(row)} |", flush=True)
 
@@ -134,7 +154,11 @@ def _told(llm: Any) -> list[tuple[torch.Tensor, int]]:
     for prompt in PROMPTS:
         ids = torch.tensor([llm.tokenizer(prompt)["input_ids"]])
         made = llm.base.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=40, do_sample=False, pad_token_id=llm.tokenizer.eos_token_id
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=40,
+            do_sample=False,
+            pad_token_id=llm.tokenizer.eos_token_id,
         )
         rows.append((made, ids.shape[1]))
     return rows

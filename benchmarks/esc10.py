@@ -1,4 +1,5 @@
-"""ESC-10, which no part of mats was trained on: top-1 over the class names, captions that name the sound, 20 new labels.
+"""ESC-10, which no part of mats was trained on: top-1 over the class names, captions that name the sound, 20 new
+labels.
 
     python benchmarks/esc10.py --data DATA [--samples FILE.md]
 
@@ -30,11 +31,14 @@ SYNONYMS = {
     "rooster": "rooster cock cockerel crow crowing",
     "fire crackling": "fire crackl campfire flame burn fireplace",
 }
-# twenty labels, none of them a tag or a file label of the training clips (some hold a word of one): two other ways to say each class
+# twenty labels, none of them a tag or a file label of the training clips (some hold a word of one): two other ways to
+# say each class
 NEW_LABELS = [
-    ["hound baying", "downpour on a roof", "surf at the seaside", "infant wailing", "pocket watch", "achoo", "chopper hovering", "lumberjack at work",
+    ["hound baying", "downpour on a roof", "surf at the seaside", "infant wailing", "pocket watch", "achoo",
+    "chopper hovering", "lumberjack at work",
      "cockerel at dawn", "campfire"],
-    ["puppy yapping", "drizzle", "breakers rolling ashore", "newborn sobbing", "grandfather clock", "hay fever", "rotorcraft overhead",
+    ["puppy yapping", "drizzle", "breakers rolling ashore", "newborn sobbing", "grandfather clock", "hay fever",
+    "rotorcraft overhead",
      "felling trees with a power saw", "bantam on the farm", "burning logs in a hearth"],
 ]  # fmt: skip
 
@@ -51,7 +55,9 @@ def repeated(caption: str) -> bool:
     return len(words) != len(set(words))
 
 
-def top1(mats: Mats, vectors: torch.Tensor, target: torch.Tensor, labels: list[str], template: str = "{}") -> tuple[float, list[float]]:
+def top1(
+    mats: Mats, vectors: torch.Tensor, target: torch.Tensor, labels: list[str], template: str = "{}"
+) -> tuple[float, list[float]]:
     chosen = (vectors @ mats.label_embeddings(labels, template).T).argmax(1)
     right = (chosen == target).float()
     return float(right.mean()), [float(right[target == k].mean()) for k in range(len(labels))]
@@ -75,7 +81,10 @@ def main() -> None:
         share = sum(hit for hit, clip in zip(hits, clips, strict=True) if clip.target == k) / int((target == k).sum())
         print(f"| {name} | {per_class[k]:.3f} | {share:.3f} |")
     print(f"| **all** | **{accuracy:.4f}** | **{sum(hits) / len(hits):.4f}** |")
-    print(f"\ncaptions with a repeated word: {sum(map(repeated, captions))} of {len(clips)}; different captions: {len(set(captions))}")
+    print(
+        f"\ncaptions with a repeated word: {sum(map(repeated, captions))} of {len(clips)}; different captions: "
+        f"{len(set(captions))}"
+    )
     for number, labels in enumerate(NEW_LABELS, 1):
         score, _ = top1(mats, vectors, target, labels)
         print(f"ten new labels, set {number} (chance .100): top-1 {score:.4f}   {', '.join(labels)}")
@@ -83,10 +92,15 @@ def main() -> None:
     twenty = [label for pair in zip(*NEW_LABELS, strict=True) for label in pair]
     chosen = (vectors @ mats.label_embeddings(twenty).T).argmax(1) // 2
     print(f"all twenty at once (chance .100): top-1 {float((chosen == target).float().mean()):.4f}")
-    print(f"with the template 'the sound of {{}}': top-1 {top1(mats, vectors, target, CLASSES, 'the sound of {}')[0]:.4f}")
+    print(
+        f"with the template 'the sound of {{}}': top-1 {top1(mats, vectors, target, CLASSES, 'the sound of {}')[0]:.4f}"
+    )
     if options.samples:
         drawn = sorted(random.Random(0).sample(range(len(clips)), min(50, len(clips))))
-        rows = [f"| {clips[i].path.parent.name[6:]} | {clips[i].path.stem} | {captions[i]} | {'yes' if hits[i] else ''} |" for i in drawn]
+        rows = [
+            f"| {clips[i].path.parent.name[6:]} | {clips[i].path.stem} | {captions[i]} | {'yes' if hits[i] else ''} |"
+            for i in drawn
+        ]
         head = (
             f"# Fifty captions of ESC-10\n\nDrawn with seed 0 by `python benchmarks/esc10.py --samples`, not chosen;"
             f" model {mats.config.name} {mats.config.id}.\n\n| sound | clip | caption | names it |\n|---|---|---|---|\n"

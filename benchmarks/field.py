@@ -1,4 +1,5 @@
-"""Decodes every file of a folder beside PyAV, and prints how each went: agree, longer, shorter, refused, too short, neither, crashed.
+"""Decodes every file of a folder beside PyAV, and prints how each went: agree, longer, shorter, refused, too short,
+neither, crashed.
 
     python benchmarks/field.py --folder DIR
     python benchmarks/field.py --folder DIR --all         a line for each file, not only for those that differ
@@ -109,7 +110,10 @@ def main() -> None:
         count["slow"] += told.took > SLOW
         if wanted.all or told.kind not in ("agree", "neither", "too short") or told.took > SLOW:
             lengths = " ".join("-" if value is None else f"{value:.2f}" for value in (told.ours, told.theirs))
-            print(f"{told.kind}\t{told.path.relative_to(wanted.folder)}\t{lengths}\t{told.took:.2f} s\t{told.said}", flush=True)
+            print(
+                f"{told.kind}\t{told.path.relative_to(wanted.folder)}\t{lengths}\t{told.took:.2f} s\t{told.said}",
+                flush=True,
+            )
     print(", ".join(f"{number} {kind}" for kind, number in count.most_common() if number) or "no files")
 
 

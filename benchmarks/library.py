@@ -1,8 +1,10 @@
-"""The library: how fast it is built, brought up to date, added to and searched, beside faiss and LanceDB where they are installed; mAP on ESC-10.
+"""The library: how fast it is built, brought up to date, added to and searched, beside faiss and LanceDB where they are
+installed; mAP on ESC-10.
 
     python benchmarks/library.py --data DATA [--part build|update|search|add|map]
 
-Everything is measured in one run on files made for it in a temporary folder; `build` and `update` time the whole program.
+Everything is measured in one run on files made for it in a temporary folder; `build` and `update` time the whole
+program.
 """
 
 from __future__ import annotations
@@ -49,7 +51,11 @@ def build(data: Path, folder: Path) -> None:
         seconds += len(wave) / 44_100
         soundfile.write(folder / f"{number:03d}.wav", np.stack([wave, wave[::-1]], 1), 44_100)
     took = mats("index", "library", folder, "--index", folder / "l.db")
-    print(f"- build: {seconds / 60:.0f} minutes of 44.1 kHz stereo WAV in {took:.1f} s: {seconds / took:.0f}x real time (asked: 150)", flush=True)
+    print(
+        f"- build: {seconds / 60:.0f} minutes of 44.1 kHz stereo WAV in {took:.1f} s: {seconds / took:.0f}x real "
+        "time (asked: 150)",
+        flush=True,
+    )
 
 
 def update(data: Path, folder: Path) -> None:
@@ -59,7 +65,11 @@ def update(data: Path, folder: Path) -> None:
         shutil.copyfile(clips[number % 20].path, folder / f"{number:05d}.ogg")
     first = mats("index", "library", folder, "--index", folder / "l.db")
     again = statistics.median(mats("index", "library", "--index", folder / "l.db") for _ in range(3))
-    print(f"- update: 10 000 files, nothing changed: {again:.2f} s (asked: 3; for the first time, as copies of 20: {first:.0f} s)", flush=True)
+    print(
+        f"- update: 10 000 files, nothing changed: {again:.2f} s (asked: 3; for the first time, as copies of 20: "
+        f"{first:.0f} s)",
+        flush=True,
+    )
 
 
 def windows_like(real: torch.Tensor, count: int, seed: int) -> np.ndarray:
@@ -116,7 +126,9 @@ def search(data: Path, folder: Path, real: torch.Tensor, count: int, others: boo
         began = time.monotonic()
         matrix = store.matrix()
         read = time.monotonic() - began
-    searcher = Searcher(Matrix(matrix.vectors, matrix.times, np.arange(count)))  # each window its own sound, to compare with the others
+    searcher = Searcher(
+        Matrix(matrix.vectors, matrix.times, np.arange(count))
+    )  # each window its own sound, to compare with the others
     asked = torch.zeros(0, WIDTH)
 
     def mine(vector: torch.Tensor) -> list[int]:
@@ -132,7 +144,8 @@ def search(data: Path, folder: Path, real: torch.Tensor, count: int, others: boo
         recalls.append(len(set(scores.topk(10).indices.tolist()) & set(mine(vector))) / 10)
     recall = sum(recalls) / len(recalls)
     print(
-        f"- search, {count} windows: p50 {p50:.1f} ms, p95 {p95:.1f} ms, recall@10 {recall:.3f}; read in {read:.2f} s, written in {made:.0f} s;"
+        f"- search, {count} windows: p50 {p50:.1f} ms, p95 {p95:.1f} ms, recall@10 {recall:.3f}; read in {read:.2f} "
+        f"s, written in {made:.0f} s;"
         f" peak {held:.0f} MB ({before:.0f} before it was read)",
         flush=True,
     )
@@ -157,7 +170,9 @@ def beside(vectors: np.ndarray, queries: torch.Tensor, folder: Path) -> None:
 
         kind = arrow.list_(arrow.float16(), WIDTH)
         column = arrow.FixedSizeListArray.from_arrays(arrow.array(vectors.reshape(-1), arrow.float16()), WIDTH)
-        table = lancedb.connect(str(folder / "lance")).create_table("windows", arrow.table({"vector": column.cast(kind)}))
+        table = lancedb.connect(str(folder / "lance")).create_table(
+            "windows", arrow.table({"vector": column.cast(kind)})
+        )
         p50, p95 = timed(lambda q: table.search(q.numpy()).metric("cosine").limit(10).to_arrow(), queries[:30])
         print(f"  - LanceDB {lancedb.__version__}, without an index: p50 {p50:.1f} ms, p95 {p95:.1f} ms", flush=True)
     except ImportError:
@@ -177,7 +192,8 @@ def add(folder: Path, real: torch.Tensor) -> None:
                 fill(store, more, count // 100 + turn * 100)
                 took.append((time.perf_counter() - began) * 10)
         print(
-            f"- add, with {count} windows there: {statistics.median(took):.2f} ms a sound of 100 windows ({min(took):.2f} to {max(took):.2f})",
+            f"- add, with {count} windows there: {statistics.median(took):.2f} ms a sound of 100 windows "
+            f"({min(took):.2f} to {max(took):.2f})",
             flush=True,
         )
         path.unlink()

@@ -3,8 +3,8 @@
     python benchmarks/listen.py                  one hour, in real time
     python benchmarks/listen.py --minutes 10
 
-Recordings and pauses go through a pipe at 48 kHz stereo, as fast as they would be played. Memory is the process's resident set,
-from the fifth minute on; processor time is that of one core.
+Recordings and pauses go through a pipe at 48 kHz stereo, as fast as they would be played. Memory is the process's
+resident set, from the fifth minute on; processor time is that of one core.
 """
 
 from __future__ import annotations
@@ -50,7 +50,20 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     wanted = parser.parse_args()
     sound = programme()
-    command = [sys.executable, "-m", "mats_cli", "listen", "--mic", "-", "--raw", f"s16le,{RATE},2", "--json", "--on", "dog barking", "--model"]
+    command = [
+        sys.executable,
+        "-m",
+        "mats_cli",
+        "listen",
+        "--mic",
+        "-",
+        "--raw",
+        f"s16le,{RATE},2",
+        "--json",
+        "--on",
+        "dog barking",
+        "--model",
+    ]
     job = subprocess.Popen([*command, wanted.model], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert job.stdin and job.stdout
     os.set_blocking(job.stdout.fileno(), False)
@@ -66,16 +79,26 @@ def main() -> None:
             said = time.monotonic()
             megabytes, seconds = used(job.pid)
             memory.append(megabytes)
-            print(f"{(said - began) / 60:5.1f} min: {megabytes:7.1f} MB, {seconds / (said - began):.1%} of a core, {lines} lines", flush=True)
+            print(
+                f"{(said - began) / 60:5.1f} min: {megabytes:7.1f} MB, {seconds / (said - began):.1%} of a core, "
+                f"{lines} lines",
+                flush=True,
+            )
             if len(memory) == 2:
                 first = seconds, said
     megabytes, seconds = used(job.pid)
     late = [*memory[min(5, len(memory) - 1) :], megabytes]
-    share = (seconds - first[0]) / (time.monotonic() - first[1]) if len(memory) > 1 else seconds / (time.monotonic() - began)
+    share = (
+        (seconds - first[0]) / (time.monotonic() - first[1])
+        if len(memory) > 1
+        else seconds / (time.monotonic() - began)
+    )
     job.stdin.close()
     job.wait()
     print(f"{wanted.minutes:g} minutes: {lines} lines; {share:.1%} of one core")
-    print(f"memory: {memory[min(4, len(memory) - 1)]:.1f} MB after five minutes, {megabytes:.1f} MB at the end;", end=" ")
+    print(
+        f"memory: {memory[min(4, len(memory) - 1)]:.1f} MB after five minutes, {megabytes:.1f} MB at the end;", end=" "
+    )
     print(f"median {statistics.median(late):.1f}, most {max(late):.1f} (while a caption is searched)")
 
 

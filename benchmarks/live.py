@@ -1,11 +1,12 @@
 """How soon a live sound is named, and whether any of it is lost while an answer is made.
 
     python benchmarks/live.py                            time to the first tag and to the first word, through a pipe
-    python benchmarks/live.py --model mini --lost 60     blocks lost in a minute of answers; needs a microphone, a virtual one will do
+    python benchmarks/live.py --model mini --lost 60     blocks lost in a minute of answers; needs a microphone, a
+    virtual one will do
 
-The pipe is 48 kHz stereo, written as fast as it would be played: a second of quiet, the first second of a recording, quiet. A tag is on the
-status line when the watcher has it; the line is drawn four times a second, so up to 0.25 s may be added. A first word is counted from
-the Enter at which the sound ends.
+The pipe is 48 kHz stereo, written as fast as it would be played: a second of quiet, the first second of a recording,
+quiet. A tag is on the status line when the watcher has it; the line is drawn four times a second, so up to 0.25 s may
+be added. A first word is counted from the Enter at which the sound ends.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def scene(name: str) -> np.ndarray:
 
 
 def once(session: Session, name: str) -> tuple[float, float]:
-    """Seconds from the end of the sound to the first tag that fits (below 0: before its end), and to the first word of an answer."""
+    """Seconds from the end of the sound to the first tag that fits (below 0: before its end), and to the first word of
+    an answer."""
     read, write = os.pipe()
     samples = scene(name)
     ends = 2 * RATE
@@ -110,7 +112,8 @@ def lost(session: Session, seconds: float, device: str | None) -> None:
     microphone.close()
     missing = elapsed - heard / microphone.ring.rate
     print(
-        f"{microphone.name} at {microphone.ring.rate} Hz: {answers} answers in {elapsed:.0f} s, {microphone.ring.overruns} blocks lost,"
+        f"{microphone.name} at {microphone.ring.rate} Hz: {answers} answers in {elapsed:.0f} s, "
+        f"{microphone.ring.overruns} blocks lost,"
         f" {heard / microphone.ring.rate:.2f} s heard ({missing:+.2f} s missing)"
     )
 

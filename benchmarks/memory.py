@@ -1,4 +1,5 @@
-"""Santa's memory at scale: how long `mats index memory` takes for millions of captions, what it holds, and how fast one look-up is.
+"""Santa's memory at scale: how long `mats index memory` takes for millions of captions, what it holds, and how fast one
+look-up is.
 
     python benchmarks/memory.py --data DATA [--captions 5000000]
 
@@ -43,7 +44,20 @@ def main() -> None:
         folder = Path(made)
         write(options.data, folder / "captions.txt", options.captions)
         began = time.monotonic()
-        subprocess.run([sys.executable, "-m", "mats_cli", "index", "memory", folder / "captions.txt", "-o", folder / "memory", "-q"], check=True)
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "mats_cli",
+                "index",
+                "memory",
+                folder / "captions.txt",
+                "-o",
+                folder / "memory",
+                "-q",
+            ],
+            check=True,
+        )
         took = time.monotonic() - began
         held = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         mats = load()
@@ -51,12 +65,18 @@ def main() -> None:
         size = sum(path.stat().st_size for path in (folder / "memory").iterdir()) / 1e6
         print(
             f"- built: {memory.card.captions} captions in {memory.card.clusters} clusters in {took / 60:.1f} minutes"
-            f" ({memory.card.captions / took:.0f} a second), {size:.0f} MB on disk; the program held at most {held:.0f} MB, mapped vectors included",
+            f" ({memory.card.captions / took:.0f} a second), {size:.0f} MB on disk; the program held at most "
+            f"{held:.0f} MB, mapped vectors included",
             flush=True,
         )
         torch.set_num_threads(1)
         asked = mats.clap.embed_text(
-            [f"{sound} in the {place}" for sound in ("dog", "rain", "engine", "bell") for place in ("house", "street", "wood")] * 20
+            [
+                f"{sound} in the {place}"
+                for sound in ("dog", "rain", "engine", "bell")
+                for place in ("house", "street", "wood")
+            ]
+            * 20
         )
         settings = mats.config.santa
         took_each = []
@@ -67,7 +87,10 @@ def main() -> None:
         took_each.sort()
         middle, late = statistics.median(took_each), took_each[int(0.95 * len(took_each))]
         print(f"- look-up of one vector, one thread: p50 {middle:.2f} ms, p95 {late:.2f} ms (asked: 2)")
-        print("- nearest to 'a dog barks': " + "; ".join(memory.texts(nearest(memory, mats.clap.embed_text(["a dog barks"])[0], 3)[2].tolist())))
+        print(
+            "- nearest to 'a dog barks': "
+            + "; ".join(memory.texts(nearest(memory, mats.clap.embed_text(["a dog barks"])[0], 3)[2].tolist()))
+        )
 
 
 if __name__ == "__main__":

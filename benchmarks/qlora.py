@@ -1,11 +1,14 @@
-"""Memory and speed of a 7B Llama-shaped model with random weights in 4 bits: captions, and a QLoRA step beside transformers' Trainer.
+"""Memory and speed of a 7B Llama-shaped model with random weights in 4 bits: captions, and a QLoRA step beside
+transformers' Trainer.
 
     python benchmarks/qlora.py                        on CUDA: 7B, NF4; needs 40 GB of disk for the random weights
-    python benchmarks/qlora.py --shape small --cpu    the same comparison on a CPU: 12 layers of 512, bfloat16, no 4 bits
+    python benchmarks/qlora.py --shape small --cpu    the same comparison on a CPU: 12 layers of 512, bfloat16, no 4
+    bits
 
-The step: micro-batch 8, 40 prefix tokens, answers of 8 to 150 tokens. Ours reads cached embeddings, sorts by length and asks
-the output matrix only for answers; beside it the same model, adapters and optimiser in transformers' Trainer, which embeds each
-caption anew, pads to the longest text of the set and computes all logits. Random weights say nothing: only time and memory count.
+The step: micro-batch 8, 40 prefix tokens, answers of 8 to 150 tokens. Ours reads cached embeddings, sorts by length and
+asks the output matrix only for answers; beside it the same model, adapters and optimiser in transformers' Trainer,
+which embeds each caption anew, pads to the longest text of the set and computes all logits. Random weights say nothing:
+only time and memory count.
 """
 
 from __future__ import annotations
@@ -31,13 +34,28 @@ from mats_model.llm.protocol import Tokens
 from mats_model.mapper import make_mapper
 
 SHAPES = {
-    "7b": dict(hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=32, vocab_size=32000),
-    "small": dict(hidden_size=512, intermediate_size=1376, num_hidden_layers=12, num_attention_heads=8, num_key_value_heads=8, vocab_size=8000),
+    "7b": dict(
+        hidden_size=4096,
+        intermediate_size=11008,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=32,
+        vocab_size=32000,
+    ),
+    "small": dict(
+        hidden_size=512,
+        intermediate_size=1376,
+        num_hidden_layers=12,
+        num_attention_heads=8,
+        num_key_value_heads=8,
+        vocab_size=8000,
+    ),
 }
 
 
 def random_base(folder: Path, shape: str) -> None:
-    """Weights drawn at random and saved in pieces, with a small tokenizer that writes the prompt in some twenty tokens."""
+    """Weights drawn at random and saved in pieces, with a small tokenizer that writes the prompt in some twenty
+    tokens."""
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -45,9 +63,13 @@ def random_base(folder: Path, shape: str) -> None:
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
+    )
     raw.train_from_iterator([prompt.before, prompt.after] * 9, trainer)
-    transformers.PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>").save_pretrained(str(folder))
+    transformers.PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>").save_pretrained(
+        str(folder)
+    )
     config = transformers.LlamaConfig(**SHAPES[shape], bos_token_id=0, eos_token_id=1)
     torch.set_default_dtype(torch.bfloat16)
     base = transformers.AutoModelForCausalLM.from_config(config)
@@ -65,10 +87,16 @@ def examples(llm: HubLLM, count: int) -> tuple[list[str], list[Tokens]]:
 
 
 def peak(device: torch.device) -> str:
-    return f"peak {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB" if device.type == "cuda" else "peak not measured on a CPU"
+    return (
+        f"peak {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB"
+        if device.type == "cuda"
+        else "peak not measured on a CPU"
+    )
 
 
-def ours(mapper: Any, llm: HubLLM, vectors: torch.Tensor, batch: list[Tokens], micro: int, device: torch.device) -> float:
+def ours(
+    mapper: Any, llm: HubLLM, vectors: torch.Tensor, batch: list[Tokens], micro: int, device: torch.device
+) -> float:
     """Examples a second."""
     optimiser = torch.optim.AdamW([w for part in (mapper, llm) for w in part.parameters() if w.requires_grad], 1e-4)
     order = sorted(range(len(batch)), key=lambda row: len(batch[row]))
@@ -85,7 +113,9 @@ def ours(mapper: Any, llm: HubLLM, vectors: torch.Tensor, batch: list[Tokens], m
     return len(order) // micro * micro / (time.monotonic() - began)
 
 
-def theirs(mapper: Any, llm: HubLLM, clap: Any, texts: list[str], batch: list[Tokens], micro: int, device: torch.device) -> float:
+def theirs(
+    mapper: Any, llm: HubLLM, clap: Any, texts: list[str], batch: list[Tokens], micro: int, device: torch.device
+) -> float:
     """The same with transformers' Trainer alone. Examples a second."""
     import transformers
 
@@ -114,8 +144,10 @@ def theirs(mapper: Any, llm: HubLLM, clap: Any, texts: list[str], batch: list[To
 
     with tempfile.TemporaryDirectory() as folder:
         settings = transformers.TrainingArguments(
-            output_dir=folder, per_device_train_batch_size=micro, max_steps=len(batch) // micro, bf16=True, report_to=[], save_strategy="no",
-            remove_unused_columns=False, disable_tqdm=True, logging_strategy="no", use_cpu=device.type == "cpu", learning_rate=1e-4,
+            output_dir=folder, per_device_train_batch_size=micro, max_steps=len(batch) // micro, bf16=True,
+            report_to=[], save_strategy="no",
+            remove_unused_columns=False, disable_tqdm=True, logging_strategy="no", use_cpu=device.type == "cpu",
+            learning_rate=1e-4,
         )  # fmt: skip
         trainer = transformers.Trainer(Whole(), settings, train_dataset=list(range(len(batch))), data_collator=collate)  # type: ignore[arg-type]
         began = time.monotonic()
@@ -132,7 +164,9 @@ def main() -> None:
     options = parser.parse_args()
     if not options.cpu and not torch.cuda.is_available():
         raise SystemExit("no CUDA device: --cpu --shape small runs the comparison without 4 bits.")
-    config = LLMConfig(kind="transformers", base="random", prompt="paper", tuning="lora", quantise="none" if options.cpu else "nf4")
+    config = LLMConfig(
+        kind="transformers", base="random", prompt="paper", tuning="lora", quantise="none" if options.cpu else "nf4"
+    )
     placement = place(config, "cpu" if options.cpu else "cuda")
     clap = load().clap
     with tempfile.TemporaryDirectory() as folder:
@@ -141,11 +175,16 @@ def main() -> None:
     device = placement.device
     torch.manual_seed(0)
     small = options.shape == "small"
-    sizes = MapperConfig(width=256 if small else 1024, clip_length=40, prefix_length=40, layers=2 if small else 8, heads=8)
+    sizes = MapperConfig(
+        width=256 if small else 1024, clip_length=40, prefix_length=40, layers=2 if small else 8, heads=8
+    )
     mapper = make_mapper(sizes, 256, llm.width).to(device)
     texts, batch = examples(llm, options.examples)
     vectors = clap.embed_text(texts)
-    print(f"{options.shape}: {sum(w.numel() for w in llm.parameters()) / 1e6:.0f} M stored numbers, {placement.reason}, {placement.quantise}")
+    print(
+        f"{options.shape}: {sum(w.numel() for w in llm.parameters()) / 1e6:.0f} M stored numbers, {placement.reason}, "
+        f"{placement.quantise}"
+    )
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         with torch.inference_mode():

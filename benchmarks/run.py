@@ -13,9 +13,13 @@ COMMANDS = [["esc10.py"], ["audiocaps.py"], ["speed.py"]]
 def main() -> None:
     parts = ["# Results\n\nWritten by `make bench`."]
     for command in COMMANDS:
-        done = subprocess.run([sys.executable, HERE / command[0], *command[1:]], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, HERE / command[0], *command[1:]], capture_output=True, text=True, check=False
+        )
         print(done.stdout, done.stderr, flush=True)
-        parts.append(f"## {command[0]}\n\n{done.stdout if done.returncode == 0 else 'did not run: ' + done.stderr[-300:]}")
+        parts.append(
+            f"## {command[0]}\n\n{done.stdout if done.returncode == 0 else 'did not run: ' + done.stderr[-300:]}"
+        )
     (HERE / "results.md").write_text("\n".join(parts), encoding="utf-8")
 
 

@@ -1,9 +1,11 @@
-"""Ways across the gap, on recordings whose labels were never told to the model, and on ESC-10: the table of docs/santa.md.
+"""Ways across the gap, on recordings whose labels were never told to the model, and on ESC-10: the table of
+docs/santa.md.
 
     python benchmarks/santa.py --data DATA --work build/nano [--model mini] [--every 4] [--try lambda=0.5,tau=0.1,k=32]
 
-The first set are recordings of sources that nothing was trained on, with the first of their phrases (recipes/nano/phrases.csv).
-It decides; ESC-10 only stands beside it. A caption counts when it holds a word of the label (its first five letters).
+The first set are recordings of sources that nothing was trained on, with the first of their phrases
+(recipes/nano/phrases.csv). It decides; ESC-10 only stands beside it. A caption counts when it holds a word of the label
+(its first five letters).
 """
 
 from __future__ import annotations
@@ -60,7 +62,9 @@ def main() -> None:
     methods = options.methods or list(METHODS)
     told: list[tuple[bytes | Path, Reference]] = list(recordings(options.work))
     table(mats, "recordings nothing was trained on", told[:: options.every], methods)
-    clips: list[tuple[bytes | Path, Reference]] = [(clip.path, Reference(clip.path, (), CLASSES[clip.target])) for clip in esc10(options.data)]
+    clips: list[tuple[bytes | Path, Reference]] = [
+        (clip.path, Reference(clip.path, (), CLASSES[clip.target])) for clip in esc10(options.data)
+    ]
     table(mats, "ESC-10", clips[:: options.every], methods)
 
 

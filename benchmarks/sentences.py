@@ -1,9 +1,11 @@
 """What nano says, by how often it says it; and whether a sentence of a corpus stands anywhere in the repository.
 
     python benchmarks/sentences.py --corpus --data DATA            every tracked text file against the caption files
-    python benchmarks/sentences.py --said 300 --data DATA --work build/nano [--every 4]    of the recordings of the training set
+    python benchmarks/sentences.py --said 300 --data DATA --work build/nano [--every 4]    of the recordings of the
+    training set
 
-A sentence of a corpus counts where it has five words or more and stands by itself: as a line, a cell or a quoted string.
+A sentence of a corpus counts where it has five words or more and stands by itself: as a line, a cell or a quoted
+string.
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ def corpus(data: Path) -> int:
                     count += 1
                     break
     print(
-        f"{len(theirs)} sentences of {LEAST} words or more in the caption files; {count} places in {len(listed.splitlines())} tracked files hold one"
+        f"{len(theirs)} sentences of {LEAST} words or more in the caption files; {count} places in "
+        f"{len(listed.splitlines())} tracked files hold one"
     )
     return count
 

@@ -38,7 +38,9 @@ def run(*words: str) -> tuple[float, float]:
         "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
         "print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, sys.executable, *words], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, sys.executable, *words], check=True, capture_output=True, text=True
+    )
     seconds, memory = map(float, done.stdout.split())
     return seconds, memory
 
@@ -59,21 +61,29 @@ def main() -> None:
         pairs = [(run("-c", "import torch")[0], run("-m", "mats_cli", "caption", one)[0]) for _ in range(5)]
         torch_alone, caption = sorted(a for a, _ in pairs)[2], sorted(b for _, b in pairs)[2]
         print(
-            f"cold start: import torch {torch_alone:.2f} s, caption of one 10 s file {caption:.2f} s, ratio {sorted(b / a for a, b in pairs)[2]:.2f}"
+            f"cold start: import torch {torch_alone:.2f} s, caption of one 10 s file {caption:.2f} s, ratio "
+            f"{sorted(b / a for a, b in pairs)[2]:.2f}"
         )
         seconds, _ = run("-m", "mats_cli", "classify", str(folder), "--labels", "dog bark,rain,clock")
         warm = seconds - torch_alone
         told = f"{options.clips} clips of 10 s in {seconds:.1f} s"
-        print(f"classify: {told}: {options.clips * 10 / seconds:.0f}x real time, {options.clips * 10 / warm:.0f}x without the import of torch")
+        print(
+            f"classify: {told}: {options.clips * 10 / seconds:.0f}x real time, {options.clips * 10 / warm:.0f}x "
+            "without the import of torch"
+        )
         seconds, _ = run("-m", "mats_cli", "caption", str(folder))
         rate, warm_rate = options.clips / seconds, options.clips / (seconds - torch_alone)
-        print(f"caption: {options.clips} clips in {seconds:.1f} s: {rate:.1f} clips/s, {warm_rate:.1f} without the import of torch")
+        print(
+            f"caption: {options.clips} clips in {seconds:.1f} s: {rate:.1f} clips/s, {warm_rate:.1f} without the "
+            "import of torch"
+        )
         long = Path(temporary) / "long.wav"
         write_clip(long, options.hours * 3600, 1)
         _, short_memory = run("-m", "mats_cli", "caption", one)
         seconds, long_memory = run("-m", "mats_cli", "caption", str(long))
         print(
-            f"memory: {short_memory:.0f} MB for 10 s, {long_memory:.0f} MB for {options.hours:g} h: {long_memory - short_memory:+.0f} MB"
+            f"memory: {short_memory:.0f} MB for 10 s, {long_memory:.0f} MB for {options.hours:g} h: "
+            f"{long_memory - short_memory:+.0f} MB"
             f" ({options.hours * 3600 / seconds:.0f}x real time on one file)"
         )
 

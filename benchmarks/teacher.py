@@ -16,7 +16,18 @@ from mats_model.teach.teacher import RATE, Teacher
 from mats_model.training.sources import read_names
 
 WINDOW = 5 * RATE
-TAGS = ["Dog", "Rain", "Waves, surf", "Baby cry, infant cry", "Clock", "Sneeze", "Helicopter", "Chainsaw", "Chicken, rooster", "Fire"]
+TAGS = [
+    "Dog",
+    "Rain",
+    "Waves, surf",
+    "Baby cry, infant cry",
+    "Clock",
+    "Sneeze",
+    "Helicopter",
+    "Chainsaw",
+    "Chicken, rooster",
+    "Fire",
+]
 
 
 def main() -> None:

@@ -1,8 +1,11 @@
-"""Twenty new words taught with words alone: does the model say them when it is told of the sound in other words, and what is forgotten?
+"""Twenty new words taught with words alone: does the model say them when it is told of the sound in other words, and
+what is forgotten?
 
-    python benchmarks/words.py --data DATA --taught runs/my-words      after: mats train recipes/custom-labels.yaml -o runs/my-words
+    python benchmarks/words.py --data DATA --taught runs/my-words      after: mats train recipes/custom-labels.yaml -o
+    runs/my-words
 
-One new phrase for each word, written for this test and not in recipes/custom-labels.csv, is embedded by the text side; ESC-10 is heard.
+One new phrase for each word, written for this test and not in recipes/custom-labels.csv, is embedded by the text side;
+ESC-10 is heard.
 """
 
 from __future__ import annotations
@@ -50,7 +53,9 @@ def main() -> None:
     for name, mats in ((before.config.name, before), (after.config.name, after)):
         said = mats.answer(vectors)
         right = sum(word in answer.lower() for word, answer in zip(PHRASES, said, strict=True))
-        kept = sum(named(caption, CLASSES[clip.target]) for caption, clip in zip(mats.answer(heard), clips, strict=True))
+        kept = sum(
+            named(caption, CLASSES[clip.target]) for caption, clip in zip(mats.answer(heard), clips, strict=True)
+        )
         print(f"| {name} {mats.config.id} | {right} | {kept / len(clips):.4f} |")
     print("\n" + "\n".join(f"- {phrase}: {answer}" for phrase, answer in zip(PHRASES.values(), said, strict=True)))
 

@@ -1,4 +1,5 @@
-"""Weights and sounds that anyone can make again, as the golden numbers in fixtures/ were made: from the names of the tensors alone."""
+"""Weights and sounds that anyone can make again, as the golden numbers in fixtures/ were made: from the names of the
+tensors alone."""
 
 from __future__ import annotations
 
@@ -11,11 +12,22 @@ import numpy as np
 import torch
 
 FIXTURES = Path(__file__).parent / "fixtures"
-_COMPUTED = ("spectrogram_extractor", "logmel_extractor", "num_batches", "relative_position_index", "attn_mask", "position_ids")
+_COMPUTED = (
+    "spectrogram_extractor",
+    "logmel_extractor",
+    "num_batches",
+    "relative_position_index",
+    "attn_mask",
+    "position_ids",
+)
 
 
 def _value(name: str, shape: list[int], laion: bool) -> np.ndarray:
-    x = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(int(np.prod(shape)) if shape else 1).reshape(shape)
+    x = (
+        np.random.default_rng(zlib.crc32(name.encode()))
+        .standard_normal(int(np.prod(shape)) if shape else 1)
+        .reshape(shape)
+    )
     words = "embeddings" in name if laion else name.endswith(("wte.weight", "wpe.weight"))
     norms = ("norm.weight", "norm1.weight", "norm2.weight", "LayerNorm.weight", "bn0.weight")
     if laion:
@@ -57,8 +69,14 @@ def weights(name: str) -> dict[str, torch.Tensor]:
 
 def filled(own: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """LAION's tensors by name, with all but what is computed filled by formula."""
-    computed = {key for key, value in own.items() if not value.is_floating_point() or any(word in key for word in _COMPUTED)}
-    made = {key: torch.from_numpy(np.asarray(_value(key, list(value.shape), True))).float() for key, value in own.items() if key not in computed}
+    computed = {
+        key for key, value in own.items() if not value.is_floating_point() or any(word in key for word in _COMPUTED)
+    }
+    made = {
+        key: torch.from_numpy(np.asarray(_value(key, list(value.shape), True))).float()
+        for key, value in own.items()
+        if key not in computed
+    }
     return {key: made.get(key, value) for key, value in own.items()}
 
 
@@ -67,5 +85,9 @@ def wave(rate: int, seconds: float, seed: int) -> np.ndarray:
     t = np.arange(int(rate * seconds)) / rate
     noise = np.random.default_rng(seed).standard_normal(len(t))
     sweep = np.sin(2 * np.pi * (200 * (seed % 5 + 1) + 300 * t) * t)
-    made = 0.3 * np.sin(2 * np.pi * 440 * t) + 0.2 * sweep + 0.05 * noise * (1.5 + np.sin(2 * np.pi * (seed % 7 + 1) * t / 3))
+    made = (
+        0.3 * np.sin(2 * np.pi * 440 * t)
+        + 0.2 * sweep
+        + 0.05 * noise * (1.5 + np.sin(2 * np.pi * (seed % 7 + 1) * t / 3))
+    )
     return made.astype(np.float32)

@@ -1,4 +1,5 @@
-"""The program in a process of its own, forked from one that has imported torch: a second and a half less for each of some hundred runs."""
+"""The program in a process of its own, forked from one that has imported torch: a second and a half less for each of
+some hundred runs."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ def _early(env: Mapping[str, str]) -> dict[str, str]:
 _BEGAN = _early(os.environ)
 
 
-def run(words: list[str], cwd: Path, env: dict[str, str], stdin: bytes, timeout: float) -> subprocess.CompletedProcess[bytes]:
+def run(
+    words: list[str], cwd: Path, env: dict[str, str], stdin: bytes, timeout: float
+) -> subprocess.CompletedProcess[bytes]:
     """`python -m mats_cli WORDS`, as subprocess runs it."""
     if sys.platform != "linux" or _early(env) != _BEGAN:
         command = [sys.executable, "-m", "mats_cli", *words]

@@ -1,7 +1,8 @@
-"""LAION's own package without a network: a hub cache with miniature tokenizers, a file of the package's own tensors filled by formula.
+"""LAION's own package without a network: a hub cache with miniature tokenizers, a file of the package's own tensors
+filled by formula.
 
-`python tests/reference.py FILE AMODEL` (in a process of its own, with HF_HOME at the cache) makes FILE and, beside it, what the package says
-of sounds and texts: `theirs.npz`.
+`python tests/reference.py FILE AMODEL` (in a process of its own, with HF_HOME at the cache) makes FILE and, beside it,
+what the package says of sounds and texts: `theirs.npz`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import torch
 from formula import filled, wave
 
 TEXTS = [
-    "dog", "a dog barks", "Heavy RAIN, on a roof!", "müßig 音楽 ✓", "  two  spaces ", "the sea " * 60, "", "a\nb", "dog",
+    "dog", "a dog barks", "Heavy RAIN, on a roof!", "müßig 音楽 ✓", "  two  spaces ", "the sea " * 60, "", "a\nb",
+    "dog",
 ]  # fmt: skip
 COMMIT = "0" * 40
 
@@ -31,7 +33,12 @@ def sounds() -> dict[str, np.ndarray]:
     short = wave(48_000, 1, 1)
     return {
         key: value.astype(np.float32)
-        for key, value in {"1": pulses[:48_000], "0.3": short[:14_400], "10": tone[:480_000], "25": pulses * t / 25}.items()
+        for key, value in {
+            "1": pulses[:48_000],
+            "0.3": short[:14_400],
+            "10": tone[:480_000],
+            "25": pulses * t / 25,
+        }.items()
     }
 
 
@@ -43,7 +50,8 @@ def encoded(sound: np.ndarray) -> bytes:
 
 
 def hub(home: Path) -> str:
-    """The three repositories that the package asks for, in the layout of the hub's cache -> tokenizer.json of roberta-base."""
+    """The three repositories that the package asks for, in the layout of the hub's cache -> tokenizer.json of
+    roberta-base."""
     from safetensors.torch import save_file
     from tokenizers import ByteLevelBPETokenizer, Tokenizer, decoders, models, pre_tokenizers, processors
 
@@ -59,13 +67,22 @@ def hub(home: Path) -> str:
     bert = repository("bert-base-uncased", {"model_type": "bert"})
     (bert / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "dog"]))
     roberta = repository(
-        "roberta-base", {"model_type": "roberta", "vocab_size": 50_265, "max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
+        "roberta-base",
+        {
+            "model_type": "roberta",
+            "vocab_size": 50_265,
+            "max_position_embeddings": 514,
+            "type_vocab_size": 1,
+            "layer_norm_eps": 1e-5,
+        },
     )
     # all of its weights come from the file; the library draws what is not here
     save_file({"embeddings.LayerNorm.bias": torch.zeros(768)}, roberta / "model.safetensors", metadata={"format": "pt"})
     trained = ByteLevelBPETokenizer()
     marks = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    trained.train_from_iterator([" ".join(TEXTS) * 3], vocab_size=400, min_frequency=2, special_tokens=marks, show_progress=False)
+    trained.train_from_iterator(
+        [" ".join(TEXTS) * 3], vocab_size=400, min_frequency=2, special_tokens=marks, show_progress=False
+    )
     for folder in (roberta, repository("facebook/bart-base", {"model_type": "bart"})):
         trained.save_model(str(folder))
     whole = Tokenizer(models.BPE.from_file(str(roberta / "vocab.json"), str(roberta / "merges.txt")))
@@ -86,7 +103,9 @@ def make(file: Path, amodel: str, fused: bool) -> None:
 
         own = laion_clap.CLAP_Module(enable_fusion=fused, device="cpu", amodel=amodel).model.state_dict()
     tensors = {f"module.{key}": value for key, value in filled(own).items()}
-    tensors["module.text_branch.embeddings.position_ids"] = torch.arange(514)[None]  # older versions of transformers kept it
+    tensors["module.text_branch.embeddings.position_ids"] = torch.arange(514)[
+        None
+    ]  # older versions of transformers kept it
     torch.save({"epoch": 15, "name": "x", "loss": np.float64(1.5), "state_dict": tensors}, file)
 
 
@@ -104,7 +123,9 @@ def main(file: Path, amodel: str) -> None:
         warnings.simplefilter("ignore")
         for name, sound in sounds().items():
             if len(sound) <= 480_000:
-                said[f"alone {name}"] = ears.clap.model.get_audio_embedding_from_data(x=torch.from_numpy(sound)[None], use_tensor=True)[0].numpy()
+                said[f"alone {name}"] = ears.clap.model.get_audio_embedding_from_data(
+                    x=torch.from_numpy(sound)[None], use_tensor=True
+                )[0].numpy()
     said |= {"texts": ears.clap.embed_text(TEXTS).numpy(), "text": ears.clap.embed_text(TEXTS[:1]).numpy()}
     said["scale"] = np.array(ears.scales.label)
     np.savez(file.parent / "theirs.npz", **said)

@@ -23,7 +23,9 @@ def whole(data: bytes | Path) -> np.ndarray:
 
 @pytest.mark.parametrize("seconds", [0.05, 1, 5, 5.01, 7.4, 12.6])
 @pytest.mark.parametrize("every", [None, 2, 3.3, 7])
-def test_windows_cover_all_and_block_size_changes_nothing(seconds: float, every: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_cover_all_and_block_size_changes_nothing(
+    seconds: float, every: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wave = noise(seconds)
     seen = []
     for block in (1000, 65_536):
@@ -109,7 +111,12 @@ def test_bad_paths(tmp_path: Path) -> None:
     (tmp_path / "to nowhere.wav").symlink_to(tmp_path / "gone.wav")
     (tmp_path / "a.wav").symlink_to(tmp_path / "b.wav")
     (tmp_path / "b.wav").symlink_to(tmp_path / "a.wav")
-    for name, said in [("missing.wav", "is not there"), ("to nowhere.wav", "is a link"), ("a.wav", "link"), ("", "is a folder")]:
+    for name, said in [
+        ("missing.wav", "is not there"),
+        ("to nowhere.wav", "is a link"),
+        ("a.wav", "link"),
+        ("", "is a folder"),
+    ]:
         with pytest.raises(InputError, match=said):
             whole(tmp_path / name)
 
@@ -168,7 +175,10 @@ def test_m4a_without_the_extra_says_what_to_type(tmp_path: Path, monkeypatch: py
         whole(path)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x00", b"hello there", b"RIFF\x24\x00\x00\x00WAVE", b"\x00\x00\x00\x20ftypM4A ", bytes(range(256)) * 8])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x00", b"hello there", b"RIFF\x24\x00\x00\x00WAVE", b"\x00\x00\x00\x20ftypM4A ", bytes(range(256)) * 8],
+)
 def test_facts_of_what_is_no_sound(tmp_path: Path, data: bytes) -> None:
     """Whatever a decoder thinks of it, nothing is known and nothing is raised."""
     (tmp_path / "x.ogg").write_bytes(data)

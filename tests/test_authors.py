@@ -52,7 +52,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(shutil.copytree(TINY / "llm", tmp_path_factory.mktemp("base") / "llm"))
     raw = Tokenizer(models.WordLevel({f"t{number}": number for number in range(160)}, unk_token="t0"))
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
-    transformers.PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="t1", eos_token="t2").save_pretrained(str(folder))
+    transformers.PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="t1", eos_token="t2").save_pretrained(
+        str(folder)
+    )
     return folder
 
 
@@ -104,8 +106,18 @@ def test_merged_says_the_same(tiny: Mats) -> None:
 
 def test_what_is_said_of_it(tiny: Mats) -> None:
     config = tiny.config
-    assert (config.mapper.clip_length, config.mapper.prefix_length, config.mapper.layers, config.mapper.heads) == (6, 6, 2, 8)
-    assert (config.llm.rank, config.llm.alpha, config.llm.targets, config.llm.prompt) == (8, 32, ["q_proj", "v_proj"], "paper")
+    assert (config.mapper.clip_length, config.mapper.prefix_length, config.mapper.layers, config.mapper.heads) == (
+        6,
+        6,
+        2,
+        8,
+    )
+    assert (config.llm.rank, config.llm.alpha, config.llm.targets, config.llm.prompt) == (
+        8,
+        32,
+        ["q_proj", "v_proj"],
+        "paper",
+    )
     assert config.clap == "msclap-2023" and config.noise_variance == pytest.approx(0.015 * 1024 / 64) and config.id
 
 
@@ -135,7 +147,10 @@ def test_missing_left_over_and_of_another_size(tmp_path: Path) -> None:
     alone = {key: value for key, value in state.items() if "layers.0.self_attn.q_proj.lora_B" not in key}
     for given, said in (
         (gone, r"lacks mapper.transformer.layers.1.norm2.bias \(1 missing, 0 left over\)"),
-        (state | {"extra.weight": torch.zeros(1)}, r"holds extra.weight, which no part of MATS has \(0 missing, 1 left over\)"),
+        (
+            state | {"extra.weight": torch.zeros(1)},
+            r"holds extra.weight, which no part of MATS has \(0 missing, 1 left over\)",
+        ),
         (alone, "lacks llm.model.layers.0.self_attn.q_proj.lora_B"),
         (state | {"audio_mapper.linear.bias": torch.zeros(3)}, r"mapper.linear.bias is \(3,\) where \(384,\)"),
         ({"audio_mapper.x": torch.zeros(1)}, "lacks audio_mapper.prefix_const"),
@@ -150,13 +165,19 @@ def test_another_language_model(tiny: Mats, base: Path, tmp_path: Path) -> None:
     out = written(tmp_path / "model", read_tensors(FILE), base)
     trained = read_config(out).llm
     copy = Path(shutil.copytree(base, tmp_path / "copy"))
-    other = load(out, lambda name, kind: Path(name), clap=NoEars(), llm=replace(trained, base=str(copy), fingerprint=""))
+    other = load(
+        out, lambda name, kind: Path(name), clap=NoEars(), llm=replace(trained, base=str(copy), fingerprint="")
+    )
     assert other.llm.width == 32
-    config = transformers.LlamaConfig(vocab_size=160, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4)
+    config = transformers.LlamaConfig(
+        vocab_size=160, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4
+    )
     transformers.LlamaForCausalLM(config).save_pretrained(str(copy))
     with pytest.raises(MismatchError, match=r"speaks to 32 numbers a token, .* reads 48; train it for that one"):
         load(out, lambda name, kind: Path(name), clap=NoEars(), llm=replace(trained, base=str(copy), fingerprint=""))
-    config = transformers.LlamaConfig(vocab_size=160, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4)
+    config = transformers.LlamaConfig(
+        vocab_size=160, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4
+    )
     transformers.LlamaForCausalLM(config).save_pretrained(str(copy))
     with pytest.raises(MismatchError, match="LoRA has no place there"):
         load(out, lambda name, kind: Path(name), clap=NoEars(), llm=replace(trained, base=str(copy), fingerprint=""))

@@ -11,6 +11,8 @@ def test_tidy() -> None:
 
 def test_yes_or_no() -> None:
     asked = list(yes_or_no(["a dog barks loudly"] * 101, ["Dog", "Chicken, rooster"], 0))
-    assert set(asked) <= {("a dog barks loudly", thing, there) for thing, there in (("dog", True), ("chicken", False), ("rooster", False))}
+    assert set(asked) <= {
+        ("a dog barks loudly", thing, there) for thing, there in (("dog", True), ("chicken", False), ("rooster", False))
+    }
     assert {there for _, _, there in asked} == {True, False}
     assert asked == list(yes_or_no(["a dog barks loudly"] * 101, ["Dog", "Chicken, rooster"], 0))

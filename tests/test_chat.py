@@ -55,24 +55,47 @@ def test_one_question_one_answer(mats: Run, dog: Path) -> None:
         and told["question"] == "Is anyone speaking?"
         and told["answer"].startswith("No, a person speaking")
     )
-    assert told["kind"] == "present" and told["labels"][0]["score"] < 0.3 and told["sound"] == str(dog) and told["model"] == "nano"
+    assert (
+        told["kind"] == "present"
+        and told["labels"][0]["score"] < 0.3
+        and told["sound"] == str(dog)
+        and told["model"] == "nano"
+    )
     code, out, err = text(mats("chat", dog, "--ask", "Is there a dog?", "--ask", "How long is it?"))
-    assert (code, err) == (0, "") and re.fullmatch(r"Yes, dog: 0\.9\d at 0\.0-5\.0 s\.\n5\.0 seconds were heard\.\n", out)
+    assert (code, err) == (0, "") and re.fullmatch(
+        r"Yes, dog: 0\.9\d at 0\.0-5\.0 s\.\n5\.0 seconds were heard\.\n", out
+    )
 
 
 def test_a_sound_from_a_pipe(mats: Run, dog: Path) -> None:
     code, out, err = text(mats("chat", "-", "--ask", "Is there a dog?", stdin=dog.read_bytes()))
     assert (code, err) == (0, "") and out.startswith("Yes, dog: ")
-    code, out, err = text(mats("chat", *RAW, "--listen", "4", "--ask", "Is there a dog?", "--ask", "how long is it?", "-q", stdin=scene("dog", 3.0)))
+    code, out, err = text(
+        mats(
+            "chat",
+            *RAW,
+            "--listen",
+            "4",
+            "--ask",
+            "Is there a dog?",
+            "--ask",
+            "how long is it?",
+            "-q",
+            stdin=scene("dog", 3.0),
+        )
+    )
     assert (code, err) == (0, "") and out.startswith("Yes, dog: ") and out.endswith("4.0 seconds were heard.\n")
 
 
 def test_commands(mats: Run, dog: Path, tmp_path: Path) -> None:
     shutil.copy(EXAMPLES / "rain.ogg", tmp_path / "my rain.ogg")
     lines = [
-        "What is it?", "/file my rain.ogg", "Is there a dog?", "/history", "/clear", "/history", "/why", "/set", "/set gate=-40", "/set strict=on",
-        "/set lambda=0.5", "/set", "/set lambda=2", "/set x=1", "/set window=x", "/window 99", "/wyh", "/save a.wav", "/save", "/file nowhere.wav",
-        "/file", "/file .", '/file "', "/model nowhere", "/model", "/help", "/listen", "x" * 3000, "/bye", "Is there a dog?",
+        "What is it?", "/file my rain.ogg", "Is there a dog?", "/history", "/clear", "/history", "/why", "/set",
+        "/set gate=-40", "/set strict=on",
+        "/set lambda=0.5", "/set", "/set lambda=2", "/set x=1", "/set window=x", "/window 99", "/wyh", "/save a.wav",
+        "/save", "/file nowhere.wav",
+        "/file", "/file .", '/file "', "/model nowhere", "/model", "/help", "/listen", "x" * 3000, "/bye",
+        "Is there a dog?",
     ]  # fmt: skip
     code, out, err = text(mats("chat", dog, stdin="\n".join(lines).encode()))
     assert code == 7 or code == 0
@@ -80,7 +103,10 @@ def test_commands(mats: Run, dog: Path, tmp_path: Path) -> None:
     assert re.search("> What is it\\?\nA (small )?dog", out)
     assert "-- another sound\n> Is there a dog?\nNo, dog" in out and out.count("> What is it?") == 1
     assert "tags\n" in out and "nearest captions of the memory\n" in out
-    assert "window=10 gate=-55 strict=off\nlambda=1 tau=0.02 k=8 way=blend\n" in out and "gate=-40 strict=on\nlambda=0.5 tau" in out
+    assert (
+        "window=10 gate=-55 strict=off\nlambda=1 tau=0.02 k=8 way=blend\n" in out
+        and "gate=-40 strict=on\nlambda=0.5 tau" in out
+    )
     said = err.splitlines()
     for expected in (
         "mats: --santa lambda=2: lambda lies between 0 and 1; tau, k and clusters are above 0.",
@@ -131,16 +157,27 @@ def test_diary_of_a_pipe(mats: Run, tmp_path: Path) -> None:
     assert heard[0][0] == "00:00:02.000" and "Bark" in heard[0][1] and "dog" in heard[0][2].lower()
     assert any("Baby cry" in row[1] for row in heard) and any(row[1:] == ["(quiet)"] for row in rows)
     clips = sorted((tmp_path / "clips").iterdir())
-    assert [row[1] for row in rows if row[1].startswith("clips/")] == [f"clips/{path.name}" for path in clips] and len(clips) == len(heard)
+    assert [row[1] for row in rows if row[1].startswith("clips/")] == [f"clips/{path.name}" for path in clips] and len(
+        clips
+    ) == len(heard)
     samples, rate = soundfile.read(clips[0])
     # two seconds before the dog, and half a second after it
-    assert rate == RATE and 6.5 < len(samples) / rate < 8.0 and np.abs(samples[: round(1.9 * rate)]).max() < 0.01 < np.abs(samples).max()
+    assert (
+        rate == RATE
+        and 6.5 < len(samples) / rate < 8.0
+        and np.abs(samples[: round(1.9 * rate)]).max() < 0.01 < np.abs(samples).max()
+    )
     # the same bytes, the same diary
-    assert text(mats("listen", *RAW, "-q", stdin=sound))[1] == "".join(line + "\n" for line in out.splitlines() if "\tclips/" not in line)
+    assert text(mats("listen", *RAW, "-q", stdin=sound))[1] == "".join(
+        line + "\n" for line in out.splitlines() if "\tclips/" not in line
+    )
 
 
 def test_diary_that_starts_commands(mats: Run, tmp_path: Path) -> None:
-    script = "import os, sys; open('said.txt', 'a').write(' '.join(sys.argv[1:]) + ' ' + os.environ['MATS_LABEL'] + chr(10)); print('heard')"
+    script = (
+        "import os, sys; open('said.txt', 'a').write(' '.join(sys.argv[1:]) + ' ' + os.environ['MATS_LABEL'] + "
+        "chr(10)); print('heard')"
+    )
     (tmp_path / "say it.py").write_text(script)
     # no shell: what a label holds is one argument, whatever it is
     label = "dog barking; touch x $(touch y)"
@@ -159,11 +196,18 @@ def test_diary_that_starts_commands(mats: Run, tmp_path: Path) -> None:
     code, out, err = text(mats(*words, stdin=scene(1.0, "dog", 4.0, "dog", 1.0)))
     rows = [json.loads(line) for line in out.splitlines()]
     passed = [row for row in rows if row["event"] == "label"]
-    assert code == 0 and len(passed) == 2 and {row["label"] for row in passed} == {label} and 1.0 <= passed[0]["start"] <= 2.5
+    assert (
+        code == 0
+        and len(passed) == 2
+        and {row["label"] for row in passed} == {label}
+        and 1.0 <= passed[0]["start"] <= 2.5
+    )
     assert err == "heard\nheard\n" and not (tmp_path / "x").exists() and not (tmp_path / "y").exists()
     said = (tmp_path / "said.txt").read_text().splitlines()
     assert said[0] == f"{label} {passed[0]['score']:.3f} {passed[0]['time']} {label}" and len(said) == 2
-    assert {row["event"] for row in rows} == {"label", "sound", "quiet"} and all(row["tags"] for row in rows if row["event"] == "sound")
+    assert {row["event"] for row in rows} == {"label", "sound", "quiet"} and all(
+        row["tags"] for row in rows if row["event"] == "sound"
+    )
 
 
 def test_wrong_diaries(mats: Run, tmp_path: Path) -> None:
@@ -210,7 +254,12 @@ class Terminal:
         # what the terminal says of its size counts, not what the shell once said
         kept = {key: value for key, value in (os.environ | more).items() if key not in ("COLUMNS", "LINES")}
         self.job = pexpect.spawn(
-            sys.executable, ["-m", "mats_cli", *map(str, words)], cwd=str(folder), env=kept, dimensions=(24, columns), timeout=60
+            sys.executable,
+            ["-m", "mats_cli", *map(str, words)],
+            cwd=str(folder),
+            env=kept,
+            dimensions=(24, columns),
+            timeout=60,
         )
 
     def expect(self, what: str, timeout: float = 60) -> None:
@@ -291,7 +340,11 @@ def test_ctrl_c_stops_an_answer(tmp_path: Path, dog: Path) -> None:
         "main(sys.argv[1:])\n"
     )
     job = pexpect.spawn(
-        sys.executable, ["endless.py", "chat", str(dog)], cwd=str(tmp_path), env={**os.environ, "MATS_HOME": str(tmp_path)}, timeout=60
+        sys.executable,
+        ["endless.py", "chat", str(dog)],
+        cwd=str(tmp_path),
+        env={**os.environ, "MATS_HOME": str(tmp_path)},
+        timeout=60,
     )
     job.expect(PROMPT)
     job.send("What is it?\r")
@@ -326,7 +379,10 @@ def test_answers_go_to_a_file_and_the_prompt_does_not(tmp_path: Path, dog: Path)
     chat = Terminal(tmp_path, "chat", dog)
     chat.job.close()
     job = pexpect.spawn(
-        "/bin/sh", ["-c", f"{sys.executable} -m mats_cli chat {dog} > said.txt"], cwd=str(tmp_path), env={**os.environ, "MATS_HOME": "."}
+        "/bin/sh",
+        ["-c", f"{sys.executable} -m mats_cli chat {dog} > said.txt"],
+        cwd=str(tmp_path),
+        env={**os.environ, "MATS_HOME": "."},
     )
     job.expect(PROMPT, timeout=60)
     job.send("Is there a dog?\r")
@@ -393,10 +449,24 @@ def test_listen_hears_the_microphone(mic: VirtualMic, dog_wav: Path, tmp_path: P
 
 
 def test_devices_are_listed(mic: VirtualMic, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "mats_cli", "chat", "--devices"], capture_output=True, cwd=tmp_path, env=mic.env, check=False)
-    assert done.returncode == 0 and re.search(rb"\d+\tdefault\t\d+ channels\t\d+ Hz\tdefault\n", done.stdout) and done.stderr == b""
     done = subprocess.run(
-        [sys.executable, "-m", "mats_cli", "chat", "--devices", "--json"], capture_output=True, cwd=tmp_path, env=mic.env, check=False
+        [sys.executable, "-m", "mats_cli", "chat", "--devices"],
+        capture_output=True,
+        cwd=tmp_path,
+        env=mic.env,
+        check=False,
+    )
+    assert (
+        done.returncode == 0
+        and re.search(rb"\d+\tdefault\t\d+ channels\t\d+ Hz\tdefault\n", done.stdout)
+        and done.stderr == b""
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mats_cli", "chat", "--devices", "--json"],
+        capture_output=True,
+        cwd=tmp_path,
+        env=mic.env,
+        check=False,
     )
     assert any(json.loads(line)["chosen"] for line in done.stdout.splitlines())
 
@@ -407,7 +477,11 @@ def test_a_microphone_that_disappears(dog_wav: Path, tmp_path: Path) -> None:
         pytest.skip(f"the virtual microphone needs {lacking}")
     with virtual_mic(tmp_path / "mic") as mic:
         job = subprocess.Popen(
-            [sys.executable, "-m", "mats_cli", "listen"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env=mic.env
+            [sys.executable, "-m", "mats_cli", "listen"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+            env=mic.env,
         )
         assert job.stderr and b"listening to" in job.stderr.readline()
         time.sleep(2)

@@ -33,7 +33,9 @@ def test_embedded_model_keeps_its_promises(nano: Mats) -> None:
     assert sum(file.stat().st_size for file in resolve.EMBEDDED.iterdir()) < 40e6
     audio = sum(p.numel() for part in (nano.clap.tower, nano.clap.head) for p in part.parameters())
     decoder = sum(p.numel() for p in nano.llm.parameters())
-    text = sum(b.numel() * b.element_size() for b in nano.clap.text.buffers()) + len(nano.clap.text.tokenizer_json.encode())
+    text = sum(b.numel() * b.element_size() for b in nano.clap.text.buffers()) + len(
+        nano.clap.text.tokenizer_json.encode()
+    )
     assert audio <= 3e6 and 6e6 <= decoder <= 12e6 and text <= 12e6
     assert 4000 <= nano.config.decoder.vocabulary <= 8192 and len(nano.santa.memory) == nano.config.santa.size > 1000
     assert (resolve.EMBEDDED / "CARD.md").is_file()
@@ -58,7 +60,10 @@ def test_cut_in_half(copy: Path) -> None:
     [
         (lambda s: s.pop("mapper.prefix_const"), r"lacks mapper.prefix_const \(1 missing, 0 left over\)"),
         (lambda s: s.update(more=torch.zeros(1)), r"holds more, which no part of the model has"),
-        (lambda s: s.update({"mapper.prefix_const": torch.zeros(2, 2)}), r"mapper.prefix_const is \(2, 2\) where \(4, 256\) is expected"),
+        (
+            lambda s: s.update({"mapper.prefix_const": torch.zeros(2, 2)}),
+            r"mapper.prefix_const is \(2, 2\) where \(4, 256\) is expected",
+        ),
     ],
 )
 def test_weights_of_another_model(copy: Path, change: object, said: str) -> None:
@@ -86,7 +91,11 @@ def test_config_is_read_strictly(copy: Path, change: dict[str, object], said: st
 
 
 def test_texts_of_the_memory(copy: Path, nano: Mats) -> None:
-    assert len(nano.santa.captions) == 12_000 and nano.santa.name_texts[0] == "Speech" and len(nano.santa.name_texts) == 527
+    assert (
+        len(nano.santa.captions) == 12_000
+        and nano.santa.name_texts[0] == "Speech"
+        and len(nano.santa.name_texts) == 527
+    )
     (copy / "memory.txt").write_text("a dog\n")
     with pytest.raises(ModelError, match=r"memory.txt has 1 lines where the memory has 12000 embeddings"):
         checkpoints.load(copy, resolve.locate)

@@ -28,7 +28,11 @@ def test_a_sentence_is_as_doubtful_as_its_most_doubtful_word() -> None:
     # a text of two sounds supports neither; a word that no text of one sound holds counts for nothing
     assert two == 0.0 and none == 0.0
     assert Claims([], vectors).doubt(heard, ["a dog barks"]) == [0.0]
-    assert torch.equal(claims.nearest(torch.stack([heard, vectors[1]])), vectors[:2]) and len(claims) == 2 and not len(Claims([], vectors))
+    assert (
+        torch.equal(claims.nearest(torch.stack([heard, vectors[1]])), vectors[:2])
+        and len(claims) == 2
+        and not len(Claims([], vectors))
+    )
 
 
 def test_a_list_of_names_is_no_sentence() -> None:

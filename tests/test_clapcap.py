@@ -1,4 +1,5 @@
-"""clapcap in miniature, in the layout of its file: against a slow mapper, transformers' own GPT-2 and a plain loop; then as a user meets it."""
+"""clapcap in miniature, in the layout of its file: against a slow mapper, transformers' own GPT-2 and a plain loop;
+then as a user meets it."""
 
 from __future__ import annotations
 
@@ -33,7 +34,10 @@ State = dict[str, torch.Tensor]
 def moved(module: torch.nn.Module, prefix: str, scale: float = 0.1) -> State:
     """Its tensors under names that begin so, none of them as it was made."""
     state = {prefix + key: value.clone() for key, value in module.state_dict().items()}
-    return {key: value + scale * torch.randn_like(value) if value.is_floating_point() else value for key, value in state.items()}
+    return {
+        key: value + scale * torch.randn_like(value) if value.is_floating_point() else value
+        for key, value in state.items()
+    }
 
 
 def audio(prefix: str) -> State:
@@ -41,7 +45,12 @@ def audio(prefix: str) -> State:
     htsat = HTSAT(8, (1, 1), (1, 2))
     torch.nn.init.constant_(htsat.bn0.running_mean, -40.0)  # type: ignore[arg-type]
     torch.nn.init.constant_(htsat.bn0.running_var, 200.0)  # type: ignore[arg-type]
-    unused = ("tscam_conv.weight", "head.bias", "spectrogram_extractor.stft.conv_real.weight", "layers.0.blocks.0.attn.relative_position_index")
+    unused = (
+        "tscam_conv.weight",
+        "head.bias",
+        "spectrogram_extractor.stft.conv_real.weight",
+        "layers.0.blocks.0.attn.relative_position_index",
+    )
     more = {f"{prefix}base.htsat.{name}": torch.zeros(2) for name in unused}
     return moved(htsat, f"{prefix}base.htsat.") | moved(Projection(16, D), f"{prefix}projection.") | more
 
@@ -55,8 +64,17 @@ def make(folder: Path) -> None:
     raw = Tokenizer(models.BPE({letter: number for number, letter in enumerate(letters)}, []))
     raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     end = "<|endoftext|>"
-    transformers.PreTrainedTokenizerFast(tokenizer_object=raw, bos_token=end, eos_token=end, unk_token=end).save_pretrained(str(folder / "gpt2"))
-    sizes = {"n_embd": WIDTH, "n_layer": 2, "vocab_size": 257, "n_positions": 128, "bos_token_id": 256, "eos_token_id": 256}
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token=end, eos_token=end, unk_token=end
+    ).save_pretrained(str(folder / "gpt2"))
+    sizes = {
+        "n_embd": WIDTH,
+        "n_layer": 2,
+        "vocab_size": 257,
+        "n_positions": 128,
+        "bos_token_id": 256,
+        "eos_token_id": 256,
+    }
     gpt = transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes, n_head=4, initializer_range=0.3))
     gpt.save_pretrained(str(folder / "gpt2"))
     # GPT-2 as fine-tuned: other numbers than the base has, and letters, spaces and ends are likelier than other bytes
@@ -65,12 +83,18 @@ def make(folder: Path) -> None:
     state["gpt.transformer.wte.weight"][:, 0], state["gpt.transformer.ln_f.bias"][0] = said.float() * 2 - 1, 10.0
     state["gpt.transformer.wte.weight"][letters.index("Ġ"), 0] = 1.5
     state["gpt.lm_head.weight"] = state["gpt.transformer.wte.weight"]
-    state |= {"gpt.transformer.h.0.attn.bias": torch.ones(1, 1, 128, 128), "gpt.transformer.h.0.attn.masked_bias": torch.tensor(-1e4)}
+    state |= {
+        "gpt.transformer.h.0.attn.bias": torch.ones(1, 1, 128, 128),
+        "gpt.transformer.h.0.attn.masked_bias": torch.tensor(-1e4),
+    }
     names = {"prefix_const": (PREFIX, WIDTH), "linear.weight": (CLIP * WIDTH, D), "linear.bias": (CLIP * WIDTH,)}
     for layer in range(LAYERS):
         below = f"transformer.layers.{layer}."
         names |= {f"{below}{norm}.{side}": (WIDTH,) for norm in ("norm1", "norm2") for side in ("weight", "bias")}
-        names |= {f"{below}attn.to_queries.weight": (WIDTH, WIDTH), f"{below}attn.to_keys_values.weight": (2 * WIDTH, WIDTH)}
+        names |= {
+            f"{below}attn.to_queries.weight": (WIDTH, WIDTH),
+            f"{below}attn.to_keys_values.weight": (2 * WIDTH, WIDTH),
+        }
         names |= {f"{below}attn.project.weight": (WIDTH, WIDTH), f"{below}attn.project.bias": (WIDTH,)}
         names |= {f"{below}mlp.fc1.weight": (2 * WIDTH, WIDTH), f"{below}mlp.fc1.bias": (2 * WIDTH,)}
         names |= {f"{below}mlp.fc2.weight": (WIDTH, 2 * WIDTH), f"{below}mlp.fc2.bias": (WIDTH,)}
@@ -80,7 +104,10 @@ def make(folder: Path) -> None:
     torch.save({"model": state | audio("clap.")}, folder / "clapcap_weights_2023.pth")
     text = transformers.GPT2Model(transformers.GPT2Config(**sizes | {"n_layer": 1}, n_head=1))
     texts = moved(text, "caption_encoder.base.") | moved(Projection(WIDTH, D), "caption_encoder.projection.")
-    torch.save({"model": audio("audio_encoder.") | texts | {"logit_scale": torch.tensor(2.0)}}, folder / "CLAP_weights_2023.pth")
+    torch.save(
+        {"model": audio("audio_encoder.") | texts | {"logit_scale": torch.tensor(2.0)}},
+        folder / "CLAP_weights_2023.pth",
+    )
     (folder / "tokenizer.json").write_bytes((folder / "gpt2" / "tokenizer.json").read_bytes())
 
 
@@ -124,14 +151,24 @@ def slow_prefix(state: State, z: torch.Tensor) -> torch.Tensor:
         mixed = torch.einsum("nhij,njhc->nihc", share, v).reshape(x.shape)
         x = x + mixed @ part["attn.project.weight"].T + part["attn.project.bias"]
         y = F.layer_norm(x, (WIDTH,), part["norm2.weight"], part["norm2.bias"])
-        x = x + (y @ part["mlp.fc1.weight"].T + part["mlp.fc1.bias"]).relu() @ part["mlp.fc2.weight"].T + part["mlp.fc2.bias"]
+        x = (
+            x
+            + (y @ part["mlp.fc1.weight"].T + part["mlp.fc1.bias"]).relu() @ part["mlp.fc2.weight"].T
+            + part["mlp.fc2.bias"]
+        )
     return x[:, CLIP:]
 
 
 def test_prefix_logits_and_greedy(tiny: Mats, files: Path, state: State, heard: torch.Tensor) -> None:
     gpt = transformers.GPT2LMHeadModel.from_pretrained(str(files / "gpt2"))
     buffers = (".attn.bias", ".attn.masked_bias")
-    gpt.load_state_dict({key.removeprefix("gpt."): value for key, value in state.items() if key.startswith("gpt.") and not key.endswith(buffers)})
+    gpt.load_state_dict(
+        {
+            key.removeprefix("gpt."): value
+            for key, value in state.items()
+            if key.startswith("gpt.") and not key.endswith(buffers)
+        }
+    )
     gpt.eval()
     with torch.inference_mode():
         prefix = tiny.hear(heard)
@@ -148,7 +185,9 @@ def test_prefix_logits_and_greedy(tiny: Mats, files: Path, state: State, heard: 
         for row, text in zip(prefix, said, strict=True):
             tokens: list[int] = []
             while len(tokens) < 12:
-                logits = gpt(inputs_embeds=torch.cat([row, gpt.transformer.wte(torch.tensor(tokens, dtype=torch.long))])[None]).logits[0, -1]
+                logits = gpt(
+                    inputs_embeds=torch.cat([row, gpt.transformer.wte(torch.tensor(tokens, dtype=torch.long))])[None]
+                ).logits[0, -1]
                 if not tokens:
                     logits[list(ends)] = -torch.inf
                 if int(logits.argmax()) in ends:
@@ -162,9 +201,26 @@ def test_prefix_logits_and_greedy(tiny: Mats, files: Path, state: State, heard: 
 
 def test_what_is_said_of_it(tiny: Mats, files: Path) -> None:
     config, search = tiny.config, tiny.config.search
-    assert (config.mapper.clip_length, config.mapper.prefix_length, config.mapper.layers, config.mapper.heads) == (CLIP, PREFIX, LAYERS, HEADS)
-    assert (config.llm.prompt, config.llm.tuning, config.audio, config.width, len(config.id)) == ("none", "full", "msclap", D, 12)
-    assert (search.beams, search.longest, search.length_power, search.no_repeat, search.repetition) == (5, 67, 1.0, 0, 1.0)
+    assert (config.mapper.clip_length, config.mapper.prefix_length, config.mapper.layers, config.mapper.heads) == (
+        CLIP,
+        PREFIX,
+        LAYERS,
+        HEADS,
+    )
+    assert (config.llm.prompt, config.llm.tuning, config.audio, config.width, len(config.id)) == (
+        "none",
+        "full",
+        "msclap",
+        D,
+        12,
+    )
+    assert (search.beams, search.longest, search.length_power, search.no_repeat, search.repetition) == (
+        5,
+        67,
+        1.0,
+        0,
+        1.0,
+    )
 
 
 def test_it_hears_with_its_own_audio_side(tiny: Mats, files: Path, state: State, tmp_path: Path) -> None:
@@ -186,7 +242,9 @@ def test_another_kind_of_encoder(files: Path, state: State, tmp_path: Path) -> N
 
     torch.save(laion(), tmp_path / "laion.pt")
     convert_clapcap(state, tmp_path / "model", "tiny", str(files / "gpt2"), str(tmp_path / "laion.pt"))
-    with pytest.raises(MismatchError, match=r"holds the audio side of an encoder of kind msclap, which '.*laion.pt' is not"):
+    with pytest.raises(
+        MismatchError, match=r"holds the audio side of an encoder of kind msclap, which '.*laion.pt' is not"
+    ):
         load(tmp_path / "model", locate)
 
 
@@ -195,19 +253,37 @@ def test_missing_left_over_and_of_another_size(state: State, tmp_path: Path) -> 
         return {key: value for key, value in state.items() if not key.endswith(ends)}
 
     for given, said in (
-        (without("project.transformer.layers.1.norm2.bias"), r"lacks mapper.transformer.layers.1.norm2.bias \(1 missing, 0 left over\)"),
+        (
+            without("project.transformer.layers.1.norm2.bias"),
+            r"lacks mapper.transformer.layers.1.norm2.bias \(1 missing, 0 left over\)",
+        ),
         (without("h.1.mlp.c_fc.bias"), r"lacks llm.transformer.h.1.mlp.c_fc.bias \(1 missing, 0 left over\)"),
-        (without("clap.projection.linear2.weight"), r"lacks clap.audio_encoder.projection.linear2.weight \(1 missing, 0 left over\)"),
+        (
+            without("clap.projection.linear2.weight"),
+            r"lacks clap.audio_encoder.projection.linear2.weight \(1 missing, 0 left over\)",
+        ),
         (without("clap.base.htsat.bn0.running_mean"), "lacks clap.audio_encoder.base.htsat.bn0.running_mean"),
         (without("clap_project.prefix_const"), "lacks clap_project.prefix_const"),
         (without("wte.weight"), "lacks llm.transformer.wte.weight"),
         (without("patch_embed.proj.weight"), "lacks patch_embed.proj.weight in clap"),
         ({key: value for key, value in state.items() if not key.startswith("clap.")}, r"there is no tensor clap\.\*"),
-        (state | {"extra.weight": torch.zeros(1)}, r"holds extra.weight, which no part of MATS has \(0 missing, 1 left over\)"),
-        (state | {"gpt.transformer.wpe.weight": torch.zeros(128, 3)}, r"llm.transformer.wpe.weight is \(128, 3\) where \(128, 64\)"),
+        (
+            state | {"extra.weight": torch.zeros(1)},
+            r"holds extra.weight, which no part of MATS has \(0 missing, 1 left over\)",
+        ),
+        (
+            state | {"gpt.transformer.wpe.weight": torch.zeros(128, 3)},
+            r"llm.transformer.wpe.weight is \(128, 3\) where \(128, 64\)",
+        ),
         (state | {"clap_project.linear.bias": torch.zeros(3)}, r"mapper.linear.bias is \(3,\) where \(320,\)"),
-        (state | {"gpt.lm_head.weight": torch.zeros(257, WIDTH)}, "gpt.lm_head.weight is not its gpt.transformer.wte.weight"),
-        (state | {"gpt.transformer.wte.weight": torch.zeros(257, 32), "gpt.lm_head.weight": torch.zeros(257, 32)}, "its GPT-2 reads 32"),
+        (
+            state | {"gpt.lm_head.weight": torch.zeros(257, WIDTH)},
+            "gpt.lm_head.weight is not its gpt.transformer.wte.weight",
+        ),
+        (
+            state | {"gpt.transformer.wte.weight": torch.zeros(257, 32), "gpt.lm_head.weight": torch.zeros(257, 32)},
+            "its GPT-2 reads 32",
+        ),
     ):
         with pytest.raises(ModelError, match=said):
             convert_clapcap(given, tmp_path / "out", "tiny")
@@ -215,9 +291,12 @@ def test_missing_left_over_and_of_another_size(state: State, tmp_path: Path) -> 
 
 
 def test_questions(tiny: Mats, heard: torch.Tensor, dog: Path) -> None:
-    """There are none that GPT-2 could be asked; a conversation answers from captions and scores, as beside the small decoder."""
+    """There are none that GPT-2 could be asked; a conversation answers from captions and scores, as beside the small
+    decoder."""
     assert len(tiny.answer(heard)) == len(heard)
-    with pytest.raises(UsageError, match="this model only captions, it was taught no questions: take --model mini to ask one"):
+    with pytest.raises(
+        UsageError, match="this model only captions, it was taught no questions: take --model mini to ask one"
+    ):
         tiny.answer(heard, "Is there a dog?")
     from mats_model.audio import source
 
@@ -228,9 +307,14 @@ def test_questions(tiny: Mats, heard: torch.Tensor, dog: Path) -> None:
 
 
 def test_pulled_by_name(files: Path, mats: Run, dog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its file, the encoder and GPT-2 from the hub; then `convert` of the same file makes the same model; no pickle stays."""
+    """Its file, the encoder and GPT-2 from the hub; then `convert` of the same file makes the same model; no pickle
+    stays."""
     for name in list(os.environ):
-        if name.startswith("HF_") or name in ("MATS_OFFLINE", "TRANSFORMERS_OFFLINE") or name.lower().endswith("_proxy"):
+        if (
+            name.startswith("HF_")
+            or name in ("MATS_OFFLINE", "TRANSFORMERS_OFFLINE")
+            or name.lower().endswith("_proxy")
+        ):
             monkeypatch.delenv(name)
     with Site() as site:
         monkeypatch.setenv("HF_ENDPOINT", site.url)
@@ -241,14 +325,24 @@ def test_pulled_by_name(files: Path, mats: Run, dog: Path, tmp_path: Path, monke
         done = mats("models", "pull", "clapcap")
         site.shutdown()
     told = done.stderr.decode()
-    assert done.returncode == 0 and "clapcap: 950 MB, MS-PL, https://huggingface.co/microsoft/msclap; Microsoft's captioner" in told, told
-    assert done.stdout.decode() == f"{tmp_path / 'home' / 'models' / 'clapcap'}\n" and not list((tmp_path / "home").rglob("*.pth"))
+    assert (
+        done.returncode == 0
+        and "clapcap: 950 MB, MS-PL, https://huggingface.co/microsoft/msclap; Microsoft's captioner" in told
+    ), told
+    assert done.stdout.decode() == f"{tmp_path / 'home' / 'models' / 'clapcap'}\n" and not list(
+        (tmp_path / "home").rglob("*.pth")
+    )
     said = mats("caption", dog, "--model", "clapcap", "--offline")
     assert said.returncode == 0 and said.stdout.count(b"\n") == 1, said.stderr
     made = mats("models", "convert", files / "clapcap_weights_2023.pth", "-o", "mine")
-    assert made.stdout.startswith(b"mine: clapcap, id ") and made.stdout.endswith(b"beside msclap-2023, answers with openai-community/gpt2\n")
+    assert made.stdout.startswith(b"mine: clapcap, id ") and made.stdout.endswith(
+        b"beside msclap-2023, answers with openai-community/gpt2\n"
+    )
     kept = tmp_path / "home" / "models" / "clapcap" / "model.safetensors"
     assert (tmp_path / "mine" / "model.safetensors").read_bytes() == kept.read_bytes()
     info = json.loads(mats("models", "info", "clapcap", "--json").stdout)
     assert (info["licence"], info["answers with"]) == ("MS-PL", "openai-community/gpt2 (full)")
-    assert info["hears with"] == "msclap-2023, its audio side replaced" and info["needs"] == ["msclap-2023", "openai-community/gpt2"]
+    assert info["hears with"] == "msclap-2023, its audio side replaced" and info["needs"] == [
+        "msclap-2023",
+        "openai-community/gpt2",
+    ]

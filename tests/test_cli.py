@@ -45,7 +45,10 @@ def mixed(tmp_path: Path, dog: Path) -> Path:
 
 
 def test_help_loads_no_torch() -> None:
-    code = "import sys, mats_cli.main; sys.exit(bool({'torch', 'numpy', 'soundfile', 'tokenizers', 'rich'} & set(sys.modules)))"
+    code = (
+        "import sys, mats_cli.main; sys.exit(bool({'torch', 'numpy', 'soundfile', 'tokenizers', 'rich'} & "
+        "set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -99,9 +102,17 @@ def test_exit_codes(mats: Run, tmp_path: Path, dog: Path) -> None:
     cases = [
         (["caption", "missing.wav"], 4, "mats: missing.wav is not there; check the path.\n"),
         (["caption", "nothing"], 4, "mats: no sounds were found in nothing.\n"),
-        (["caption", dog, "--model", "no-such"], 5, f"mats: there is no model 'no-such': `mats models list` shows what there is. {folder}\n"),
+        (
+            ["caption", dog, "--model", "no-such"],
+            5,
+            f"mats: there is no model 'no-such': `mats models list` shows what there is. {folder}\n",
+        ),
         (["caption", dog, "--model", "nothing"], 5, "mats: nothing is no model folder: config.json is missing.\n"),
-        (["caption", dog, "--format", "xml"], 2, "mats: --format xml: choose one of text, json, jsonl, csv, srt, vtt.\n"),
+        (
+            ["caption", dog, "--format", "xml"],
+            2,
+            "mats: --format xml: choose one of text, json, jsonl, csv, srt, vtt.\n",
+        ),
         (["caption", dog, "--json", "--csv"], 2, "mats: --format json and csv were both asked for: choose one.\n"),
         (["caption", dog, dog.parent, "--format", "srt"], 2, None),
         (["caption", dog, "--every", "0"], 2, "mats: --every 0: give between 0.1 and 86400 seconds.\n"),
@@ -125,7 +136,9 @@ def test_every_and_subtitles(mats: Run, tmp_path: Path) -> None:
     said = [line.split("\t")[1] for line in out.splitlines()]
     assert said[1] == "(silence)"
     srt = text(mats("caption", "long.wav", "--every", "2", "--format", "srt"))[1]
-    assert srt.startswith(f"1\n00:00:00,000 --> 00:00:02,000\n{said[0]}\n\n2\n00:00:02,000 --> 00:00:04,000\n(silence)\n")
+    assert srt.startswith(
+        f"1\n00:00:00,000 --> 00:00:02,000\n{said[0]}\n\n2\n00:00:02,000 --> 00:00:04,000\n(silence)\n"
+    )
     vtt = text(mats("caption", "long.wav", "--every", "2", "--format", "vtt"))[1]
     assert vtt.startswith(f"WEBVTT\n\n00:00:00.000 --> 00:00:02.000\n{said[0]}\n")
 
@@ -158,7 +171,9 @@ def test_killed_job_goes_on(mats: Run, tmp_path: Path) -> None:
         (tmp_path / f"{number:02d}.wav").write_bytes(encoded(noise(0.5, seed=number)))
     whole = mats("caption", ".", "-o", "whole.txt")
     assert whole.returncode == 0
-    job = subprocess.Popen([sys.executable, "-m", "mats_cli", "caption", ".", "-o", "part.txt"], cwd=tmp_path, stderr=subprocess.PIPE)
+    job = subprocess.Popen(
+        [sys.executable, "-m", "mats_cli", "caption", ".", "-o", "part.txt"], cwd=tmp_path, stderr=subprocess.PIPE
+    )
     journal = tmp_path / ".part.txt.unfinished.jsonl"
     until = time.monotonic() + 60
     while time.monotonic() < until and not (journal.exists() and journal.read_bytes().count(b"\n") >= 5):
@@ -174,7 +189,9 @@ def test_killed_job_goes_on(mats: Run, tmp_path: Path) -> None:
 def test_ctrl_c(tmp_path: Path) -> None:
     for number in range(200):
         (tmp_path / f"{number}.wav").write_bytes(encoded(noise(3, seed=number)))
-    job = subprocess.Popen([sys.executable, "-m", "mats_cli", "caption", "."], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    job = subprocess.Popen(
+        [sys.executable, "-m", "mats_cli", "caption", "."], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     assert job.stdout is not None
     job.stdout.readline()
     job.send_signal(signal.SIGINT)
@@ -221,7 +238,10 @@ def test_labels_from_stdin(mats: Run, dog: Path) -> None:
     assert text(mats("classify", dog, "--labels", "-", stdin=b"rain\ndog bark\n"))[1].startswith("dog bark\t")
 
 
-@pytest.mark.parametrize(("content", "said"), [(b"", "holds no labels"), (b"\r\n \n", "holds no labels"), (b"\xff\xfe\x00d", "is not UTF-8 text")])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "holds no labels"), (b"\r\n \n", "holds no labels"), (b"\xff\xfe\x00d", "is not UTF-8 text")],
+)
 def test_bad_label_files(mats: Run, dog: Path, tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "labels.txt").write_bytes(content)
     code, out, err = text(mats("classify", dog, "--labels", "labels.txt"))
@@ -238,19 +258,31 @@ def test_multi_joins_neighbours(mats: Run, dog: Path) -> None:
 
 def test_multi_says_silence(mats: Run, tmp_path: Path) -> None:
     (tmp_path / "quiet.wav").write_bytes(encoded(np.zeros(96_000, np.float32)))
-    assert text(mats("classify", "quiet.wav", "--labels", "dog,rain", "--multi", "--every", "1")) == (0, "00:00:00.000-00:00:03.000\t(silence)\n", "")
+    assert text(mats("classify", "quiet.wav", "--labels", "dog,rain", "--multi", "--every", "1")) == (
+        0,
+        "00:00:00.000-00:00:03.000\t(silence)\n",
+        "",
+    )
 
 
-def test_a_model_without_its_base_says_how_to_get_it(mats: Run, dog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_without_its_base_says_how_to_get_it(
+    mats: Run, dog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Labels need no language model; captions do, and with --offline its absence is an error of one line."""
     (tmp_path / "model").mkdir()
     config = {"format": 1, "clap": "nano", "llm": {"kind": "transformers", "base": "smollm2-135m"}}
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
     monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
     code, out, err = text(mats("caption", dog, "--model", "model", "--offline"))
-    said = "mats: the language model smollm2-135m is not here: `mats models pull smollm2-135m` gets it once (93 MB, Apache-2.0);"
+    said = (
+        "mats: the language model smollm2-135m is not here: `mats models pull smollm2-135m` gets it once (93 MB, "
+        "Apache-2.0);"
+    )
     assert (code, out) == (5, "") and err.startswith(said) and err.count("\n") == 1
-    assert text(mats("classify", dog, "--labels", "dog,rain", "--model", "model", "--offline")) in ((0, "dog\t1.000\n", ""), (0, "dog\t0.999\n", ""))
+    assert text(mats("classify", dog, "--labels", "dog,rain", "--model", "model", "--offline")) in (
+        (0, "dog\t1.000\n", ""),
+        (0, "dog\t0.999\n", ""),
+    )
 
 
 # ---- train
@@ -263,7 +295,11 @@ def test_train_refuses_bad_recipes(mats: Run, tmp_path: Path) -> None:
         ("kind: [", 2, "is no YAML at line"),
         ("kind: gpt", 2, "recipe.yaml:1: kind 'gpt': this version knows text and nano."),
         (json.dumps({**good, "erly": {}}), 2, "unknown setting erly; did you mean early?"),
-        (json.dumps({**good, "early": {"rate": "1e-3"}}), 2, "early.rate should be a number, but YAML reads 1e-3 as text: write it as 0.001."),
+        (
+            json.dumps({**good, "early": {"rate": "1e-3"}}),
+            2,
+            "early.rate should be a number, but YAML reads 1e-3 as text: write it as 0.001.",
+        ),
         (json.dumps({**good, "examples": 3}), 2, "examples should be a group of settings"),
         (json.dumps(good), 2, "is missing: give the folder"),
     ]

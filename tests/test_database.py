@@ -1,4 +1,5 @@
-"""A library is one file, wherever it is left; and a file that was crafted gives a sentence, at once, and is not changed."""
+"""A library is one file, wherever it is left; and a file that was crafted gives a sentence, at once, and is not
+changed."""
 
 from __future__ import annotations
 
@@ -87,7 +88,9 @@ def closed_folder() -> Iterator[Callable[[Path], contextlib.AbstractContextManag
     yield closed
 
 
-def test_a_log_where_nothing_may_be_written(tmp_path: Path, closed_folder: Callable[[Path], contextlib.AbstractContextManager[None]]) -> None:
+def test_a_log_where_nothing_may_be_written(
+    tmp_path: Path, closed_folder: Callable[[Path], contextlib.AbstractContextManager[None]]
+) -> None:
     """As a killed job leaves it: all rows, or a sentence; never some of them."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -98,7 +101,9 @@ def test_a_log_where_nothing_may_be_written(tmp_path: Path, closed_folder: Calla
         store.close()
         with closed_folder(folder):
             for _ in range(2):
-                with pytest.raises(ModelError, match=r"a part of it lies in l\.db-wal and cannot be read in this folder: copy both"):
+                with pytest.raises(
+                    ModelError, match=r"a part of it lies in l\.db-wal and cannot be read in this folder: copy both"
+                ):
                     Library(folder / "l.db")
         with Library(folder / "l.db") as store:
             assert store.info().files == 4
@@ -184,12 +189,17 @@ def refused(path: Path) -> str:
     began = time.monotonic()
     with pytest.raises(MatsError) as error:
         everything(path)
-    assert time.monotonic() - began < 2 and error.value.exit_code in (5, 6) and "\n" not in str(error.value), error.value
+    assert time.monotonic() - began < 2 and error.value.exit_code in (5, 6) and "\n" not in str(error.value), (
+        error.value
+    )
     path.with_name("merged.db").unlink(missing_ok=True)
     return str(error.value)
 
 
-ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS path, i AS sound, i AS size, i AS mtime_ns, i AS error FROM n"
+ENDLESS = (
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS path, i AS sound, i AS size, i AS "
+    "mtime_ns, i AS error FROM n"
+)
 NAN, INF, LONG = (np.full((3, D), value, "<f2").tobytes() for value in (np.nan, np.inf, 0.9))
 
 
@@ -198,9 +208,15 @@ NAN, INF, LONG = (np.full((3, D), value, "<f2").tobytes() for value in (np.nan, 
     [
         ("UPDATE sounds SET vectors = substr(vectors, 3)", "not of 8 numbers each"),
         ("UPDATE sounds SET vectors = substr(vectors, 17) WHERE id = 2", "sound 2 has vectors of another width than 8"),
-        ("UPDATE meta SET value = '16' WHERE key = 'width'", "(another width than 16|its vectors have 16|not of 16 numbers)"),
+        (
+            "UPDATE meta SET value = '16' WHERE key = 'width'",
+            "(another width than 16|its vectors have 16|not of 16 numbers)",
+        ),
         ("UPDATE meta SET value = '0' WHERE key = 'width'", "not of 0 numbers each"),
-        ("UPDATE meta SET value = '99999999999999999999' WHERE key = 'width'", "the width of its vectors is '99999999999999999999'"),
+        (
+            "UPDATE meta SET value = '99999999999999999999' WHERE key = 'width'",
+            "the width of its vectors is '99999999999999999999'",
+        ),
         ("UPDATE meta SET value = x'ff' WHERE key = 'width'", "the width of its vectors is"),
         ("UPDATE sounds SET windows = 1000000000000 WHERE id = 2", "a start and an end for each"),
         ("UPDATE sounds SET windows = 'many' WHERE id = 2", "a start and an end for each"),
@@ -225,7 +241,10 @@ NAN, INF, LONG = (np.full((3, D), value, "<f2").tobytes() for value in (np.nan, 
         ("UPDATE files SET error = x'41' WHERE sound = 2", "no size, time or sentence"),
         ("DROP TABLE files; CREATE VIEW files AS " + ENDLESS, "is no index of mats: give another path"),
         ("CREATE VIEW more AS " + ENDLESS, "is no index of mats: give another path"),
-        ("CREATE TRIGGER t AFTER INSERT ON files BEGIN DELETE FROM files; END", "is no index of mats: give another path"),
+        (
+            "CREATE TRIGGER t AFTER INSERT ON files BEGIN DELETE FROM files; END",
+            "is no index of mats: give another path",
+        ),
         ("CREATE TABLE more (a)", "is no index of mats: give another path"),
         ("CREATE INDEX more ON files (size)", "is no index of mats: give another path"),
         ("DROP INDEX files_of_sound", "is no index of mats: give another path"),
@@ -274,7 +293,9 @@ def branch(size: int, child: int, many: int) -> bytes:
     """A page of a table's tree whose every child is one and the same."""
     cells = b"".join(struct.pack(">IB", child, 1 + number % 100) for number in range(many))
     start = size - len(cells)
-    head = struct.pack(">BHHHBI", 5, 0, many, start, 0, child) + b"".join(struct.pack(">H", start + 5 * number) for number in range(many))
+    head = struct.pack(">BHHHBI", 5, 0, many, start, 0, child) + b"".join(
+        struct.pack(">H", start + 5 * number) for number in range(many)
+    )
     return head.ljust(start, b"\0") + cells
 
 
@@ -291,7 +312,10 @@ def test_pages_in_circles(tmp_path: Path) -> None:
     path.write_bytes(data)
     for ask in (Library.info, Library.known):
         began = time.monotonic()
-        with pytest.raises(ModelError, match=r"(does not come to an end|more than fits into it|malformed)"), Library(path) as store:
+        with (
+            pytest.raises(ModelError, match=r"(does not come to an end|more than fits into it|malformed)"),
+            Library(path) as store,
+        ):
             ask(store)
             store.known()
         assert time.monotonic() - began < 1

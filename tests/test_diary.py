@@ -41,7 +41,8 @@ def test_another_sound_without_a_pause() -> None:
 
 
 def test_nothing_flickers() -> None:
-    """A pause shorter than `hold`, levels between the two lines, a moment of another sound, and one that is half the same."""
+    """A pause shorter than `hold`, levels between the two lines, a moment of another sound, and one that is half the
+    same."""
     assert float(A @ B) < 0.1 and 0.4 < float(A @ HALF) < 0.9
     pause = seconds(5, LOUD, A) + seconds(0.5, LOW, None) + seconds(5, LOUD, A)
     assert [type(event) for event in run(Diary(), pause)] == [Sound]
@@ -63,13 +64,22 @@ def test_the_end_of_the_stream() -> None:
 def test_labels_pass_once_and_rearm() -> None:
     diary = Diary(thresholds={"dog": 0.5})
     scores = [0.1, 0.6, 0.9, 0.4, 0.9] + [0.2] * 3 + [0.9] + [0.2] * 6 + [0.7]
-    events = [event for number, score in enumerate(scores, 1) for event in diary.feed(number * TICK, Now(LOUD, A), LOUD, {"dog": score})]
-    assert [event for event in events if isinstance(event, Passed)] == [Passed(0.5, "dog", 0.6), Passed(4.0, "dog", 0.7)]
+    events = [
+        event
+        for number, score in enumerate(scores, 1)
+        for event in diary.feed(number * TICK, Now(LOUD, A), LOUD, {"dog": score})
+    ]
+    assert [event for event in events if isinstance(event, Passed)] == [
+        Passed(0.5, "dog", 0.6),
+        Passed(4.0, "dog", 0.7),
+    ]
 
 
 def test_gate_may_be_moved() -> None:
     looks = seconds(5, -70.0, A)
-    assert run(Diary(), looks) == [] and [type(event) for event in run(Diary(DiarySettings(gate=-75.0)), looks)] == [Sound]
+    assert run(Diary(), looks) == [] and [type(event) for event in run(Diary(DiarySettings(gate=-75.0)), looks)] == [
+        Sound
+    ]
 
 
 @pytest.mark.parametrize("kind", ["loud", "changing"])

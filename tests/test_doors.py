@@ -1,4 +1,5 @@
-"""Doors that everything comes through: one input, one row, one text, a signal, a standard stream. None of them ends a job that could go on."""
+"""Doors that everything comes through: one input, one row, one text, a signal, a standard stream. None of them ends a
+job that could go on."""
 
 from __future__ import annotations
 
@@ -50,11 +51,19 @@ WHERE = "which was not expected: MATS_DEBUG=1 shows where."
 def test_what_passes_the_door_of_one_input() -> None:
     for error, kind, said in (
         (ValueError("a\nb \ud83d"), UnexpectedError, f"x.wav cannot be heard (ValueError: a b \\ud83d), {WHERE}"),
-        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), UnexpectedError, r"x.wav cannot be heard (UnicodeDecodeError: "),
+        (
+            UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+            UnexpectedError,
+            r"x.wav cannot be heard (UnicodeDecodeError: ",
+        ),
         (OSError(errno.EIO, "Input/output error"), InputError, "x.wav cannot be read (Input/output error)."),
         (OSError("seek"), UnexpectedError, f"x.wav cannot be heard (OSError: seek), {WHERE}"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError, ""),
-        (RuntimeError("CUDA error: an illegal access. CUDA kernel errors might"), DeviceError, "the device failed (CUDA error: an illegal access.)"),
+        (
+            RuntimeError("CUDA error: an illegal access. CUDA kernel errors might"),
+            DeviceError,
+            "the device failed (CUDA error: an illegal access.)",
+        ),
         (InputError("as it is"), InputError, "as it is"),
         (UsageError("as it is"), UsageError, "as it is"),
         (MemoryError(), MemoryError, ""),
@@ -100,7 +109,9 @@ def run(nano: Mats, names: list[str], output: str | None = None, kind: str = "te
 
 
 @pytest.mark.usefixtures("broken")
-def test_an_odd_input_is_a_sentence(nano: Mats, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_odd_input_is_a_sentence(
+    nano: Mats, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     why = "UnicodeDecodeError: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"
     said = f"mats: {folder}/odd.wav cannot be heard ({why}), {WHERE}"
     assert run(nano, [str(folder)]) == 3
@@ -116,7 +127,9 @@ def test_an_odd_input_is_a_sentence(nano: Mats, folder: Path, capsys: pytest.Cap
 
 
 @pytest.mark.usefixtures("broken")
-def test_the_library_goes_on_and_does_not_stick(nano: Mats, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_library_goes_on_and_does_not_stick(
+    nano: Mats, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "odd too.wav").write_bytes(encoded(noise(0.5)))
     for done, todo in ((0, 4), (2, 0)):
         with Library(tmp_path / "l.db", create=True) as store:
@@ -138,7 +151,9 @@ def test_a_disk_that_failed_says_nothing_of_the_file(nano: Mats, folder: Path, m
         assert read.state.error and bool(read.state.mtime_ns) == remembered
 
 
-def test_a_file_that_lacked_an_extra_is_tried_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_lacked_an_extra_is_tried_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mats_model.library.store import state_of
 
     with Library(tmp_path / "l.db", create=True) as store:
@@ -153,7 +168,9 @@ def test_a_file_that_lacked_an_extra_is_tried_again(folder: Path, tmp_path: Path
 
 
 @pytest.mark.usefixtures("broken")
-def test_a_chat_and_a_search_say_what_is_wrong_with_a_file(nano: Mats, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chat_and_a_search_say_what_is_wrong_with_a_file(
+    nano: Mats, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UnexpectedError, match=r"odd\.wav cannot be heard"):
         query(nano, [], [str(folder / "odd.wav")])
     monkeypatch.setattr("mats_cli.options.load_model", lambda *_: nano)
@@ -167,7 +184,10 @@ def test_a_chat_and_a_search_say_what_is_wrong_with_a_file(nano: Mats, folder: P
 
 
 def test_samples_beyond_all_measure(nano: Mats) -> None:
-    with pytest.raises(InputError, match=r"stdin cannot be heard: its samples reach \de\+30 times full scale \(at 0 s\); export it again\."):
+    with pytest.raises(
+        InputError,
+        match=r"stdin cannot be heard: its samples reach \de\+30 times full scale \(at 0 s\); export it again\.",
+    ):
         nano.caption(encoded(noise(1) * 1e31))
     assert nano.caption(encoded(noise(1) * 1e7)).endswith(".")  # integers of 24 bits that were written as they are
     with pytest.MonkeyPatch.context() as patch:
@@ -183,7 +203,9 @@ def test_names_fit() -> None:
     assert fitting("a.wav", ".txt") == "a.wav.txt" and fitting("a" * 251, ".txt") == "a" * 251 + ".txt"
     names = ("a" * 252, "a" * 253, "\xe9" * 127, "\U0001f415" * 63, b"\xff".decode("utf-8", "surrogateescape") * 255)
     long = [fitting(name, ".txt") for name in names]
-    assert len(set(long)) == 5 and all(len(os.fsencode(name)) <= 255 and name.endswith(".txt") and "~" in name for name in long)
+    assert len(set(long)) == 5 and all(
+        len(os.fsencode(name)) <= 255 and name.endswith(".txt") and "~" in name for name in long
+    )
 
 
 def test_names_as_long_as_names_can_be(nano: Mats, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,7 +229,10 @@ def test_a_path_longer_than_paths_can_be(mats: Run, tmp_path: Path) -> None:
     long = "d" * 300
     assert [item.name for item in expand([long, long]).items] == [long, long]
     done = mats("index", "memory", "c.txt", "-o", long)
-    assert (done.returncode, done.stderr.decode()) == (2, f"mats: {long} cannot be used (File name too long): give another path.\n")
+    assert (done.returncode, done.stderr.decode()) == (
+        2,
+        f"mats: {long} cannot be used (File name too long): give another path.\n",
+    )
 
 
 def test_a_disk_that_takes_nothing_ends_the_job(nano: Mats, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +240,9 @@ def test_a_disk_that_takes_nothing_ends_the_job(nano: Mats, folder: Path, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("mats_cli.job.os.replace", full)
-    with pytest.raises(UsageError, match=r"a\.wav\.txt cannot be written \(No space left on device\); choose another place with -o\."):
+    with pytest.raises(
+        UsageError, match=r"a\.wav\.txt cannot be written \(No space left on device\); choose another place with -o\."
+    ):
         run(nano, [str(folder)], f"{folder}/out/")
     assert [path.name for path in (folder / "out").iterdir()] == [".mats-unfinished.jsonl"]
 
@@ -232,7 +259,14 @@ def test_a_sentence_of_a_name_that_is_no_text_is_kept(tmp_path: Path) -> None:
 
 
 def test_rows_that_are_none(tmp_path: Path) -> None:
-    lines = ['{"a": 1}', '{"caption": "A \\ud83d bird"}', '{"caption":' * 100_000, '{"caption": "a dog barks"}', '{"text": "x"}', '{"caption": ""}']
+    lines = [
+        '{"a": 1}',
+        '{"caption": "A \\ud83d bird"}',
+        '{"caption":' * 100_000,
+        '{"caption": "a dog barks"}',
+        '{"text": "x"}',
+        '{"caption": ""}',
+    ]
     (tmp_path / "c.jsonl").write_text("\n".join(lines))
     rows = list(captions_in(tmp_path / "c.jsonl"))
     assert [row for row in rows if isinstance(row, str)] == ["a dog barks"]
@@ -244,9 +278,18 @@ def test_rows_that_are_none(tmp_path: Path) -> None:
     ]
     assert [(row.line, row.why) for row in rows if isinstance(row, BadRow) and row.line != 2] == bad
     # before the first good row nobody knows the columns, but a row that has them is judged by itself
-    assert str(next(row for row in rows if isinstance(row, BadRow) and row.line == 2)) == f"{tmp_path}/c.jsonl:2: column 'caption' is not UTF-8"
+    assert (
+        str(next(row for row in rows if isinstance(row, BadRow) and row.line == 2))
+        == f"{tmp_path}/c.jsonl:2: column 'caption' is not UTF-8"
+    )
     source = read_source(SourceSettings(file="c.jsonl"), tmp_path)
-    assert [example.text for example in source.examples] == ["a dog barks"] and [row.line for row in source.bad] == [1, 2, 3, 5, 6]
+    assert [example.text for example in source.examples] == ["a dog barks"] and [row.line for row in source.bad] == [
+        1,
+        2,
+        3,
+        5,
+        6,
+    ]
     with pytest.raises(UsageError, match=r"c\.jsonl:1: the row lacks a column that is needed; it has a\."):
         read_source(SourceSettings(file="c.jsonl"), tmp_path, strict=True)
     for settings in (SourceSettings(file="c.jsonl", text="said"), SourceSettings(file="c.jsonl", task="question")):
@@ -260,7 +303,9 @@ def test_rows_that_are_none(tmp_path: Path) -> None:
 
 
 def test_a_memory_of_rows_that_are_none(mats: Run, tmp_path: Path) -> None:
-    (tmp_path / "c.jsonl").write_text('{"caption": "A dog barks"}\n{"caption": "A \\ud83d bird"}\n{"other": "x"}\n{"caption": "Rain"}\n')
+    (tmp_path / "c.jsonl").write_text(
+        '{"caption": "A dog barks"}\n{"caption": "A \\ud83d bird"}\n{"other": "x"}\n{"caption": "Rain"}\n'
+    )
     done = mats("index", "memory", "c.jsonl", "-o", "memory")
     assert (done.returncode, done.stdout) == (0, b"memory: 2 captions in 1 clusters, 2 bad rows skipped\n")
     assert done.stderr == b"mats: c.jsonl:2: column 'caption' is not UTF-8\nmats: c.jsonl:3: has no column 'caption'\n"
@@ -273,7 +318,9 @@ def test_a_recipe_of_half_a_surrogate(tmp_path: Path) -> None:
     from mats_model.training.recipe import read_values, text_recipe
 
     (tmp_path / "r.yaml").write_text('sources:\n- file: a.txt\n  instructions: ["What \\ud83d?"]\n')
-    with pytest.raises(UsageError, match=r"r\.yaml:\d: sources\.0\.instructions\.0 holds half of a surrogate pair, which is no text"):
+    with pytest.raises(
+        UsageError, match=r"r\.yaml:\d: sources\.0\.instructions\.0 holds half of a surrogate pair, which is no text"
+    ):
         text_recipe(*read_values(tmp_path / "r.yaml"))
 
 
@@ -307,7 +354,10 @@ def test_a_text_that_is_none(words: list[str], what: str, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError) as caught:
         app(words, prog_name="mats", standalone_mode=False)
-    assert str(caught.value) == f"{what} is not UTF-8 text: set the terminal to UTF-8, or type it anew." and caught.value.exit_code == 2
+    assert (
+        str(caught.value) == f"{what} is not UTF-8 text: set the terminal to UTF-8, or type it anew."
+        and caught.value.exit_code == 2
+    )
 
 
 def test_paths_may_hold_any_byte(mats: Run, tmp_path: Path, dog: Path) -> None:
@@ -315,18 +365,25 @@ def test_paths_may_hold_any_byte(mats: Run, tmp_path: Path, dog: Path) -> None:
     (tmp_path / ODD / f"{ODD}.ogg").write_bytes(dog.read_bytes())
     (tmp_path / f"{ODD}.txt").write_text("# sounds\nrain\ndog bark\n")
     done = mats("classify", ODD, "--labels", f"{ODD}.txt", "-o", f"{ODD}.csv", "--csv")
-    assert (done.returncode, done.stderr) == (0, b"") and re.search(rb",dog bark,(1\.0|0\.9)", (tmp_path / f"{ODD}.csv").read_bytes())
+    assert (done.returncode, done.stderr) == (0, b"") and re.search(
+        rb",dog bark,(1\.0|0\.9)", (tmp_path / f"{ODD}.csv").read_bytes()
+    )
     assert mats("index", "library", ODD, "--index", f"{ODD}.db").stdout.startswith(b"1 new; 1 files")
     done = mats("search", "dog", "--in", ODD, "--index", f"{ODD}.db", "--clips", f"{ODD}/clips")
     assert (done.returncode, done.stderr) == (0, b"") and len(list((tmp_path / ODD / "clips").iterdir())) == 1
     done = mats("search", "dog", "--not", ODD, "--index", f"{ODD}.db")
-    assert (done.returncode, done.stdout) == (2, b"") and done.stderr.startswith(rb"mats: --not K\xe4uzchen is not UTF-8 text")
+    assert (done.returncode, done.stdout) == (2, b"") and done.stderr.startswith(
+        rb"mats: --not K\xe4uzchen is not UTF-8 text"
+    )
 
 
 def test_label_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "l.txt"
     path.write_text("\ufeff# what is there\n\\#1 hit\n   # more\ndog # bark\n\\\\x\n\ndog # bark\n")
-    assert read_labels(str(path)) == (["#1 hit", "dog # bark", "\\\\x"], [f"{path} names 1 label(s) twice ('dog # bark' first); each counts once."])
+    assert read_labels(str(path)) == (
+        ["#1 hit", "dog # bark", "\\\\x"],
+        [f"{path} names 1 label(s) twice ('dog # bark' first); each counts once."],
+    )
     assert read_labels("#1 hit,dog") == (["#1 hit", "dog"], [])
     path.write_text("# nothing\n#else\n")
     with pytest.raises(UsageError, match="holds no labels"):
@@ -340,10 +397,16 @@ def test_label_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         read_labels(str(path))
     with path.open("wb") as handle:
         handle.truncate(118_000_000)
-    with pytest.raises(UsageError, match=r"l\.txt is longer than 8 MB, the most that is read of labels: is it a file of labels, one per line\?"):
+    with pytest.raises(
+        UsageError,
+        match=r"l\.txt is longer than 8 MB, the most that is read of labels: is it a file of labels, one per line\?",
+    ):
         read_labels(str(path))
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"dog\n" * 3_000_000), closed=False))
-    with pytest.raises(UsageError, match="standard input holds more than 8 MB, the most that is read of labels from there: name a file instead"):
+    with pytest.raises(
+        UsageError,
+        match="standard input holds more than 8 MB, the most that is read of labels from there: name a file instead",
+    ):
         read_labels("-")
 
 
@@ -357,7 +420,11 @@ def stdin(monkeypatch: pytest.MonkeyPatch, data: Any) -> None:
 def test_standard_input_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for path, most, said in (
         ("/dev/zero", 1 << 40, "standard input is not a sound: its first 4 MB are one byte again and again."),
-        ("/dev/urandom", 3_000_000, "standard input holds more than 3 MB, the most that is read of a sound from there: name a file instead."),
+        (
+            "/dev/urandom",
+            3_000_000,
+            "standard input holds more than 3 MB, the most that is read of a sound from there: name a file instead.",
+        ),
         ("/dev/null", 10, "standard input is empty: pipe a sound in."),
     ):
         with open(path, "rb") as handle:
@@ -384,7 +451,10 @@ def test_standard_input_that_is_no_sound_is_not_kept(monkeypatch: pytest.MonkeyP
         (cover[:5_000_010], chance, "its content is of no known audio format", 10),
     ):
         pieces, read = iter([first] * bool(first)), list[int]()
-        reader = SimpleNamespace(read1=lambda _, pieces=pieces, again=again, read=read: read.append(1) or next(pieces, again), fileno=lambda: -1)
+        reader = SimpleNamespace(
+            read1=lambda _, pieces=pieces, again=again, read=read: read.append(1) or next(pieces, again),
+            fileno=lambda: -1,
+        )
         stdin(monkeypatch, reader)
         with pytest.raises(InputError, match=f"^standard input is not a sound: {said}"):
             read_stdin()
@@ -400,10 +470,15 @@ def test_standard_input_that_is_waited_for(monkeypatch: pytest.MonkeyPatch, caps
         stdin(monkeypatch, handle)
         threading.Timer(0.4, lambda: (os.write(theirs, b"sound"), os.close(theirs))).start()
         assert read_stdin() == b"sound"
-    assert capsys.readouterr().err == "mats: standard input has not ended (0.0 MB so far): a sound is read to its end first.\n"
+    assert (
+        capsys.readouterr().err
+        == "mats: standard input has not ended (0.0 MB so far): a sound is read to its end first.\n"
+    )
 
 
-def test_raw_samples_that_are_waited_for(nano: Mats, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_raw_samples_that_are_waited_for(
+    nano: Mats, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(microphone, "_GONE", 0.2)
     monkeypatch.setattr("mats_cli.options.load_model", lambda *_: nano)
     ours, theirs = os.pipe()
@@ -435,7 +510,9 @@ program.main()
 
 
 def working(*words: str, **more: Any) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, "-c", _HANG, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HANG, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more
+    )
     assert process.stdout and process.stdout.readline() == b"at work\n"
     return process
 
@@ -481,7 +558,10 @@ def test_a_job_that_is_told_to_end_goes_on_later(mats: Run, tmp_path: Path) -> N
     process.send_signal(signal.SIGTERM)
     err = process.communicate(timeout=30)[1].decode()
     done = int(err.removeprefix("mats: stopped: ").split(" ")[0])
-    assert (process.returncode, err) == (143, f"mats: stopped: {done} of 40 inputs are done. The same command goes on from there.\n")
+    assert (process.returncode, err) == (
+        143,
+        f"mats: stopped: {done} of 40 inputs are done. The same command goes on from there.\n",
+    )
     again = mats(*command[3:], "-o", "part.txt")
     assert again.returncode == 0 and again.stderr.startswith(b"mats: going on: ")
     assert (tmp_path / "part.txt").read_bytes() == mats(*command[3:]).stdout and not journal.exists()
@@ -525,7 +605,10 @@ def test_results_come_out_whatever_becomes_of_remarks(nano: Mats, tmp_path: Path
     assert shell("index info --index none.db 2> >(exec <&-)", tmp_path)[:2] == (5, "")
     # said before anything is heard; and with -o nothing needs standard output
     assert shell(f"caption none.wav {dog} >&-", tmp_path) == (2, "", CLOSED)
-    assert shell(f"caption {dog} -o out.txt <&- >&- 2>&-", tmp_path)[0] == 0 and (tmp_path / "out.txt").read_text() == sentence
+    assert (
+        shell(f"caption {dog} -o out.txt <&- >&- 2>&-", tmp_path)[0] == 0
+        and (tmp_path / "out.txt").read_text() == sentence
+    )
 
 
 def test_a_chat_does_not_ask_on_into_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -554,8 +637,14 @@ def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     places._homeless.cache_clear()
     home = tmp_path / f"mats-{os.getuid()}"
     assert places.home() == home and home.stat().st_mode & 0o777 == 0o700
-    assert str(places.data()).startswith(str(home)) and str(places.cache()).startswith(str(home)) and str(places.state()).startswith(str(home))
-    assert places.expanded("~/a") == Path("~/a") and places.expanded("~nobody-of-that-name/a") == Path("~nobody-of-that-name/a")
+    assert (
+        str(places.data()).startswith(str(home))
+        and str(places.cache()).startswith(str(home))
+        and str(places.state()).startswith(str(home))
+    )
+    assert places.expanded("~/a") == Path("~/a") and places.expanded("~nobody-of-that-name/a") == Path(
+        "~nobody-of-that-name/a"
+    )
     # somebody else may write there: not ours
     home.chmod(0o777)
     places._homeless.cache_clear()

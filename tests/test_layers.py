@@ -10,20 +10,25 @@ import pytest
 SRC = Path(__file__).parent.parent / "src"
 MODEL = (
     "errors files config tokens tensors places device parallel captions"
-    " audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.ffmpeg audio.mix audio.decode audio.window audio.write"
-    " clap.protocol clap.logmel clap.text clap.tower clap.nano clap.htsat clap.huggingface clap.published clap.laion clap.msclap clap.original"
+    " audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.ffmpeg audio.mix audio.decode "
+    "audio.window audio.write"
+    " clap.protocol clap.logmel clap.text clap.tower clap.nano clap.htsat clap.huggingface clap.published clap.laion "
+    "clap.msclap clap.original"
     " gap.noise gap.santa gap.memory claims mapper"
     " llm.prompts llm.protocol llm.decoder llm.int8 llm.huggingface llm.bases mats"
-    " weights.encoders weights.catalogue weights.folder weights.authors weights.clapcap weights.resolve weights.fetch weights.hub weights.pull"
+    " weights.encoders weights.catalogue weights.folder weights.authors weights.clapcap weights.resolve weights.fetch "
+    "weights.hub weights.pull"
     " weights.bundle"
     " library.database library.store library.export library.crawl library.search"
     " live.ring live.diary live.questions live.talk"
-    " training.sources evaluate.metrics training.recipe training.embeddings training.batches training.prepare training.tune training.loop"
+    " training.sources evaluate.metrics training.recipe training.embeddings training.batches training.prepare "
+    "training.tune training.loop"
     " training.estimate"
 )
 TEACH = "teacher clips wild examples parts listen minilm phrases align retell carry nano"
 CLI = (
-    "formats signals console inputs journal options job curve microphone chat.status chat.session chat.screen chat.verb listen caption classify"
+    "formats signals console inputs journal options job curve microphone chat.status chat.session chat.screen "
+    "chat.verb listen caption classify"
     " index.library index.memory index.tune index.verb search train models main generated __main__"
 )
 ORDER = (
@@ -34,9 +39,21 @@ ORDER = (
 # the map imports the registry inside its one function
 DOORS = {"soundfile": {"mats_model.audio.decode", "mats_model.audio.write", "mats_model.teach.clips"}}
 DOORS["soundfile"] |= {"mats_model.teach.examples"}
-DOORS |= {"soxr": {"mats_model.audio.mix", "mats_model.teach.clips", "mats_model.teach.examples"}, "av": {"mats_model.audio.ffmpeg"}}
-DOORS |= {"safetensors": {"mats_model." + name for name in ("tensors", "weights.folder", "weights.encoders", "weights.pull", "teach.minilm")}}
-DOORS |= {"typer": {"mats_cli." + name for name in CLI.split()}, "tqdm": {"mats_cli.console"}, "yaml": {"mats_model.training.recipe"}}
+DOORS |= {
+    "soxr": {"mats_model.audio.mix", "mats_model.teach.clips", "mats_model.teach.examples"},
+    "av": {"mats_model.audio.ffmpeg"},
+}
+DOORS |= {
+    "safetensors": {
+        "mats_model." + name
+        for name in ("tensors", "weights.folder", "weights.encoders", "weights.pull", "teach.minilm")
+    }
+}
+DOORS |= {
+    "typer": {"mats_cli." + name for name in CLI.split()},
+    "tqdm": {"mats_cli.console"},
+    "yaml": {"mats_model.training.recipe"},
+}
 DOORS |= {name: {"mats_model.llm.huggingface"} for name in ("peft", "bitsandbytes")}
 DOORS |= {"laion_clap": {"mats_model.clap.original"}}
 DOORS |= {"transformers": {"mats_model.llm.huggingface", "mats_model.llm.bases", "mats_model.clap.huggingface"}}
@@ -49,7 +66,11 @@ DOORS |= {
 
 
 def modules() -> dict[str, Path]:
-    return {".".join(path.relative_to(SRC).with_suffix("").parts): path for path in sorted(SRC.rglob("*.py")) if path.name != "__init__.py"}
+    return {
+        ".".join(path.relative_to(SRC).with_suffix("").parts): path
+        for path in sorted(SRC.rglob("*.py"))
+        if path.name != "__init__.py"
+    }
 
 
 def imported(path: Path) -> set[str]:

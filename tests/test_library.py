@@ -25,7 +25,16 @@ def sound(seed: int, windows: int = 3) -> Sound:
     vectors = rng.standard_normal((windows, D))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
     times = np.stack([np.arange(windows) * 2.5, np.arange(windows) * 2.5 + 5], 1).astype(np.float32)
-    return Sound(f"hash{seed}", 2.5 * windows + 2.5, "wav", 44_100, 2, times, vectors, vectors.mean(0) if windows else np.zeros(D, np.float16))
+    return Sound(
+        f"hash{seed}",
+        2.5 * windows + 2.5,
+        "wav",
+        44_100,
+        2,
+        times,
+        vectors,
+        vectors.mean(0) if windows else np.zeros(D, np.float16),
+    )
 
 
 def filled(path: Path, many: int = 4) -> Library:
@@ -38,7 +47,11 @@ def filled(path: Path, many: int = 4) -> Library:
 def test_files_and_their_windows(tmp_path: Path) -> None:
     with filled(tmp_path / "l.db") as store:
         matrix = store.matrix()
-        assert matrix.vectors.shape == (12, D) and matrix.times[1].tolist() == [2.5, 7.5] and matrix.sounds.tolist() == sorted([1, 2, 3, 4] * 3)
+        assert (
+            matrix.vectors.shape == (12, D)
+            and matrix.times[1].tolist() == [2.5, 7.5]
+            and matrix.sounds.tolist() == sorted([1, 2, 3, 4] * 3)
+        )
         assert np.array_equal(matrix.vectors[3:6], sound(1).vectors)
         assert store.known("/s") == {f"/s/{n}.wav": State(100, n) for n in range(4)} and store.known("/s/1") == {}
         assert store.rows([2])[2]["paths"] == ["/s/1.wav"] and store.rows([99]) == {}
@@ -95,7 +108,10 @@ def test_captions_and_tags_are_asked_for_once(tmp_path: Path) -> None:
 
 def test_another_encoder_is_refused(tmp_path: Path) -> None:
     filled(tmp_path / "l.db").base.close()
-    with pytest.raises(MismatchError, match=r"made with another encoder \(encoder1, this one is encoder2\).*`mats index library --rebuild`"):
+    with pytest.raises(
+        MismatchError,
+        match=r"made with another encoder \(encoder1, this one is encoder2\).*`mats index library --rebuild`",
+    ):
         Library(tmp_path / "l.db", "encoder2", D)
     with Library(tmp_path / "l.db", create=True) as store:
         store.add_root("/s")
@@ -215,7 +231,11 @@ def test_parts_of_a_job(tmp_path: Path) -> None:
         assert one.merge(tmp_path / "b.db") == 3
         assert one.info().files == 5 and one.info().sounds == 3 and one.sound_of("hash2") is None
         twenty = one.sound_of("hash20")
-        assert twenty and one.rows([twenty])[twenty]["caption"] == "Twenty." and one.rows([1])[1]["paths"] == ["/s/0.wav", "/t/copy.wav"]
+        assert (
+            twenty
+            and one.rows([twenty])[twenty]["caption"] == "Twenty."
+            and one.rows([1])[1]["paths"] == ["/s/0.wav", "/t/copy.wav"]
+        )
         assert len(one.matrix().vectors) == 9
     with Library(tmp_path / "c.db", "encoder2", D, create=True) as third, pytest.raises(MismatchError):
         third.merge(tmp_path / "a.db")
@@ -232,7 +252,11 @@ def test_export(tmp_path: Path, kind: str) -> None:
             export_to(store, tmp_path / "none" / "out", kind)
     if kind == "npz":
         with np.load(tmp_path / "out.npz") as made:
-            assert made["path"][made["sound"][4]] == "/s/1.wav" and made["start"][4] == 2.5 and np.array_equal(made["vector"][3:6], sound(1).vectors)
+            assert (
+                made["path"][made["sound"][4]] == "/s/1.wav"
+                and made["start"][4] == 2.5
+                and np.array_equal(made["vector"][3:6], sound(1).vectors)
+            )
     else:
         rows = parquet.read_table(tmp_path / "out.parquet").to_pylist()
         assert len(rows) == 9 and rows[4]["path"] == "/s/1.wav" and rows[4]["start"] == 2.5

@@ -26,7 +26,10 @@ def test_ring_keeps_the_last_samples() -> None:
         assert ring.total == len(everything)
         np.testing.assert_array_equal(ring.last(1.0), everything[-100:])
         np.testing.assert_array_equal(ring.last(0.25), everything[-25:])
-        np.testing.assert_array_equal(ring.between(ring.total - 40, ring.total - 10), everything[max(0, ring.total - 40) : max(0, ring.total - 10)])
+        np.testing.assert_array_equal(
+            ring.between(ring.total - 40, ring.total - 10),
+            everything[max(0, ring.total - 40) : max(0, ring.total - 10)],
+        )
     # what is gone is not given, what has not come neither
     assert len(ring.between(0, ring.total)) == 100 and len(ring.between(0, 10)) == 0
     assert len(ring.between(ring.total - 5, ring.total + 50)) == 5
@@ -56,7 +59,11 @@ def test_level() -> None:
     # the loudest moment counts: a click in silence is no silence
     click = np.zeros(16_000, np.float32)
     click[8000:8100] = 0.5
-    assert level(click, 16_000) > -20 and level(np.zeros(100), 16_000) == FLOOR and level(np.zeros((0, 1)), 16_000) == FLOOR
+    assert (
+        level(click, 16_000) > -20
+        and level(np.zeros(100), 16_000) == FLOOR
+        and level(np.zeros((0, 1)), 16_000) == FLOOR
+    )
 
 
 def test_now_is_as_the_file(nano: Mats) -> None:

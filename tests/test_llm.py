@@ -41,7 +41,9 @@ def test_positions_are_causal(tiny: Decoder) -> None:
     assert torch.allclose(tiny(inputs)[0][:, :4], tiny(changed)[0][:, :4], atol=1e-5)
 
 
-def greedy(decoder: Decoder, words: Words, prefix: torch.Tensor, prompt: list[int], settings: SearchSettings) -> list[int]:
+def greedy(
+    decoder: Decoder, words: Words, prefix: torch.Tensor, prompt: list[int], settings: SearchSettings
+) -> list[int]:
     said: list[int] = []
     for length in range(settings.longest):
         ids = torch.tensor([prompt + said])
@@ -77,8 +79,16 @@ def test_company_changes_nothing(nano: Mats) -> None:
 
 
 def test_no_word_comes_twice(nano: Mats) -> None:
-    texts = ["birds chirp and birds sing", "dogs bark and a dog barks", "music", "a man speaks and a man speaks", "engines"]
-    said = beam_search(nano.llm.decoder, nano.llm.words, nano.hear(nano.clap.embed_text(texts)), "<caption>", nano.config.search)
+    texts = [
+        "birds chirp and birds sing",
+        "dogs bark and a dog barks",
+        "music",
+        "a man speaks and a man speaks",
+        "engines",
+    ]
+    said = beam_search(
+        nano.llm.decoder, nano.llm.words, nano.hear(nano.clap.embed_text(texts)), "<caption>", nano.config.search
+    )
     for candidate in itertools.chain(*said):
         stems = [int(nano.llm.words.stem[token]) for token in nano.llm.words.encode(candidate.text)]
         meaningful = [stem for stem in stems if stem >= 0]
@@ -88,7 +98,12 @@ def test_no_word_comes_twice(nano: Mats) -> None:
 def test_more_beams_find_likelier_answers(tiny: Decoder, nano: Mats) -> None:
     prefix = torch.randn(4, 4, 32, generator=torch.Generator().manual_seed(7))
     best = {
-        beams: [some[0].score for some in beam_search(tiny, nano.llm.words, prefix, "<caption>", SearchSettings(beams=beams, longest=6, shortest=1))]
+        beams: [
+            some[0].score
+            for some in beam_search(
+                tiny, nano.llm.words, prefix, "<caption>", SearchSettings(beams=beams, longest=6, shortest=1)
+            )
+        ]
         for beams in (1, 8)
     }
     assert sum(best[8]) >= sum(best[1]) - 1e-4

@@ -1,4 +1,5 @@
-"""Santa's memory as a folder, and the ways across: numbers against slower obvious versions, then what can be wrong with either."""
+"""Santa's memory as a folder, and the ways across: numbers against slower obvious versions, then what can be wrong with
+either."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from mats_model.gap.santa import WAYS, Santa, changed, nearest
 from mats_model.mats import Mats
 from mats_model.training.sources import BadRow, captions_in
 
-TEXTS = [f"{who} {does} {where}" for who in ("a dog", "a cat", "rain", "an engine", "a bell") for does in ("barks", "hums", "falls", "rings")
+TEXTS = [f"{who} {does} {where}" for who in ("a dog", "a cat", "rain", "an engine", "a bell") for does in ("barks",
+"hums", "falls", "rings")
          for where in ("in a street", "far away", "indoors", "near a lake", "at night")]  # fmt: skip
 
 
@@ -43,12 +45,17 @@ def test_a_memory_holds_its_captions(nano: Mats, tmp_path: Path) -> None:
         assert torch.allclose(vectors, nano.clap.embed_text(texts), atol=1e-3)
         assert all(int(torch.cdist(vector[None], memory.centres).argmin()) == cluster for vector in vectors)
     assert sorted(seen) == sorted(TEXTS)
-    assert torch.allclose(memory.text_mean, nano.clap.embed_text(TEXTS).mean(0), atol=1e-5) and memory.audio_mean is None
+    assert (
+        torch.allclose(memory.text_mean, nano.clap.embed_text(TEXTS).mean(0), atol=1e-5) and memory.audio_mean is None
+    )
     assert cluster_count(12_000) == 1 and cluster_count(5_000_000) == 1221
 
 
 def test_the_same_seed_the_same_bytes(nano: Mats, tmp_path: Path) -> None:
-    one, two, other = (made(nano, tmp_path / name, clusters=5, variance=0.01, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+    one, two, other = (
+        made(nano, tmp_path / name, clusters=5, variance=0.01, seed=seed)
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
     for name in ("vectors", "centres", "order", "starts", "offsets", "means"):
         assert (one.folder / f"{name}.npy").read_bytes() == (two.folder / f"{name}.npy").read_bytes()
     assert (one.folder / "vectors.npy").read_bytes() != (other.folder / "vectors.npy").read_bytes()
@@ -70,7 +77,9 @@ def test_ways_against_their_formulas(nano: Mats, tmp_path: Path, clusters: int) 
         cluster = int(torch.cdist(z[None], memory.centres).argmin())
         near = sorted(memory.members(cluster)[0], key=lambda m: float((z - m).norm()))[:9]
         weight = torch.softmax(torch.stack([m @ z for m in near]) / 0.05, 0)
-        assert torch.allclose(out, F.normalize(0.6 * z + 0.4 * sum(w * m for w, m in zip(weight, near, strict=True)), dim=0), atol=1e-5)
+        assert torch.allclose(
+            out, F.normalize(0.6 * z + 0.4 * sum(w * m for w, m in zip(weight, near, strict=True)), dim=0), atol=1e-5
+        )
     gap = audio.mean(0) - nano.clap.embed_text(TEXTS).mean(0)
     assert torch.allclose(WAYS["shift"](heard, memory, settings), F.normalize(heard - gap, dim=-1), atol=1e-4)
     assert torch.equal(WAYS["none"](heard, memory, settings), heard)
@@ -88,13 +97,18 @@ def test_another_memory_is_heard(nano: Mats, tmp_path: Path, dog: Path) -> None:
     try:
         nano.santa.cross(changed(own, "lambda=1,k=1,names=0"), memory)
         assert memory.texts(nearest(memory, heard[0], 1)[2].tolist())[0].startswith("a dog barks")
-        assert torch.allclose(nano.santa(heard), nearest(memory, heard[0], 1)[1], atol=1e-3) and len(nano.santa.looks(heard)) == 1
+        assert (
+            torch.allclose(nano.santa(heard), nearest(memory, heard[0], 1)[1], atol=1e-3)
+            and len(nano.santa.looks(heard)) == 1
+        )
         assert "dog" in nano.answer(heard)[0].lower()
         nano.santa.cross(replace(own, prompt=2), memory)
         assert all(said.startswith("a dog barks") for said, _ in nano.santa.near_texts(heard[0], 3))
         with pytest.raises(UsageError, match="does not read: take --model mini"):
             nano.answer(heard)
-        with pytest.raises(UsageError, match=r"clusters=9: this memory has 3; `mats index memory --clusters` sets them"):
+        with pytest.raises(
+            UsageError, match=r"clusters=9: this memory has 3; `mats index memory --clusters` sets them"
+        ):
             nano.santa.cross(replace(own, clusters=9), memory)
     finally:
         nano.santa.cross(own)
@@ -211,11 +225,30 @@ def test_tune(mats: Run, tmp_path: Path) -> None:
         "file,caption_1,caption_2,label\ndog.ogg,A dog barks,A dog is barking again and again,dog\n"
         "rain.ogg,Rain is falling,It rains,rain\nclock.ogg,A clock ticks,,clock\n"
     )
-    words = ("index", "tune", "--audio", EXAMPLES, "--captions", tmp_path / "refs.csv", "--try", "way=none", "--try", "way=shift", "--json")
+    words = (
+        "index",
+        "tune",
+        "--audio",
+        EXAMPLES,
+        "--captions",
+        tmp_path / "refs.csv",
+        "--try",
+        "way=none",
+        "--try",
+        "way=shift",
+        "--json",
+    )
     code, out, err = text(mats(*words))
     rows = [json.loads(line) for line in out.splitlines()]
-    assert (code, err) == (0, "") and [row.get("settings") for row in rows[:3]] == ["as it is", "way=none", "way=shift"] and "recommended" in rows[-1]
-    assert set(rows[0]) == {"settings", "CIDEr-D", "ROUGE-L", "names it", "top-1", "gain"} and rows[1]["top-1"]["mean"] == 1.0
+    assert (
+        (code, err) == (0, "")
+        and [row.get("settings") for row in rows[:3]] == ["as it is", "way=none", "way=shift"]
+        and "recommended" in rows[-1]
+    )
+    assert (
+        set(rows[0]) == {"settings", "CIDEr-D", "ROUGE-L", "names it", "top-1", "gain"}
+        and rows[1]["top-1"]["mean"] == 1.0
+    )
     for row in rows[:-1]:
         assert all(part["low"] <= part["mean"] <= part["high"] for part in row.values() if isinstance(part, dict))
     table = text(mats(*words[:-1], "--limit", "2"))[1]
@@ -224,7 +257,9 @@ def test_tune(mats: Run, tmp_path: Path) -> None:
     code, _, err = text(mats("index", "tune", "--audio", EXAMPLES, "--captions", tmp_path / "out.csv"))
     assert code == 2 and "leads out of" in err
     (tmp_path / "none.csv").write_text("file,caption\nnone.ogg,A dog\n")
-    assert "none of the files" in text(mats("index", "tune", "--audio", EXAMPLES, "--captions", tmp_path / "none.csv"))[2]
+    assert (
+        "none of the files" in text(mats("index", "tune", "--audio", EXAMPLES, "--captions", tmp_path / "none.csv"))[2]
+    )
 
 
 def test_intervals_hold_the_mean() -> None:

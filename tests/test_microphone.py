@@ -1,4 +1,5 @@
-"""Microphones: a sound system made on the spot, and everything that may be wrong with a real one. Pipes of raw samples."""
+"""Microphones: a sound system made on the spot, and everything that may be wrong with a real one. Pipes of raw
+samples."""
 
 from __future__ import annotations
 
@@ -49,7 +50,9 @@ class Sounds:
         def send(block: np.ndarray, overflow: bool = False) -> None:
             callback(block, len(block), None, SimpleNamespace(input_overflow=overflow))
 
-        stream = SimpleNamespace(active=True, send=send, start=lambda: None, device=device, rate=samplerate, channels=channels)
+        stream = SimpleNamespace(
+            active=True, send=send, start=lambda: None, device=device, rate=samplerate, channels=channels
+        )
         stream.abort = stream.close = lambda ignore_errors: setattr(stream, "active", False)
         self.streams.append(stream)
         return stream
@@ -82,7 +85,9 @@ def test_a_microphone_is_heard(sounds: Sounds) -> None:
 def test_choosing_one(sounds: Sounds) -> None:
     assert Microphone("2").name == Microphone("usb").name == Microphone("USB Mic").name == "USB Mic"
     for wanted, said in (("7", "is no input"), ("0", "is no input"), ("mic", "fits 2 inputs"), ("x", "is no input")):
-        with pytest.raises(UsageError, match=rf"--device {wanted} {said}; there are 1 \(Built-in Mic\), 2 \(USB Mic\)\."):
+        with pytest.raises(
+            UsageError, match=rf"--device {wanted} {said}; there are 1 \(Built-in Mic\), 2 \(USB Mic\)\."
+        ):
             Microphone(wanted)
 
 
@@ -109,13 +114,17 @@ def test_no_portaudio(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(name, *more)
 
     monkeypatch.setattr("builtins.__import__", missing)
-    with pytest.raises(DeviceError, match=r"`sudo apt install libportaudio2` .*`sudo dnf install portaudio` .*`brew install portaudio`"):
+    with pytest.raises(
+        DeviceError, match=r"`sudo apt install libportaudio2` .*`sudo dnf install portaudio` .*`brew install portaudio`"
+    ):
         devices()
 
 
 def test_no_device_and_no_leave(sounds: Sounds, monkeypatch: pytest.MonkeyPatch) -> None:
     sounds.problem = "Internal PortAudio error"
-    with pytest.raises(DeviceError, match=r"Built-in Mic cannot be opened \(Internal PortAudio error\): is another program using it"):
+    with pytest.raises(
+        DeviceError, match=r"Built-in Mic cannot be opened \(Internal PortAudio error\): is another program using it"
+    ):
         Microphone()
     monkeypatch.setattr(microphone.sys, "platform", "darwin")
     with pytest.raises(DeviceError, match="allow your terminal the microphone in System Settings"):
@@ -214,7 +223,18 @@ def test_raw_formats(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["", "s16le", "s16le,16000", "mp3,16000,1", "s16le,0,1", "s16le,16000,0", "s16le,16000,99", "s16le;16000;1", "s16le,-1,1"]
+    "spec",
+    [
+        "",
+        "s16le",
+        "s16le,16000",
+        "mp3,16000,1",
+        "s16le,0,1",
+        "s16le,16000,0",
+        "s16le,16000,99",
+        "s16le;16000;1",
+        "s16le,-1,1",
+    ],
 )
 def test_bad_specs(spec: str) -> None:
     with pytest.raises(UsageError, match="give format, rate and channels, as in s16le,16000,1"):

@@ -1,4 +1,5 @@
-"""mats models, against a hub on this machine: encoders, bases and a miniature of the published MATS, fetched, used, bundled, removed."""
+"""mats models, against a hub on this machine: encoders, bases and a miniature of the published MATS, fetched, used,
+bundled, removed."""
 
 from __future__ import annotations
 
@@ -52,8 +53,21 @@ def files(folder: Path) -> dict[str, bytes]:
 def clap(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """A ClapModel of 64 dimensions, its weights in a pickle as the hub has some."""
     folder = tmp_path_factory.mktemp("clap")
-    audio = {"patch_embeds_hidden_size": 32, "depths": [2, 2, 2, 2], "num_attention_heads": [1, 2, 4, 8], "hidden_size": 256, "projection_dim": 64}
-    text = {"vocab_size": 300, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1, "intermediate_size": 96, "projection_dim": 64}
+    audio = {
+        "patch_embeds_hidden_size": 32,
+        "depths": [2, 2, 2, 2],
+        "num_attention_heads": [1, 2, 4, 8],
+        "hidden_size": 256,
+        "projection_dim": 64,
+    }
+    text = {
+        "vocab_size": 300,
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 1,
+        "intermediate_size": 96,
+        "projection_dim": 64,
+    }
     torch.manual_seed(0)
     model = transformers.ClapModel(transformers.ClapConfig(text_config=text, audio_config=audio, projection_dim=64))
     model.config.save_pretrained(str(folder))
@@ -70,7 +84,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("base")
     raw = Tokenizer(models.WordLevel({f"t{number}": number for number in range(160)}, unk_token="t0"))
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
-    transformers.PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="t1", eos_token="t2").save_pretrained(str(folder))
+    transformers.PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="t1", eos_token="t2").save_pretrained(
+        str(folder)
+    )
     shutil.copy(TINY / "llm" / "config.json", folder)
     state = list(read_tensors(TINY / "llm" / "model.safetensors").items())
     torch.save(dict(state[:5]), folder / "pytorch_model-00001-of-00002.bin")
@@ -79,9 +95,15 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clap: dict[str, bytes], base: dict[str, bytes]) -> Iterator[Site]:
+def hub(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clap: dict[str, bytes], base: dict[str, bytes]
+) -> Iterator[Site]:
     for name in list(os.environ):
-        if name.startswith("HF_") or name in ("MATS_OFFLINE", "TRANSFORMERS_OFFLINE") or name.lower().endswith("_proxy"):
+        if (
+            name.startswith("HF_")
+            or name in ("MATS_OFFLINE", "TRANSFORMERS_OFFLINE")
+            or name.lower().endswith("_proxy")
+        ):
             monkeypatch.delenv(name)
     site = Site()
     monkeypatch.setenv("HF_ENDPOINT", site.url)
@@ -109,7 +131,12 @@ def test_a_hub_encoder_end_to_end(hub: Site, mats: Run, dog: Path, tmp_path: Pat
     code, out, err = text(mats(*command))
     assert code == 0 and f"mats: {CLAP}: see its page, https://huggingface.co/{CLAP}\n" in err, err
     kept = tmp_path / "home" / "encoders" / "somebody--tiny-clap"
-    assert sorted(path.name for path in kept.iterdir()) == ["TERMS.txt", "encoder.json", "model.safetensors", "tokenizer.json"]
+    assert sorted(path.name for path in kept.iterdir()) == [
+        "TERMS.txt",
+        "encoder.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
     assert not list((tmp_path / "home").rglob("*.bin"))
     asked = len(hub.seen)
     again = text(mats(*command, "--offline"))
@@ -123,7 +150,9 @@ def test_a_hub_encoder_end_to_end(hub: Site, mats: Run, dog: Path, tmp_path: Pat
     assert other[0] == 6, other
 
 
-def test_a_model_and_all_it_needs(hub: Site, mats: Run, dog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_and_all_it_needs(
+    hub: Site, mats: Run, dog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Encoder, base in pickles, mapper and LoRA: one name; then a bundle on a machine that has nothing."""
     code, out, err = text(mats("models", "pull", MODEL))
     home = tmp_path / "home"
@@ -136,15 +165,25 @@ def test_a_model_and_all_it_needs(hub: Site, mats: Run, dog: Path, tmp_path: Pat
     assert code == 0 and said.count("\n") == 1 and said.startswith("T"), err
     # a bundle, elsewhere, without a network
     code, out, err = text(mats("models", "bundle", MODEL, "-o", "tiny.tar"))
-    assert code == 0 and out == "tiny.tar: models/somebody--tiny-mats, encoders/somebody--tiny-clap, bases/somebody--tiny-llama\n", err
+    assert (
+        code == 0
+        and out == "tiny.tar: models/somebody--tiny-mats, encoders/somebody--tiny-clap, bases/somebody--tiny-llama\n"
+    ), err
     monkeypatch.setenv("MATS_HOME", str(tmp_path / "elsewhere"))
     assert text(mats("caption", dog, "--model", MODEL, "--offline"))[0] == 5
     code, out, err = text(mats("models", "import", "tiny.tar"))
-    assert (code, err) == (0, "") and out == "bases/somebody--tiny-llama\nencoders/somebody--tiny-clap\nmodels/somebody--tiny-mats\n"
+    assert (code, err) == (
+        0,
+        "",
+    ) and out == "bases/somebody--tiny-llama\nencoders/somebody--tiny-clap\nmodels/somebody--tiny-mats\n"
     assert text(mats("caption", dog, "--model", MODEL, "--offline")) == (0, said, "")
     listed = text(mats("models", "list", "--json"))[1]
     assert {row["name"] for row in map(json.loads, listed.splitlines()) if row["here"]} == {"nano", MODEL, CLAP, BASE}
-    assert text(mats("models", "path", CLAP)) == (0, f"{tmp_path / 'elsewhere' / 'encoders' / 'somebody--tiny-clap'}\n", "")
+    assert text(mats("models", "path", CLAP)) == (
+        0,
+        f"{tmp_path / 'elsewhere' / 'encoders' / 'somebody--tiny-clap'}\n",
+        "",
+    )
     assert text(mats("models", "rm", CLAP))[0] == 0 and text(mats("models", "path", CLAP))[0] == 5
 
 
@@ -161,7 +200,10 @@ def test_another_language_model(hub: Site, mats: Run, dog: Path, tmp_path: Path,
     transformers.LlamaForCausalLM(transformers.LlamaConfig(**config)).save_pretrained(str(folder))
     code, out, err = text(mats("caption", dog, "--model", MODEL, "--llm", "copy"))
     assert (
-        code == 6 and out == "" and f"was trained beside {BASE} and does not fit copy: its mapper speaks to 32 numbers a token, copy reads 64" in err
+        code == 6
+        and out == ""
+        and f"was trained beside {BASE} and does not fit copy: its mapper speaks to 32 numbers a token, copy reads 64"
+        in err
     )
     assert text(mats("caption", dog, "--llm", "copy"))[0] == 5  # nano has its own
     code, _, err = text(mats("caption", dog, "--quantize", "int8"))
@@ -170,7 +212,9 @@ def test_another_language_model(hub: Site, mats: Run, dog: Path, tmp_path: Path,
 
 def texts(folder: Path) -> str:
     """Captions in a folder, and the beginning of a recipe that reads them."""
-    (folder / "captions.csv").write_text("caption\n" + "".join(f"a {one} barks and {two} falls\n" for one in WORDS[4:] for two in WORDS[4:]))
+    (folder / "captions.csv").write_text(
+        "caption\n" + "".join(f"a {one} barks and {two} falls\n" for one in WORDS[4:] for two in WORDS[4:])
+    )
     return "name: mine\nsources:\n  - file: captions.csv\n    text: caption\n"
 
 
@@ -178,22 +222,29 @@ def test_training_beside_a_published_encoder(hub: Site, mats: Run, dog: Path, tm
     """`clap:` in a recipe takes a hub id; what was trained hears with it and says so when it is not there."""
     (tmp_path / "r.yaml").write_text(
         texts(tmp_path) + f"clap: {CLAP}\nmapper: {{width: 32, layers: 1, heads: 2}}\n"
-        "decoder: {vocabulary: 300, width: 32, layers: 1, heads: 2, hidden: 48}\nmemory: {captions: 20}\ntrain: {steps: 4, batch: 8, warmup: 1}\n"
+        "decoder: {vocabulary: 300, width: 32, layers: 1, heads: 2, hidden: 48}\nmemory: {captions: 20}\ntrain: "
+        "{steps: 4, batch: 8, warmup: 1}\n"
     )
     code, _, err = text(mats("train", "r.yaml", "--device", "cpu"))
     assert code == 5 and f"the encoder {CLAP} is not here: `mats models pull {CLAP}`" in err, err
     code, _, err = text(mats("train", "r.yaml", "--fetch", "--device", "cpu"))
     assert code == 0, err
     config = json.loads((tmp_path / "runs" / "mine" / "config.json").read_text())
-    assert config["clap"] == CLAP and config["width"] == 64 and config["noise_variance"] == pytest.approx(0.015 * 1024 / 64)
+    assert (
+        config["clap"] == CLAP
+        and config["width"] == 64
+        and config["noise_variance"] == pytest.approx(0.015 * 1024 / 64)
+    )
     code, out, err = text(mats("caption", dog, "--model", "runs/mine", "--offline"))
     assert code == 0 and out.strip(), err
 
 
 def test_training_on_from_a_published_model(hub: Site, mats: Run, dog: Path, tmp_path: Path) -> None:
-    """`start:` takes a hub id; mapper and LoRA go on from what was published, and the memory that it has none of is made."""
+    """`start:` takes a hub id; mapper and LoRA go on from what was published, and the memory that it has none of is
+    made."""
     (tmp_path / "r.yaml").write_text(
-        texts(tmp_path) + f"clap: {CLAP}\nstart: {MODEL}\nmemory: {{captions: 20}}\ntrain: {{steps: 2, batch: 4, warmup: 0, rate: 0.000001}}\n"
+        texts(tmp_path) + f"clap: {CLAP}\nstart: {MODEL}\nmemory: {{captions: 20}}\n"
+        "train: {steps: 2, batch: 4, warmup: 0, rate: 1.0e-6}\n"
     )
     code, _, err = text(mats("train", "r.yaml", "--device", "cpu"))
     assert code == 5 and f"the model {MODEL} is not here: `mats models pull {MODEL}`" in err, err
@@ -202,7 +253,9 @@ def test_training_on_from_a_published_model(hub: Site, mats: Run, dog: Path, tmp
     config = json.loads((tmp_path / "runs" / "mine" / "config.json").read_text())
     assert config["llm"]["base"] == BASE and config["llm"]["quantise"] == "auto" and config["santa"]["size"] == 20
     assert (tmp_path / "runs" / "mine" / "memory.txt").read_text().count("\n") == 20
-    first, now = (read_tensors(folder / "model.safetensors") for folder in (tmp_path / "made", tmp_path / "runs" / "mine"))
+    first, now = (
+        read_tensors(folder / "model.safetensors") for folder in (tmp_path / "made", tmp_path / "runs" / "mine")
+    )
     learnt = {key for key in first if key.startswith(("mapper.", "llm."))}
     assert learnt == {key for key in now if key.startswith(("mapper.", "llm."))}
     assert all(torch.allclose(first[key].float(), now[key].float(), atol=2e-3) for key in learnt)
@@ -248,7 +301,10 @@ def test_a_pickle_with_code_in_it(tmp_path: Path, mats: Run, dog: Path) -> None:
     torch.save({"state_dict": {"audio_branch.x": torch.zeros(1)}, "more": Trap(trap)}, tmp_path / "a.pt")
     (tmp_path / "b.pt").write_bytes(pickle.dumps(Trap(trap)))
     for name in ("a.pt", "b.pt"):
-        for words in (("models", "convert", name, "-o", "out"), ("classify", dog, "--labels", "dog,cat", "--clap", name)):
+        for words in (
+            ("models", "convert", name, "-o", "out"),
+            ("classify", dog, "--labels", "dog,cat", "--clap", name),
+        ):
             code, out, err = text(mats(*words))
             assert (code, out) == (5, "") and name in err and err.count("\n") == 1 and not trap.exists(), err
     assert "mkdir" in text(mats("models", "convert", "a.pt", "-o", "out"))[2] and not (tmp_path / "out").exists()
@@ -281,7 +337,10 @@ def test_missing_and_left_over_in_an_encoder(clap: dict[str, bytes], tmp_path: P
     gone = {key: value for key, value in state.items() if key != "audio_projection.linear1.bias"}
     for given, said in (
         (gone, r"lacks audio_projection.0.bias \(1 missing, 0 left over\)"),
-        (state | {"audio_model.more": torch.zeros(1)}, r"holds audio_branch.*more, which no part of it has|holds audio_model.more"),
+        (
+            state | {"audio_model.more": torch.zeros(1)},
+            r"holds audio_branch.*more, which no part of it has|holds audio_model.more",
+        ),
         (state | {"text_projection.linear1.bias": torch.zeros(3)}, r"text_projection.0.bias is \(3,\) where \(64,\)"),
     ):
         torch.save(given, tmp_path / "x.pt")
@@ -359,12 +418,17 @@ def test_hostile_bundles(home: Path, tmp_path: Path) -> None:
             unbundle(path, lambda done, whole: None)
         assert not [path for path in home.rglob("*") if path.is_file()], path
     assert not [path for path in home.rglob(".mats-*")]
-    assert unbundle(tar(tmp_path / "14", manifest(**{good: b"x"}), (good, b"x")), lambda done, whole: None) == ["models/x"]
+    assert unbundle(tar(tmp_path / "14", manifest(**{good: b"x"}), (good, b"x")), lambda done, whole: None) == [
+        "models/x"
+    ]
     assert (home / good).read_bytes() == b"x"
 
 
 def crafted(
-    path: Path, head: Callable[[tarfile.TarInfo], object], data: bytes = b"x", raw: Callable[[bytearray], object] = lambda block: None
+    path: Path,
+    head: Callable[[tarfile.TarInfo], object],
+    data: bytes = b"x",
+    raw: Callable[[bytearray], object] = lambda block: None,
 ) -> Path:
     """A list of one good file, and that file with another header before it."""
     info = tarfile.TarInfo("models/x/config.json")
@@ -401,8 +465,10 @@ def test_members_that_are_no_plain_files(home: Path, tmp_path: Path) -> None:
     cases = [
         (crafted(tmp_path / "sparse", set_to(), raw=holes), "which is no plain file"),
         (crafted(tmp_path / "long", set_to(size=1 << 40)), "which is longer than what is there"),
-        (crafted(tmp_path / "negative", set_to(), raw=lambda block: block.__setitem__(slice(124, 136), b"\xff" * 12)), "no"),
-        *((crafted(tmp_path / f"kind{kind!r}", set_to(type=kind, linkname="/etc/passwd")), "which is no plain file|longer|no whole bundle")
+        (crafted(tmp_path / "negative", set_to(), raw=lambda block: block.__setitem__(slice(124, 136), b"\xff" * 12)),
+        "no"),
+        *((crafted(tmp_path / f"kind{kind!r}", set_to(type=kind, linkname="/etc/passwd")),
+        "which is no plain file|longer|no whole bundle")
           for kind in (b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"g", b"K", b"L", b"V", b"M")),
         (crafted(tmp_path / "sum", set_to(), raw=lambda block: None), ""),
     ]  # fmt: skip
@@ -423,13 +489,16 @@ def test_lists_that_are_none(home: Path, tmp_path: Path) -> None:
     good, data = "models/x/config.json", b"x"
     told = json.loads(manifest(**{good: data})[1])
     for number, change in enumerate((
-        {"sizes": {good: 2}}, {"sizes": {good: "1"}}, {"sizes": {"models/x/other": 1}}, {"sizes": [1]}, {"files": [good]},
+        {"sizes": {good: 2}}, {"sizes": {good: "1"}}, {"sizes": {"models/x/other": 1}}, {"sizes": [1]},
+        {"files": [good]},
         {"files": None}, {"format": 2},
     )):  # fmt: skip
         path = tar(tmp_path / str(number), (MANIFEST, json.dumps({**told, **change}).encode()), (good, data))
         with pytest.raises(ModelError, match=r"another version|has 1 bytes where its list says 2"):
             unbundle(path, lambda done, whole: None)
-    for number, text_ in enumerate((b"[" * 100_000, b"{", b"null", b"\xff", b'{"format": 1, "name": "x", "files": {}}')):
+    for number, text_ in enumerate(
+        (b"[" * 100_000, b"{", b"null", b"\xff", b'{"format": 1, "name": "x", "files": {}}')
+    ):
         with pytest.raises(ModelError, match="another version"):
             unbundle(tar(tmp_path / f"text{number}", (MANIFEST, text_), (good, data)), lambda done, whole: None)
     long = f"models/x/{'a' * 250}.json"
@@ -437,7 +506,9 @@ def test_lists_that_are_none(home: Path, tmp_path: Path) -> None:
         unbundle(tar(tmp_path / "name", manifest(**{long: data}), (long, data)), lambda done, whole: None)
 
 
-def test_a_killed_import_leaves_nothing_to_the_next(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_import_leaves_nothing_to_the_next(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mats_model import files
 
     good = "models/x/config.json"
@@ -451,7 +522,9 @@ def test_a_killed_import_leaves_nothing_to_the_next(home: Path, tmp_path: Path, 
         assert unbundle(path, lambda done, whole: None) == ["models/x"] and other.is_dir()
         # and again, in the place of what is there
         assert unbundle(path, lambda done, whole: None) == ["models/x"]
-    assert sorted(each.name for each in home.iterdir()) == ["models"] and sorted(each.name for each in (home / "models").iterdir()) == ["x"]
+    assert sorted(each.name for each in home.iterdir()) == ["models"] and sorted(
+        each.name for each in (home / "models").iterdir()
+    ) == ["x"]
 
 
 def test_a_bundle_says_the_same_bytes_twice(home: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""LAION's own package beside our modules, on the same weights, where it is installed; and what is said where it is not, or does not work."""
+"""LAION's own package beside our modules, on the same weights, where it is installed; and what is said where it is not,
+or does not work."""
 
 from __future__ import annotations
 
@@ -37,7 +38,11 @@ def test_as_laions_own_package_has_it(amodel: str, tmp_path: Path) -> None:
         pytest.skip("fused checkpoints need torchaudio")
     (tmp_path / "tokenizer.json").write_text(hub(tmp_path / "home"), encoding="utf-8")
     # the hub's library reads its folder when it is imported, hence the process
-    env = {key: value for key, value in os.environ.items() if key not in ("HF_HUB_CACHE", "TRANSFORMERS_CACHE", "HUGGINGFACE_HUB_CACHE")}
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("HF_HUB_CACHE", "TRANSFORMERS_CACHE", "HUGGINGFACE_HUB_CACHE")
+    }
     env |= {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(Path(__file__).parent / "reference.py"), str(tmp_path / "x.pt"), amodel]
     ran = subprocess.run(command, env=env, capture_output=True, timeout=150, check=False)
@@ -53,7 +58,9 @@ def test_as_laions_own_package_has_it(amodel: str, tmp_path: Path) -> None:
     assert ears.scales.label == pytest.approx(float(theirs["scale"])) == pytest.approx(np.exp(2.0))
     # or nothing would be shown
     some = np.stack([theirs[f"heard {name}"] for name in ("1", "10", "0.3")])
-    assert (some @ some.T)[np.triu_indices(3, 1)].max() < 0.97 and np.unique(theirs["texts"].round(4), axis=0).shape[0] == len(set(TEXTS))
+    assert (some @ some.T)[np.triu_indices(3, 1)].max() < 0.97 and np.unique(theirs["texts"].round(4), axis=0).shape[
+        0
+    ] == len(set(TEXTS))
 
 
 # ---- where it is not, or does not work: a stand-in for the package
@@ -106,8 +113,14 @@ def test_it_is_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("raise RuntimeError('operator torchvision::nms does not exist')", "torchvision::nms does not exist.*of one release and one build"),
-        ("raise OSError('Could not load this library: _torchaudio.so')", "_torchaudio.so.*of one release and one build"),
+        (
+            "raise RuntimeError('operator torchvision::nms does not exist')",
+            "torchvision::nms does not exist.*of one release and one build",
+        ),
+        (
+            "raise OSError('Could not load this library: _torchaudio.so')",
+            "_torchaudio.so.*of one release and one build",
+        ),
         ("import not_there_at_all", r"No module named 'not_there_at_all'.*pip install 'mats\[laion\]'"),
     ],
 )
@@ -129,7 +142,9 @@ def test_it_does_not_import(code: str, said: str, tmp_path: Path, monkeypatch: p
 )
 def test_what_it_fetches_is_not_here(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package(tmp_path, monkeypatch, code)
-    with pytest.raises(ModelError, match=r"fetches bert-base-uncased, roberta-base, facebook/bart-base .* run it once with a network"):
+    with pytest.raises(
+        ModelError, match=r"fetches bert-base-uncased, roberta-base, facebook/bart-base .* run it once with a network"
+    ):
         load(tmp_path, WHOLE)
 
 
@@ -174,7 +189,9 @@ def test_files_that_are_none_of_its_own(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("core", ["core", "_core"])
 def test_numbers_of_either_numpy_in_a_checkpoint(core: str, tmp_path: Path) -> None:
     """numpy 1 writes its numbers under one name, numpy 2 under another; each reads both."""
-    torch.save({"loss": np.float64(1.5), "steps": np.int64(3), "state_dict": {"module.x": torch.ones(2)}}, tmp_path / "a.pt")
+    torch.save(
+        {"loss": np.float64(1.5), "steps": np.int64(3), "state_dict": {"module.x": torch.ones(2)}}, tmp_path / "a.pt"
+    )
     with zipfile.ZipFile(tmp_path / "a.pt") as old, zipfile.ZipFile(tmp_path / "b.pt", "w") as new:
         for name in old.namelist():
             data = old.read(name)

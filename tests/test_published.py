@@ -38,7 +38,9 @@ def test_laion_golden(name: str) -> None:
         clap._together.rows = 3
         near(clap._together(waves), golden["audio"])
         assert torch.equal(clap._together(waves)[1], clap._together(waves[1:])[0])
-    assert (clap.rate, clap.window, clap.dim) == (48_000, 480_000, 512) and clap.label_scale == pytest.approx(np.exp(2.0))
+    assert (clap.rate, clap.window, clap.dim) == (48_000, 480_000, 512) and clap.label_scale == pytest.approx(
+        np.exp(2.0)
+    )
 
 
 def test_msclap_golden() -> None:
@@ -58,12 +60,23 @@ def zero_biases() -> dict[str, torch.Tensor]:
 
 def tiny(fused: bool) -> transformers.ClapModel:
     audio = {
-        "patch_embeds_hidden_size": 32, "depths": [2, 2, 2, 2], "num_attention_heads": [1, 2, 4, 8], "hidden_size": 256, "projection_dim": 48,
-        "enable_fusion": fused, "fusion_type": "aff_2d" if fused else None, "enable_patch_layer_norm": True, "num_mel_bins": 64,
+        "patch_embeds_hidden_size": 32, "depths": [2, 2, 2, 2], "num_attention_heads": [1, 2, 4, 8],
+        "hidden_size": 256, "projection_dim": 48,
+        "enable_fusion": fused, "fusion_type": "aff_2d" if fused else None, "enable_patch_layer_norm": True,
+        "num_mel_bins": 64,
     }  # fmt: skip
-    text = {"vocab_size": 300, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1, "intermediate_size": 96, "projection_dim": 48}
+    text = {
+        "vocab_size": 300,
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 1,
+        "intermediate_size": 96,
+        "projection_dim": 48,
+    }
     torch.manual_seed(0)
-    model = transformers.ClapModel(transformers.ClapConfig(text_config=text, audio_config=audio, projection_dim=48)).eval()
+    model = transformers.ClapModel(
+        transformers.ClapConfig(text_config=text, audio_config=audio, projection_dim=48)
+    ).eval()
     for name, buffer in model.named_buffers():
         if name.endswith("running_mean"):
             buffer.fill_(-40.0)
@@ -74,14 +87,19 @@ def tiny(fused: bool) -> transformers.ClapModel:
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_as_transformers_has_it(fused: bool) -> None:
-    """The same sounds through their feature extractor and model; fused checkpoints with the bank they were taught with."""
+    """The same sounds through their feature extractor and model; fused checkpoints with the bank they were taught
+    with."""
     model = tiny(fused)
     clap = LaionClap(from_transformers(model.state_dict()), None)
     assert clap.fused is fused and clap.front.spec.scale == ("plain" if fused else "slaney") and clap.dim == 48
     waves = [wave(48_000, 10, seed) for seed in (1, 2)]
     # the published preprocessors' own settings, not the class's defaults
     extractor = transformers.ClapFeatureExtractor(
-        feature_size=64, frequency_min=50, frequency_max=14_000, truncation="fusion" if fused else "rand_trunc", padding="repeatpad"
+        feature_size=64,
+        frequency_min=50,
+        frequency_max=14_000,
+        truncation="fusion" if fused else "rand_trunc",
+        padding="repeatpad",
     )
     inputs = extractor(waves, sampling_rate=48_000, return_tensors="pt")
     inputs["is_longer"] = torch.zeros(2, 1, dtype=torch.bool)
@@ -110,8 +128,14 @@ def test_what_does_not_fit_is_named() -> None:
     whole = state()
     for change, said in (
         (lambda s: s.pop("audio_branch.norm.weight"), r"lacks audio_branch.norm.weight \(1 missing, 0 left over\)"),
-        (lambda s: s.update({"audio_branch.more": torch.zeros(1)}), r"holds audio_branch.more, which no part of it has \(0 missing, 1 left over\)"),
-        (lambda s: s.update({"audio_branch.norm.weight": torch.zeros(3)}), r"audio_branch.norm.weight is \(3,\) where \(256,\) is expected"),
+        (
+            lambda s: s.update({"audio_branch.more": torch.zeros(1)}),
+            r"holds audio_branch.more, which no part of it has \(0 missing, 1 left over\)",
+        ),
+        (
+            lambda s: s.update({"audio_branch.norm.weight": torch.zeros(3)}),
+            r"audio_branch.norm.weight is \(3,\) where \(256,\) is expected",
+        ),
     ):
         broken = dict(whole)
         change(broken)
@@ -120,7 +144,14 @@ def test_what_does_not_fit_is_named() -> None:
     with pytest.raises(ModelError, match=r"there is no tensor audio_branch\.\*"):
         LaionClap({"x": torch.zeros(1)}, None)
     # tensors that are computed may be there or not
-    LaionClap({**whole, "text_branch.embeddings.position_ids": torch.zeros(1, 514), "audio_branch.head.weight": torch.zeros(2, 2)}, None)
+    LaionClap(
+        {
+            **whole,
+            "text_branch.embeddings.position_ids": torch.zeros(1, 514),
+            "audio_branch.head.weight": torch.zeros(2, 2),
+        },
+        None,
+    )
 
 
 def test_texts_in_batches_are_as_alone() -> None:
@@ -131,7 +162,9 @@ def test_texts_in_batches_are_as_alone() -> None:
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
     raw.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
     clap = LaionClap(state(), raw.to_str())
-    texts = ["w5 w6", "w7", " ".join(f"w{n}" for n in range(4, 200)), "w5 w6", "w9 w10 w11"] + [f"w{n} w{n + 1}" for n in range(20, 120)]
+    texts = ["w5 w6", "w7", " ".join(f"w{n}" for n in range(4, 200)), "w5 w6", "w9 w10 w11"] + [
+        f"w{n} w{n + 1}" for n in range(20, 120)
+    ]
     together = clap.embed_text(texts)
     assert together.shape == (105, 48) and torch.allclose(together.norm(dim=-1), torch.ones(105), atol=1e-5)
     for row in (0, 1, 2, 4, 77):
@@ -155,7 +188,9 @@ def test_on_a_gpu(tmp_path: Path) -> None:
     waves = torch.from_numpy(np.stack([wave(48_000, 10, seed) for seed in (1, 2)]))
     near(there.embed_windows(waves), here.embed_windows(waves).numpy())
     near(there.embed_alone(waves[0])[None], here.embed_windows(waves[:1]).numpy())
-    assert torch.equal(there.embed_windows(waves)[:1], there.embed_windows(waves[:1])) and there.listeners > here.listeners
+    assert (
+        torch.equal(there.embed_windows(waves)[:1], there.embed_windows(waves[:1])) and there.listeners > here.listeners
+    )
 
 
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:

@@ -38,7 +38,18 @@ def test_two_nodes_make_the_same_library(tmp_path: Path, address: str) -> None:
 
     def index(name: str, *more: str) -> dict[str, object]:
         env = {**os.environ, "RAY_ADDRESS": address, "RAY_USAGE_STATS_ENABLED": "0"}
-        command = [sys.executable, "-m", "mats_cli", "index", "library", str(folder), "--index", str(tmp_path / name), "--json", *more]
+        command = [
+            sys.executable,
+            "-m",
+            "mats_cli",
+            "index",
+            "library",
+            str(folder),
+            "--index",
+            str(tmp_path / name),
+            "--json",
+            *more,
+        ]
         done = subprocess.run(command, capture_output=True, env=env, timeout=240, check=False)
         assert done.returncode == 3, done.stderr.decode()
         return dict(json.loads(done.stdout))

@@ -36,15 +36,26 @@ GOOD = "kind: text\nsources:\n  - file: a.txt\ntrain:\n  steps: 5\n  rate: 0.1\n
 
 
 def test_overrides(tmp_path: Path) -> None:
-    recipe = parse(tmp_path, GOOD, "train.rate=1e-5", "sources.0.ratio=2", "name=other", "llm.targets=[a, b]", "train.bf16=false")
-    assert (recipe.train.rate, recipe.sources[0].ratio, recipe.name, recipe.llm.targets, recipe.train.bf16) == (1e-5, 2.0, "other", ["a", "b"], False)
+    recipe = parse(
+        tmp_path, GOOD, "train.rate=1e-5", "sources.0.ratio=2", "name=other", "llm.targets=[a, b]", "train.bf16=false"
+    )
+    assert (recipe.train.rate, recipe.sources[0].ratio, recipe.name, recipe.llm.targets, recipe.train.bf16) == (
+        1e-5,
+        2.0,
+        "other",
+        ["a", "b"],
+        False,
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         (GOOD.replace("steps", "stepps"), r"r\.yaml:5: unknown setting train\.stepps; did you mean train\.steps\?"),
-        (GOOD.replace("0.1", "1e-5"), r"r\.yaml:6: train\.rate should be a number, but YAML reads 1e-5 as text: write it as 0\.00001\."),
+        (
+            GOOD.replace("0.1", "1e-5"),
+            r"r\.yaml:6: train\.rate should be a number, but YAML reads 1e-5 as text: write it as 0\.00001\.",
+        ),
         (GOOD.replace("5", "many"), r"r\.yaml:5: train\.steps should be a whole number, not 'many'"),
         (GOOD.replace("5", "-1"), r"r\.yaml:5: train\.steps should be 1 or more"),
         (GOOD.replace("0.1", "0"), r"r\.yaml:6: train\.rate should be above 0"),
@@ -96,4 +107,6 @@ def test_what_differs_between_two_runs(tmp_path: Path) -> None:
     assert older != text and differences(older, text) == "" and differences(text, older) == ""
     other = written(parse(tmp_path, GOOD, "train.beta2=0.5", "sources.0.ratio=2"))
     assert differences(older, other) == "sources.0.ratio was 1.0 and is 2.0, train.beta2 was 0.999 and is 0.5"
-    assert decisive(parse(tmp_path, GOOD, "train.save_every=7", "held_out.answers=3", "train.keep=last")) == decisive(one)
+    assert decisive(parse(tmp_path, GOOD, "train.save_every=7", "held_out.answers=3", "train.keep=last")) == decisive(
+        one
+    )

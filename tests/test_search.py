@@ -1,4 +1,5 @@
-"""What is found, against a slower obvious search; and the program, from a folder of sounds to a moment of one of them."""
+"""What is found, against a slower obvious search; and the program, from a folder of sounds to a moment of one of
+them."""
 
 from __future__ import annotations
 
@@ -30,7 +31,11 @@ def matrix(sounds: int, windows: int, width: int = 16, seed: int = 0) -> Matrix:
     vectors = rng.standard_normal((sounds * windows, width))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     start = np.tile(np.arange(windows) * 2.5, sounds)
-    return Matrix(vectors.astype(np.float16), np.stack([start, start + 5], 1).astype(np.float32), np.repeat(np.arange(sounds), windows))
+    return Matrix(
+        vectors.astype(np.float16),
+        np.stack([start, start + 5], 1).astype(np.float32),
+        np.repeat(np.arange(sounds), windows),
+    )
 
 
 def slow(made: Matrix, asked: Query, count: int) -> list[tuple[int, float]]:
@@ -42,7 +47,9 @@ def slow(made: Matrix, asked: Query, count: int) -> list[tuple[int, float]]:
     taken: list[int] = []
     for row in np.argsort(-scores):
         same = [other for other in taken if made.sounds[other] == made.sounds[row]]
-        if all(made.times[row, 1] <= made.times[other, 0] or made.times[row, 0] >= made.times[other, 1] for other in same):
+        if all(
+            made.times[row, 1] <= made.times[other, 0] or made.times[row, 0] >= made.times[other, 1] for other in same
+        ):
             taken.append(int(row))
         if len(taken) == count:
             break
@@ -85,7 +92,10 @@ def test_queries(nano: Mats, dog: Path) -> None:
     assert "may not know this language" in str(caution(nano, "雨の中で笑う子供たち")) and "English" in str(
         caution(nano, "smażenie jajecznicy na patelni")
     )
-    assert "only the first 512" in str(caution(nano, "rain " * 10_000)) and query(nano, ["rain " * 10_000]).wanted.isfinite().all()
+    assert (
+        "only the first 512" in str(caution(nano, "rain " * 10_000))
+        and query(nano, ["rain " * 10_000]).wanted.isfinite().all()
+    )
 
 
 # ---- the program
@@ -115,8 +125,17 @@ def test_library_from_nothing_to_a_moment(mats: Run, sounds: Path, tmp_path: Pat
     assert out.startswith("6 new, 1 failed; 5 files (1 of them copies), ") and out.endswith(f" windows in {index}\n")
     # unchanged: nothing is read, the bad one neither; still said
     made = json.loads(text(mats("index", "library", *at, "--json"))[1])
-    assert (made["new"], made["changed"], made["same"], made["gone"], made["files"], made["sounds"]) == (0, 0, 5, 0, 6, 4)
-    assert [each["path"] for each in made["failed"]] == [str(sounds / "words.wav")] and abs(made["seconds"] - seconds) < 0.1
+    assert (made["new"], made["changed"], made["same"], made["gone"], made["files"], made["sounds"]) == (
+        0,
+        0,
+        5,
+        0,
+        6,
+        4,
+    )
+    assert [each["path"] for each in made["failed"]] == [str(sounds / "words.wav")] and abs(
+        made["seconds"] - seconds
+    ) < 0.1
 
     code, out, err = text(mats("search", "a", "dog", "barks", "-n", "2", *at))
     rows = [line.split("\t") for line in out.splitlines()]
@@ -150,7 +169,11 @@ def test_changes_moves_and_what_has_gone(mats: Run, sounds: Path, tmp_path: Path
     # a folder that is not there, as of a disk that is not mounted, takes nothing with it
     sounds.rename(tmp_path / "elsewhere")
     code, out, err = text(mats("index", "library", "--index", index))
-    assert code == 4 and f"{sounds} is not there; its 5 files stay in the index until `mats index rm {sounds}`." in err and "5 files" in out
+    assert (
+        code == 4
+        and f"{sounds} is not there; its 5 files stay in the index until `mats index rm {sounds}`." in err
+        and "5 files" in out
+    )
     assert text(mats("index", "rm", sounds, "--index", index))[:2] == (0, f"5 files of {sounds} taken out\n")
     code, _, err = text(mats("index", "rm", sounds, "--index", index))
     assert code == 4 and "holds nothing of" in err
@@ -160,25 +183,37 @@ def test_changes_moves_and_what_has_gone(mats: Run, sounds: Path, tmp_path: Path
 
 def test_captions_tags_clips_and_lists(mats: Run, sounds: Path, tmp_path: Path) -> None:
     index = ("--index", tmp_path / "l.db")
-    assert mats("index", "library", sounds / "sub", *index, "--captions", "--tags", "dog,rain,clock", "-q").returncode == 0
+    assert (
+        mats("index", "library", sounds / "sub", *index, "--captions", "--tags", "dog,rain,clock", "-q").returncode == 0
+    )
     hit = json.loads(text(mats("search", "a dog barks", "-n", "1", "--json", *index))[1])[0]
     assert "dog" in hit["caption"].lower() and hit["tags"][0][0] == "dog"
     assert text(mats("search", "a dog barks", "-n", "1", *index))[1].split("\t")[3].strip() == hit["caption"]
     lists = text(mats("search", "a dog barks", "-n", "1", "--format", "m3u8", *index))[1].splitlines()
-    assert lists[0] == "#EXTM3U" and lists[-1] == hit["path"] and lists[2] == f"#EXTVLCOPT:start-time={hit['start']:.3f}"
+    assert (
+        lists[0] == "#EXTM3U" and lists[-1] == hit["path"] and lists[2] == f"#EXTVLCOPT:start-time={hit['start']:.3f}"
+    )
     labels = text(mats("search", "a dog barks", "-n", "1", "--format", "audacity", *index))[1]
     assert labels == f"{hit['start']:.6f}\t{hit['end']:.6f}\t{hit['caption']}\n"
     code, _, err = text(mats("search", "a dog barks", "-n", "9", "--format", "audacity", *index))
     assert code == 2 and "these are of several: give a folder with -o FOLDER/" in err
     assert mats("search", "dog", "-n", "9", "--format", "audacity", "-o", f"{tmp_path}/labels/", *index).returncode == 0
-    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == ["clock.ogg.txt", "dog.ogg.txt", "rain.ogg.txt"]
+    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == [
+        "clock.ogg.txt",
+        "dog.ogg.txt",
+        "rain.ogg.txt",
+    ]
     # two sounds of one name
     shutil.copy(EXAMPLES / "rain.ogg", sounds / "dog.ogg")
     assert mats("index", "library", sounds / "dog.ogg", *index, "-q").returncode == 0
     (sounds / "sub" / "rain.ogg").unlink()
     assert mats("index", "library", sounds / "sub", *index, "-q").returncode == 0
     assert mats("search", "dog", "-n", "9", "--format", "audacity", "-o", f"{tmp_path}/twice/", *index).returncode == 0
-    assert sorted(path.name for path in (tmp_path / "twice").iterdir()) == ["clock.ogg.txt", "dog.ogg-2.txt", "dog.ogg.txt"]
+    assert sorted(path.name for path in (tmp_path / "twice").iterdir()) == [
+        "clock.ogg.txt",
+        "dog.ogg-2.txt",
+        "dog.ogg.txt",
+    ]
     assert mats("search", "a dog barks", "-n", "2", "--clips", tmp_path / "clips", *index).returncode == 0
     clips = sorted((tmp_path / "clips").iterdir())
     assert len(clips) == 2 and clips[0].name == f"1 dog {hit['start']:.1f}.wav"
@@ -186,7 +221,9 @@ def test_captions_tags_clips_and_lists(mats: Run, sounds: Path, tmp_path: Path) 
     part, part_rate = soundfile.read(clips[0], dtype="float32", always_2d=True)
     # times are shown to the millisecond, so the clip may begin a few samples beside
     first, shifts = round(hit["start"] * rate), range(-30, 31)
-    alike = [np.allclose(part[:9999], whole[first + k : first + k + 9999], atol=2 / 32768) for k in shifts if first + k >= 0]
+    alike = [
+        np.allclose(part[:9999], whole[first + k : first + k + 9999], atol=2 / 32768) for k in shifts if first + k >= 0
+    ]
     assert rate == part_rate and any(alike) and abs(len(part) / rate - 5) < 0.01
     (sounds / "sub" / "clock.ogg").write_bytes(b"")
     code, out, err = text(mats("search", "a dog barks", "-n", "9", "--clips", tmp_path / "some", *index))
@@ -227,7 +264,12 @@ def test_another_model_and_no_index(mats: Run, sounds: Path, tmp_path: Path) -> 
 def test_wrong_words(mats: Run, tmp_path: Path, words: list[str], code: int, said: str) -> None:
     (tmp_path / "empty").mkdir()
     got, out, err = text(mats(*words))
-    assert (got, out if code != 4 else "") == (code, "") and said in err and err.count("\n") == 1 and "Traceback" not in err
+    assert (
+        (got, out if code != 4 else "") == (code, "")
+        and said in err
+        and err.count("\n") == 1
+        and "Traceback" not in err
+    )
 
 
 def test_a_query_in_another_language_is_answered_with_a_caution(mats: Run, sounds: Path, tmp_path: Path) -> None:
@@ -242,7 +284,17 @@ def test_killed_job_goes_on(tmp_path: Path) -> None:
     folder.mkdir()
     for number in range(120):
         (folder / f"{number:03d}.wav").write_bytes(encoded(noise(6, seed=number)))
-    command = [sys.executable, "-m", "mats_cli", "index", "library", str(folder), "--index", str(tmp_path / "l.db"), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "mats_cli",
+        "index",
+        "library",
+        str(folder),
+        "--index",
+        str(tmp_path / "l.db"),
+        "--json",
+    ]
     job = subprocess.Popen(command, stdout=subprocess.PIPE)
     deadline = time.monotonic() + 60
 
@@ -267,7 +319,9 @@ def test_killed_job_goes_on(tmp_path: Path) -> None:
 
 def test_shards_make_the_whole(mats: Run, sounds: Path, tmp_path: Path) -> None:
     for part in (1, 2, 3):
-        assert mats("index", "library", sounds / "sub", "--shard", f"{part}/3", "--index", tmp_path / f"{part}.db", "-q").returncode in (0, 4)
+        assert mats(
+            "index", "library", sounds / "sub", "--shard", f"{part}/3", "--index", tmp_path / f"{part}.db", "-q"
+        ).returncode in (0, 4)
     parts = [path for path in sorted(tmp_path.glob("?.db"))]
     made = json.loads(text(mats("index", "merge", *parts, "-o", tmp_path / "all.db", "--json"))[1])
     assert made["files"] == 3
@@ -298,7 +352,9 @@ def test_a_file_that_changes_while_it_is_read(nano: Mats, tmp_path: Path, monkey
     assert len(turns) == 3 and read.sound and read.sound.seconds == 3.0 and read.digest == whole(str(path))
     turns.clear()
     monkeypatch.setattr(
-        crawl, "digest_of", lambda name: (path.write_bytes(encoded(noise(1))), os.utime(path, ns=(1, len(turns))), turns.append(1), "x")[3]
+        crawl,
+        "digest_of",
+        lambda name: (path.write_bytes(encoded(noise(1))), os.utime(path, ns=(1, len(turns))), turns.append(1), "x")[3],
     )
     assert "changes while it is read" in str(crawl.read(nano, str(path), lambda digest: False).state.error)
     path.unlink()
@@ -326,7 +382,12 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     second.communicate()
     job.send_signal(signal.SIGINT)
     out, err = job.communicate(timeout=60)
-    assert job.returncode == 130 and out == b"" and b"of 200 files are in. The same command goes on from there." in err and b"Traceback" not in err
+    assert (
+        job.returncode == 130
+        and out == b""
+        and b"of 200 files are in. The same command goes on from there." in err
+        and b"Traceback" not in err
+    )
     # what is in lies in the one file
     assert not list(tmp_path.glob("l.db-*"))
     shutil.copy(tmp_path / "l.db", tmp_path / "copy.db")

@@ -35,7 +35,9 @@ def test_formats_say_the_same(tmp_path: Path) -> None:
 def test_tasks(tmp_path: Path) -> None:
     question = read(tmp_path, "q.csv", "caption,question,answer\nA dog barks,Is there a dog?,Yes\n", task="question")
     assert question == [TextExample("a dog barks", "[audio qa]", "Is there a dog?", "yes")]
-    labels = read(tmp_path, "l.txt", "Dog\nRain\n", task="labels", templates=["{}", "the sound of {}"], instructions=["What?"])
+    labels = read(
+        tmp_path, "l.txt", "Dog\nRain\n", task="labels", templates=["{}", "the sound of {}"], instructions=["What?"]
+    )
     assert labels[1] == TextExample("the sound of dog", "[single event]", "What?", "dog") and len(labels) == 4
     described = read(tmp_path, "d.csv", "label,description\nkettle,steam whistles\n", task="labels")
     assert (described[0].text, described[0].answer) == ("steam whistles", "kettle")
@@ -69,11 +71,23 @@ def test_conversations_are_true_of_their_captions(tmp_path: Path) -> None:
                 assert turn.answer in example.text
     assert {"", "yes", "no", "dog", "cat"} <= answers <= {"", "yes", "no", "dog", "cat", "rain"}
     assert any(example.since for example in made) and any(len(example.history) > example.since for example in made)
-    assert any(e.instruction.startswith(("What comes first", "What happens first", "How does it begin")) and e.answer == "dogs bark" for e in made)
+    assert any(
+        e.instruction.startswith(("What comes first", "What happens first", "How does it begin"))
+        and e.answer == "dogs bark"
+        for e in made
+    )
 
 
 def test_bad_rows_are_told_and_skipped(tmp_path: Path) -> None:
-    lines = [b'{"caption": "fine"}', b"{half", b'{"caption": "  "}', b'{"other": 1}', b'{"caption": 3}', b"[1]", b'{"caption": "caf\xe9"}']
+    lines = [
+        b'{"caption": "fine"}',
+        b"{half",
+        b'{"caption": "  "}',
+        b'{"other": 1}',
+        b'{"caption": 3}',
+        b"[1]",
+        b'{"caption": "caf\xe9"}',
+    ]
     lines += [json.dumps({"caption": "x" * 1_000_000}).encode(), b'{"caption": "fine"}', b'{"caption": "also fine"}']
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
     source = read_source(SourceSettings(file="a.jsonl"), tmp_path)
@@ -95,7 +109,12 @@ def test_bad_rows_are_told_and_skipped(tmp_path: Path) -> None:
     ("name", "data", "settings", "said"),
     [
         ("a.csv", "", {}, "holds no text that can be used"),
-        ("a.jsonl", '{"caption": " "}\n', {}, r"no text that can be used \(the first: line 1 column 'caption' is blank\)"),
+        (
+            "a.jsonl",
+            '{"caption": " "}\n',
+            {},
+            r"no text that can be used \(the first: line 1 column 'caption' is blank\)",
+        ),
         ("a.csv", "said\nx\n", {}, "say which column is the text of this caption source; it has said"),
         ("a.csv", "said\nx\n", {"text": "sad"}, r"has no column 'sad' \(text\); it has said"),
         ("a.wav", "x", {}, "mats reads .jsonl, .json, .csv, .tsv and .txt"),
@@ -119,13 +138,18 @@ def test_missing_file_and_what_is_left_out(tmp_path: Path) -> None:
 
 
 def test_presence_needs_names(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"a\.txt: a presence source needs names, a file of the things that are asked after"):
+    with pytest.raises(
+        UsageError, match=r"a\.txt: a presence source needs names, a file of the things that are asked after"
+    ):
         read(tmp_path, "a.txt", "a dog barks\n", task="presence")
 
 
 def test_which_texts_are_taken(tmp_path: Path) -> None:
     told = "a dog barks\nA man talks\na dog barks at the people of a small town\nrain\n"
-    assert [e.text for e in read(tmp_path, "a.txt", told, words=5, without=["man", "people"])] == ["a dog barks", "rain"]
+    assert [e.text for e in read(tmp_path, "a.txt", told, words=5, without=["man", "people"])] == [
+        "a dog barks",
+        "rain",
+    ]
     with pytest.raises(UsageError, match=r"begin 0\.5 and end 0\.5 should lie between 0 and 1, in this order"):
         read(tmp_path, "a.txt", told, begin=0.5, end=0.5)
 
@@ -138,11 +162,19 @@ def test_texts_of_ours_need_no_data_folder(tmp_path: Path) -> None:
     examples = read_source(ours, tmp_path).examples
     assert len(examples) > 2000 and all(3 <= len(example.text.split()) <= 9 for example in examples)
     # a file of that name in the data folder comes first
-    (tmp_path / "plain.csv").write_text("caption\na gate creaks open\nthe gate falls shut again and again and again today\n")
+    (tmp_path / "plain.csv").write_text(
+        "caption\na gate creaks open\nthe gate falls shut again and again and again today\n"
+    )
     assert read_source(ours, tmp_path).examples[0].text == "a gate creaks open"
     other = SourceSettings(file="other.csv", name="other")
-    (tmp_path / "other.csv").write_text("caption\n" + "\n".join(f"bell number {word} rings" for word in "one two three four".split()) + "\n")
+    (tmp_path / "other.csv").write_text(
+        "caption\n" + "\n".join(f"bell number {word} rings" for word in "one two three four".split()) + "\n"
+    )
     recipe = TextRecipe(sources=[other, ours], memory=MemorySettings(captions=4, longest=5, whole=["ours"]))
     parts = [read_source(source, tmp_path).examples for source in (other, ours)]
     texts = memory_texts(recipe, parts)
-    assert texts[:2] == [example.text for example in parts[1]] and len(texts) == 4 and all(text.startswith("bell") for text in texts[2:])
+    assert (
+        texts[:2] == [example.text for example in parts[1]]
+        and len(texts) == 4
+        and all(text.startswith("bell") for text in texts[2:])
+    )

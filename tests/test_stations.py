@@ -74,7 +74,9 @@ def test_second_look_is_at_the_nearest_names() -> None:
     for z, look in zip(heard, second, strict=True):
         near = sorted(range(6), key=lambda k: -float(z @ names[k]))[:2]
         weight = torch.softmax(torch.stack([z @ names[k] for k in near]) / 0.05, 0)
-        assert torch.allclose(look, F.normalize(weight[0] * names[near[0]] + weight[1] * names[near[1]], dim=-1), atol=1e-5)
+        assert torch.allclose(
+            look, F.normalize(weight[0] * names[near[0]] + weight[1] * names[near[1]], dim=-1), atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,5 @@
-"""A conversation: what was heard answers, the rest is declined or left to a language model, and what nothing supports is withheld."""
+"""A conversation: what was heard answers, the rest is declined or left to a language model, and what nothing supports
+is withheld."""
 
 from __future__ import annotations
 
@@ -31,23 +32,34 @@ def ask(chat: Conversation, question: str) -> str:
 
 def test_nano_answers_what_it_heard(nano: Mats) -> None:
     chat = about(nano, "dog")
-    assert "dog" in ask(chat, "What do you hear?").lower() and chat.last and chat.last.kind == "what" and chat.last.labels[0].name in ("Bark", "Dog")
+    assert (
+        "dog" in ask(chat, "What do you hear?").lower()
+        and chat.last
+        and chat.last.kind == "what"
+        and chat.last.labels[0].name in ("Bark", "Dog")
+    )
     assert ask(chat, "Is there a dog?").startswith("Yes, dog: 0.9") and chat.last.stretches[0].start == 0.0
     assert ask(chat, "Is it raining?").startswith("No, raining is not heard: 0.0")
     assert ask(chat, "When does the dog bark?").startswith("At 0.0-5.0 s: dog bark, ")
     assert ask(chat, "Is it a cat, a dog or a bell?").startswith("Dog: ")
     assert ask(chat, "a piano or a violin?").startswith("None of them is clearly heard; ")
-    assert ask(chat, "How long is it?") == "5.0 seconds were heard." and ask(chat, "How loud?").startswith("Its loudest moment is at -9 dB")
+    assert ask(chat, "How long is it?") == "5.0 seconds were heard." and ask(chat, "How loud?").startswith(
+        "Its loudest moment is at -9 dB"
+    )
     declined = ask(chat, "What is the dog's name?")
     assert declined.startswith("nano cannot say that") and chat.last.kind == "beyond"
-    assert [turn.question for turn in chat.turns][:2] == ["What do you hear?", "Is there a dog?"] and len(chat.turns) == 9
+    assert [turn.question for turn in chat.turns][:2] == ["What do you hear?", "Is there a dog?"] and len(
+        chat.turns
+    ) == 9
     # the same question is answered the same
     assert ask(chat, "Is there  a dog? ") == chat.turns[1].answer
 
 
 def test_times_within_a_recording(nano: Mats) -> None:
     """Rain, then a dog, then rain: the dog is found where it is."""
-    parts = [soundfile.read(EXAMPLES / f"{name}.ogg", dtype="float32", always_2d=True) for name in ("rain", "dog", "rain")]
+    parts = [
+        soundfile.read(EXAMPLES / f"{name}.ogg", dtype="float32", always_2d=True) for name in ("rain", "dog", "rain")
+    ]
     wave = np.concatenate([part[:, :1] for part, _ in parts])
     chat = Conversation(nano)
     chat.hear(take(nano, Source("x", samples=wave, rate=parts[0][1])))
@@ -61,7 +73,9 @@ def test_silence_is_not_described(nano: Mats) -> None:
     chat = Conversation(nano)
     chat.hear(take(nano, Source("mic", samples=noise(3, level=1e-4), rate=32_000), gate=-55))
     assert ask(chat, "What do you hear?").startswith("It is quiet (-") and chat.last and chat.last.kind == "silence"
-    assert ask(chat, "Is there a dog?").startswith("It is quiet") and ask(chat, "How long is it?").startswith("3.0 seconds")
+    assert ask(chat, "Is there a dog?").startswith("It is quiet") and ask(chat, "How long is it?").startswith(
+        "3.0 seconds"
+    )
     with pytest.raises(SilenceError):
         chat.why()
     # a quiet file is heard all the same: somebody recorded it
@@ -72,7 +86,10 @@ def test_questions_that_are_none(nano: Mats) -> None:
     with pytest.raises(UsageError, match="nothing was heard yet"):
         ask(Conversation(nano), "What is it?")
     chat = about(nano, "dog")
-    for question, said in ((" ", "there is no question"), ("why " * 600, "the question has 2399 letters; at most 2000 are read")):
+    for question, said in (
+        (" ", "there is no question"),
+        ("why " * 600, "the question has 2399 letters; at most 2000 are read"),
+    ):
         with pytest.raises(UsageError, match=said):
             ask(chat, question)
     assert chat.turns == []
@@ -82,7 +99,12 @@ def test_questions_that_are_none(nano: Mats) -> None:
 
 def test_why(nano: Mats) -> None:
     tags, near = about(nano, "dog").why(4)
-    assert tags[0].name in ("Bark", "Dog") and len(tags) == len(near) == 4 and "dog" in near[0][0] and near[0][1] >= near[1][1] > 0.3
+    assert (
+        tags[0].name in ("Bark", "Dog")
+        and len(tags) == len(near) == 4
+        and "dog" in near[0][0]
+        and near[0][1] >= near[1][1] > 0.3
+    )
 
 
 class Speaker:
@@ -97,7 +119,9 @@ class Speaker:
             yield word + " "
 
 
-def spoken(nano: Mats, monkeypatch: pytest.MonkeyPatch, *answers: str, strict: bool = False) -> tuple[Conversation, Speaker]:
+def spoken(
+    nano: Mats, monkeypatch: pytest.MonkeyPatch, *answers: str, strict: bool = False
+) -> tuple[Conversation, Speaker]:
     speaker, chat = Speaker(*(answer.strip() for answer in answers)), about(nano, "dog", strict=strict)
     chat.free = True
     monkeypatch.setattr(nano, "stream", speaker.stream)
@@ -133,9 +157,19 @@ def test_a_stopped_answer_is_no_turn(nano: Mats, monkeypatch: pytest.MonkeyPatch
 
 
 def test_strict_withholds_what_nothing_supports(nano: Mats, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = ("a dog barks, and an orchestra plays a waltz", "yes there is", "no", "yes", "a priest sings in a cathedral")
+    answers = (
+        "a dog barks, and an orchestra plays a waltz",
+        "yes there is",
+        "no",
+        "yes",
+        "a priest sings in a cathedral",
+    )
     chat, _ = spoken(nano, monkeypatch, *answers, strict=True)
-    assert ask(chat, "What do you hear?") == "A dog barks." and chat.last and chat.last.withheld == ["an orchestra plays a waltz"]
+    assert (
+        ask(chat, "What do you hear?") == "A dog barks."
+        and chat.last
+        and chat.last.withheld == ["an orchestra plays a waltz"]
+    )
     assert ask(chat, "Is there a piano?").startswith("I cannot say so: piano is heard at 0.0")
     assert ask(chat, "Is there a dog?").startswith("I cannot say so: dog is heard at 0.9")
     assert ask(chat, "Is there a dog?") == "Yes."
@@ -149,5 +183,7 @@ def test_strict_nano_says_tags_where_the_caption_is_unsupported(nano: Mats, monk
     chat = about(nano, "dog", strict=True)
     assert "dog" in ask(chat, "What is it?").lower()
     monkeypatch.setattr(nano, "answer", lambda embeddings: ["A priest sings in a cathedral."])
-    assert re.match(r"Nothing that can be said with confidence\. \((Bark|Dog), ", ask(chat, "What is it?")) and chat.last
+    assert (
+        re.match(r"Nothing that can be said with confidence\. \((Bark|Dog), ", ask(chat, "What is it?")) and chat.last
+    )
     assert chat.last.withheld == ["A priest sings in a cathedral."]

@@ -43,7 +43,15 @@ def audio(tmp_path: Path) -> Path:
                 info = tarfile.TarInfo(name)
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
-                rows.append({"clip": name, "shard": str(shard), "source": "deb/scratch", "family": "sfx", "label": f"noise {number}"})
+                rows.append(
+                    {
+                        "clip": name,
+                        "shard": str(shard),
+                        "source": "deb/scratch",
+                        "family": "sfx",
+                        "label": f"noise {number}",
+                    }
+                )
                 rows[-1]["split"] = "held" if number == 3 else "train"
     with (folder / "manifest.csv").open("w", newline="") as handle:
         writer = csv.DictWriter(handle, rows[0])
@@ -101,7 +109,11 @@ def test_lessons_teach_the_tower(audio: Path, teacher: Path, tmp_path: Path) -> 
                 assert changed and all(name.startswith("tower.early.") for name in changed)
         first = made[0]
         assert first["mels"].shape == (24, 500, 128) and first["early"].shape == (24, 16, 16, 63)
-        assert first["middle"].shape == (24, 48, 8, 32) and first["late"].shape == (24, 64, 4, 16) and first["local"].shape == (24, 384, 16)
+        assert (
+            first["middle"].shape == (24, 48, 8, 32)
+            and first["late"].shape == (24, 64, 4, 16)
+            and first["local"].shape == (24, 384, 16)
+        )
         # a lesson that is over is not begun again
         assert list(teach("together", pupil, parts, tmp_path / "listen", short)) == []
         # one that was killed after its first pass ends with the same weights

@@ -1,4 +1,5 @@
-"""Text-only training of any recipe: the same run every time, however often it is stopped, and whatever the pieces of a batch."""
+"""Text-only training of any recipe: the same run every time, however often it is stopped, and whatever the pieces of a
+batch."""
 
 from __future__ import annotations
 
@@ -23,12 +24,27 @@ from mats_model.training.batches import Note, Plan, some_words, split
 from mats_model.training.embeddings import TextCache
 from mats_model.training.loop import BEST, LAST, PREVIOUS, Crew, Evaluated, Event, Sample, Step, Trainer, scheduled
 from mats_model.training.prepare import Prepared, prepare
-from mats_model.training.recipe import HeldOutSettings, LoopSettings, MemorySettings, NoiseSettings, TextRecipe, read_values, text_recipe
+from mats_model.training.recipe import (
+    HeldOutSettings,
+    LoopSettings,
+    MemorySettings,
+    NoiseSettings,
+    TextRecipe,
+    read_values,
+    text_recipe,
+)
 from mats_model.training.sources import Source, SourceSettings, TextExample
 from mats_model.weights import folder as checkpoints
 from mats_model.weights import resolve
 
-THINGS = [("dog", "barks"), ("cat", "meows"), ("clock", "ticks"), ("car", "passes"), ("bell", "rings"), ("door", "slams")]
+THINGS = [
+    ("dog", "barks"),
+    ("cat", "meows"),
+    ("clock", "ticks"),
+    ("car", "passes"),
+    ("bell", "rings"),
+    ("door", "slams"),
+]
 CAPTIONS = [f"a {size} {thing} {does}" for size in ("small", "big", "loud") for thing, does in THINGS]
 RECIPE = TextRecipe(
     name="tiny",
@@ -41,7 +57,9 @@ RECIPE = TextRecipe(
     mapper=MapperConfig(width=32, layers=1),
     decoder=DecoderConfig(vocabulary=320, width=32, layers=1, heads=2, hidden=48),
     memory=MemorySettings(captions=10),
-    train=LoopSettings(steps=24, batch=8, rate=5e-3, warmup=3, evaluate_every=8, sample_every=24, save_every=5, dropout=0.1),
+    train=LoopSettings(
+        steps=24, batch=8, rate=5e-3, warmup=3, evaluate_every=8, sample_every=24, save_every=5, dropout=0.1
+    ),
 )
 
 
@@ -82,7 +100,9 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def test_it_learns_and_a_folder_comes_out(data: Path, tmp_path: Path) -> None:
     recipe = replace(
-        RECIPE, train=replace(RECIPE.train, steps=60, rate=1e-2), held_out=replace(RECIPE.held_out, audio=[str(ROOT / "examples" / "dog.ogg")])
+        RECIPE,
+        train=replace(RECIPE.train, steps=60, rate=1e-2),
+        held_out=replace(RECIPE.held_out, audio=[str(ROOT / "examples" / "dog.ogg")]),
     )
     trainer, events = run(recipe, data, tmp_path / "out")
     losses = [event.loss for event in events if isinstance(event, Step)]
@@ -121,7 +141,9 @@ def test_a_run_that_is_told_to_stop_does_not_wait_for_its_evaluation(data: Path,
     state = torch.load(tmp_path / "cut" / "training" / LAST, weights_only=True)
     assert (state["step"], state["owed"]) == (8, True) and not (tmp_path / "cut" / "training" / BEST).exists()
     again, rest = run(RECIPE, data, tmp_path / "cut")
-    assert [e for e in rest if isinstance(e, Evaluated)] == [e for e in events if isinstance(e, Evaluated)] and again.best == whole.best
+    assert [e for e in rest if isinstance(e, Evaluated)] == [
+        e for e in events if isinstance(e, Evaluated)
+    ] and again.best == whole.best
     assert same(weights(whole), weights(again))
 
 
@@ -140,7 +162,18 @@ def test_killed_process_ends_the_same(data: Path, tmp_path: Path) -> None:
     recipe = replace(RECIPE, train=replace(RECIPE.train, steps=60, save_every=3))
     (data / "r.yaml").write_text(written(recipe))
     whole, _ = run(recipe, data, tmp_path / "whole")
-    command = [sys.executable, "-m", "mats_cli", "train", str(data / "r.yaml"), "-o", str(tmp_path / "out"), "-q", "--device", "cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "mats_cli",
+        "train",
+        str(data / "r.yaml"),
+        "-o",
+        str(tmp_path / "out"),
+        "-q",
+        "--device",
+        "cpu",
+    ]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=env)
     deadline = time.monotonic() + 90
@@ -153,7 +186,9 @@ def test_killed_process_ends_the_same(data: Path, tmp_path: Path) -> None:
     state = torch.load(tmp_path / "out" / "training" / LAST, weights_only=True)
     assert state["step"] == 60 and same(state["trained"], weights(whole))
     rows = [json.loads(line) for line in (tmp_path / "out" / "training" / "steps.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows if row["kind"] == "step"] == sorted({row["step"] for row in rows if row["kind"] == "step"})
+    assert [row["step"] for row in rows if row["kind"] == "step"] == sorted(
+        {row["step"] for row in rows if row["kind"] == "step"}
+    )
     assert rows[-1]["step"] == 60
 
 
@@ -166,7 +201,9 @@ def test_cut_checkpoint_and_other_run(data: Path, tmp_path: Path) -> None:
     again, events = run(RECIPE, data, tmp_path / "cut")
     assert Note("going on from step 10") in events and same(weights(whole), weights(again))
     assert any(isinstance(event, Note) and "cannot be read" in event.text for event in events)
-    with pytest.raises(UsageError, match=r"holds another run \(its recipe differs: train\.rate was 0\.005 and is 0\.1\).*--restart"):
+    with pytest.raises(
+        UsageError, match=r"holds another run \(its recipe differs: train\.rate was 0\.005 and is 0\.1\).*--restart"
+    ):
         run(replace(RECIPE, train=replace(RECIPE.train, rate=0.1)), data, tmp_path / "cut")
     (data / "captions.txt").write_text("\n".join([*CAPTIONS, "one more"]))
     with pytest.raises(UsageError, match="its data differs"):
@@ -178,7 +215,9 @@ def test_a_cut_best_is_said_and_written_anew(data: Path, tmp_path: Path) -> None
     best = tmp_path / "cut" / "training" / BEST
     best.write_bytes(best.read_bytes()[:1000])
     trainer, events = run(RECIPE, data, tmp_path / "cut")
-    assert next(event.text for event in events if isinstance(event, Note)).endswith("best.pt cannot be read: the next evaluation writes it anew.")
+    assert next(event.text for event in events if isinstance(event, Note)).endswith(
+        "best.pt cannot be read: the next evaluation writes it anew."
+    )
     assert best.stat().st_size > 1000 and trainer.finish().id
     best.write_bytes(b"")
     assert trainer.finish().id
@@ -238,7 +277,9 @@ def test_held_out_by_text() -> None:
     told, held = split(Source(SourceSettings(), "s", examples, [], 0), 0.1, 60)
     assert 20 <= len(held) <= 60 and not {e.text for e in held} & {e.text for e in told} and len(told) > 650
     # another file that says the same holds the same texts out, however few of them are used
-    assert not {e.text for e in held} & {e.text for e in split(Source(SourceSettings(), "t", examples, [], 0), 0.1, 1)[0]}
+    assert not {e.text for e in held} & {
+        e.text for e in split(Source(SourceSettings(), "t", examples, [], 0), 0.1, 1)[0]
+    }
 
 
 def test_some_words() -> None:
@@ -268,7 +309,9 @@ def test_cache_computes_each_text_once(tmp_path: Path, nano: Mats) -> None:
     third = TextCache(tmp_path, nano.clap.space, 256)
     texts = ["wind", "a dog", "waves", "rain", "wind"]
     got = third.vectors(third.index(texts))
-    assert torch.allclose(got, nano.clap.embed_text(texts), atol=1e-3) and torch.allclose(got.norm(dim=-1), torch.ones(5))
+    assert torch.allclose(got, nano.clap.embed_text(texts), atol=1e-3) and torch.allclose(
+        got.norm(dim=-1), torch.ones(5)
+    )
 
 
 def test_another_encoder_is_refused(data: Path, tmp_path: Path) -> None:
@@ -284,14 +327,20 @@ def test_new_words_from_words_alone(nano: Mats, tmp_path: Path) -> None:
     """The recipe for the user's own labels, for some steps: what it was told of, it says."""
     values, where = read_values(ROOT / "recipes" / "custom-labels.yaml")
     recipe = text_recipe(values, where)
-    recipe = replace(recipe, train=replace(recipe.train, steps=80, rate=1e-3, batch=16), search=replace(recipe.search, beams=2))
+    recipe = replace(
+        recipe, train=replace(recipe.train, steps=80, rate=1e-3, batch=16), search=replace(recipe.search, beams=2)
+    )
     trainer, events = run(recipe, ROOT / "recipes", tmp_path / "out")
     losses = [event.loss for event in events if isinstance(event, Step)]
     assert losses[-1] < losses[0] * 0.6
     trainer.finish()
     mats = resolve.load(str(tmp_path / "out"))
     # other words for them than those it was told
-    told = {"old computer calling over a telephone": "modem", "milk is steamed in a cafe": "espresso", "skates scraping over ice": "skating"}
+    told = {
+        "old computer calling over a telephone": "modem",
+        "milk is steamed in a cafe": "espresso",
+        "skates scraping over ice": "skating",
+    }
     vectors = mats.clap.embed_text(list(told))
     said = [word in answer.lower() for word, answer in zip(told.values(), mats.answer(vectors), strict=True)]
     before = [word in answer.lower() for word, answer in zip(told.values(), nano.answer(vectors), strict=True)]
@@ -304,21 +353,36 @@ def test_recipe_of_nano_trains(tmp_path: Path) -> None:
     recipe = text_recipe(values, where)
     for folder in ("captions", "teachers"):
         (tmp_path / folder).mkdir()
-    many = [f"a {size} {thing} {does} in hall {n}" for n in range(20) for size in ("small", "big") for thing, does in THINGS]
+    many = [
+        f"a {size} {thing} {does} in hall {n}" for n in range(20) for size in ("small", "big") for thing, does in THINGS
+    ]
     (tmp_path / "captions" / "audiocaps_v1_train.csv").write_text("caption\n" + "\n".join(many) + "\n")
     for name in ("val", "test"):
         (tmp_path / "captions" / f"audiocaps_v1_{name}.csv").write_text("caption\na whistle\n")
     (tmp_path / "captions" / "musiccaps-public.csv").write_text('caption,aspect_list\n"A slow song. It is sad.",x\n')
     (tmp_path / "captions" / "vggsound_stat.csv").write_text("dog barking,12\ncat meowing,3\n")
-    (tmp_path / "captions" / "audioset_ontology.json").write_text(json.dumps([{"name": "Dog", "description": "Barks of a dog."}]))
-    (tmp_path / "teachers" / "audioset_527_labels.csv").write_text("index,mid,display_name\n0,/m,Dog\n1,/n,Cat\n2,/o,Clock\n3,/p,Bell\n")
-    small = replace(recipe.train, steps=12, batch=16, warmup=2, rate=1e-2, evaluate_every=6, sample_every=12, save_every=6)
+    (tmp_path / "captions" / "audioset_ontology.json").write_text(
+        json.dumps([{"name": "Dog", "description": "Barks of a dog."}])
+    )
+    (tmp_path / "teachers" / "audioset_527_labels.csv").write_text(
+        "index,mid,display_name\n0,/m,Dog\n1,/n,Cat\n2,/o,Clock\n3,/p,Bell\n"
+    )
+    small = replace(
+        recipe.train, steps=12, batch=16, warmup=2, rate=1e-2, evaluate_every=6, sample_every=12, save_every=6
+    )
     tiny = replace(
-        recipe, train=small, decoder=DecoderConfig(vocabulary=400, width=32, layers=1, heads=2, hidden=48), mapper=MapperConfig(width=32, layers=1)
+        recipe,
+        train=small,
+        decoder=DecoderConfig(vocabulary=400, width=32, layers=1, heads=2, hidden=48),
+        mapper=MapperConfig(width=32, layers=1),
     )
     _, events = run(tiny, tmp_path, tmp_path / "out")
     losses = [event.loss for event in events if isinstance(event, Step)]
-    assert losses[-1] < losses[0] and (tmp_path / "out" / "training" / BEST).exists() and (tmp_path / "out" / "training" / PREVIOUS).exists()
+    assert (
+        losses[-1] < losses[0]
+        and (tmp_path / "out" / "training" / BEST).exists()
+        and (tmp_path / "out" / "training" / PREVIOUS).exists()
+    )
 
 
 # ---- the program
@@ -326,19 +390,28 @@ def test_recipe_of_nano_trains(tmp_path: Path) -> None:
 
 def test_train_says_what_it_does(mats: Run, data: Path, tmp_path: Path) -> None:
     (data / "r.yaml").write_text(
-        "name: tiny\nsources: [{file: captions.txt}]\nheld_out: {share: 0.1, file: refs.csv, clip: clip}\nmapper: {width: 32, layers: 1}\n"
-        "decoder: {vocabulary: 320, width: 32, layers: 1, heads: 2, hidden: 48}\ntrain: {steps: 20, batch: 8, evaluate_every: 10, save_every: 10}\n"
+        "name: tiny\nsources: [{file: captions.txt}]\nheld_out: {share: 0.1, file: refs.csv, clip: clip}\nmapper: "
+        "{width: 32, layers: 1}\n"
+        "decoder: {vocabulary: 320, width: 32, layers: 1, heads: 2, hidden: 48}\ntrain: {steps: 20, batch: 8, "
+        "evaluate_every: 10, save_every: 10}\n"
     )
     (data / "refs.csv").write_text("clip,caption\n1,a dog barks\n1,the dog barks\n")
     dry = mats("train", data / "r.yaml", "--dry-run", "--device", "cpu")
-    assert dry.returncode == 0 and b"mapper" in dry.stdout and b"minutes here" in dry.stdout and not (tmp_path / "runs").exists()
+    assert (
+        dry.returncode == 0
+        and b"mapper" in dry.stdout
+        and b"minutes here" in dry.stdout
+        and not (tmp_path / "runs").exists()
+    )
     assert json.loads(mats("train", data / "r.yaml", "-n", "--json", "--device", "cpu").stdout)["batches"] == 20
     assert mats("train", data / "r.yaml", "--resume").returncode == 2
     done = mats("train", data / "r.yaml", "--json", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert {json.loads(line)["kind"] for line in done.stdout.splitlines()} == {"step", "evaluated", "sample"}
     said = done.stderr.decode()
-    assert "captions: 18 examples" in said and "held-out loss" in said and "runs/tiny written" in said and "\r" not in said
+    assert (
+        "captions: 18 examples" in said and "held-out loss" in said and "runs/tiny written" in said and "\r" not in said
+    )
     assert (tmp_path / "runs" / "tiny" / "training" / "loss.png").read_bytes()[:4] == b"\x89PNG"
     heard = mats("caption", ROOT / "examples" / "dog.ogg", "--model", "runs/tiny")
     # twenty steps teach it no sentence, but it answers
@@ -346,23 +419,44 @@ def test_train_says_what_it_does(mats: Run, data: Path, tmp_path: Path) -> None:
     scored = mats("train", data / "r.yaml", "--evaluate", "--json", "--device", "cpu")
     assert scored.returncode == 0 and set(json.loads(scored.stdout)) == {"model", "clips", "cider_d", "rouge_l"}
     again = mats("train", data / "r.yaml", "--set", "train.rate=1e-4", "--device", "cpu")
-    assert again.returncode == 2 and b"holds another run (its recipe differs: train.rate was 0.001 and is 0.0001)" in again.stderr
-    assert mats("train", data / "r.yaml", "--set", "train.rate=1e-4", "--restart", "-q", "--device", "cpu").stderr == b""
+    assert (
+        again.returncode == 2
+        and b"holds another run (its recipe differs: train.rate was 0.001 and is 0.0001)" in again.stderr
+    )
+    assert (
+        mats("train", data / "r.yaml", "--set", "train.rate=1e-4", "--restart", "-q", "--device", "cpu").stderr == b""
+    )
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_and_sigterm_save_and_say_how_to_go_on(data: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
+def test_ctrl_c_and_sigterm_save_and_say_how_to_go_on(
+    data: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     from mats_model.training.recipe import written
 
     (data / "r.yaml").write_text(written(replace(RECIPE, train=replace(RECIPE.train, steps=5000))))
-    command = [sys.executable, "-m", "mats_cli", "train", str(data / "r.yaml"), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "mats_cli",
+        "train",
+        str(data / "r.yaml"),
+        "-o",
+        str(tmp_path / "out"),
+        "--device",
+        "cpu",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 90
     while not (tmp_path / "out" / "training" / "steps.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == code and b"stopped and saved at step" in err and b"The same command goes on from there." in err
+    assert (
+        process.returncode == code
+        and b"stopped and saved at step" in err
+        and b"The same command goes on from there." in err
+    )
     step = torch.load(tmp_path / "out" / "training" / LAST, weights_only=True)["step"]
     assert f"saved at step {step} of 5000".encode() in err
 
@@ -382,27 +476,37 @@ def test_full_disk_is_one_sentence(tmp_path: Path) -> None:
         "program.app = full\nprogram.main(['train'])\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
-    said = b"mats: runs/x/steps.jsonl cannot be written (No space left on device): make room, or choose another place.\n"
+    said = (
+        b"mats: runs/x/steps.jsonl cannot be written (No space left on device): make room, or choose another place.\n"
+    )
     assert (done.returncode, done.stderr) == (2, said)
 
 
 def test_4_bits_are_refused_on_a_cpu(mats: Run, data: Path) -> None:
-    (data / "r.yaml").write_text("sources: [{file: captions.txt}]\nllm: {kind: transformers, base: ., prompt: paper, tuning: lora, quantise: nf4}\n")
+    (data / "r.yaml").write_text(
+        "sources: [{file: captions.txt}]\nllm: {kind: transformers, base: ., prompt: paper, tuning: lora, quantise: "
+        "nf4}\n"
+    )
     done = mats("train", data / "r.yaml", "--device", "cpu")
     assert done.returncode == 7 and b"about 15 times slower" in done.stderr and b"--force" in done.stderr
 
 
 def test_several_processes_train_as_one(data: Path, tmp_path: Path) -> None:
-    """Two processes on this machine's loopback, as accelerate and torchrun launch them; each takes its pieces of every batch."""
+    """Two processes on this machine's loopback, as accelerate and torchrun launch them; each takes its pieces of every
+    batch."""
     pytest.importorskip("accelerate")
     from mats_model.training.recipe import written
 
-    recipe = replace(RECIPE, held_out=HeldOutSettings(share=0.0), train=replace(RECIPE.train, steps=4, dropout=0.0, bf16=False))
+    recipe = replace(
+        RECIPE, held_out=HeldOutSettings(share=0.0), train=replace(RECIPE.train, steps=4, dropout=0.0, bf16=False)
+    )
     (data / "r.yaml").write_text(written(recipe))
     alone, _ = run(recipe, data, tmp_path / "alone")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "mats_cli"]
     command += ["train", str(data / "r.yaml"), "-o", str(tmp_path / "two"), "-q"]
-    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     state = torch.load(tmp_path / "two" / "training" / LAST, weights_only=True)
     assert state["facts"]["world"] == 2
@@ -428,16 +532,26 @@ def test_memory_of_a_folder(data: Path, tmp_path: Path, nano: Mats) -> None:
 
 def test_sources_have_their_time_and_rare_subjects_their_share(data: Path) -> None:
     (data / "names.txt").write_text("dog\nwater\n")
-    (data / "pets.txt").write_text("\n".join([*(f"a dog number {n} barks" for n in range(60)), *(f"water drips on place {n}" for n in range(6))]))
+    (data / "pets.txt").write_text(
+        "\n".join([*(f"a dog number {n} barks" for n in range(60)), *(f"water drips on place {n}" for n in range(6))])
+    )
     first = SourceSettings(file="captions.txt", end=0.25)
     later = SourceSettings(file="pets.txt", begin=0.25, even=1.0)
-    recipe = replace(RECIPE, sources=[first, later], noise=NoiseSettings(variance=0.004, names="names.txt"), held_out=HeldOutSettings(share=0.0))
+    recipe = replace(
+        RECIPE,
+        sources=[first, later],
+        noise=NoiseSettings(variance=0.004, names="names.txt"),
+        held_out=HeldOutSettings(share=0.0),
+    )
     prepared = ready(recipe, data)
     plan = Plan(prepared.data, replace(RECIPE.train, steps=200))
     assert plan.source_of.tolist() == [0] * 50 + [1] * 150
     start = prepared.data.starts[1]
     drawn = [prepared.data.examples[row].text for step in range(50, 200) for row in plan.rows(step).tolist()]
-    assert all(row >= start for row in plan.rows(60)) and 0.4 < sum(text.startswith("water") for text in drawn) / len(drawn) < 0.6
+    assert (
+        all(row >= start for row in plan.rows(60))
+        and 0.4 < sum(text.startswith("water") for text in drawn) / len(drawn) < 0.6
+    )
     with pytest.raises(UsageError, match="no source is drawn between steps 50 and 100"):
         Plan(replace(prepared.data, sources=[first, replace(later, begin=0.5)]), replace(RECIPE.train, steps=200))
 

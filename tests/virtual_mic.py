@@ -1,4 +1,5 @@
-"""A microphone without hardware: a PulseAudio null sink whose monitor is the default input. What is played is what is heard."""
+"""A microphone without hardware: a PulseAudio null sink whose monitor is the default input. What is played is what is
+heard."""
 
 from __future__ import annotations
 
@@ -34,10 +35,21 @@ class VirtualMic:
         config.write_text("</usr/share/alsa/alsa.conf>\npcm.!default { type pulse }\nctl.!default { type pulse }\n")
         self.env = {**os.environ, "XDG_RUNTIME_DIR": str(folder), "ALSA_CONFIG_PATH": str(config)}
         modules = ["module-null-sink sink_name=vmic rate=48000", "module-native-protocol-unix", "module-always-sink"]
-        command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", *(f"--load={module}" for module in modules)]
+        command = [
+            "pulseaudio",
+            "-n",
+            "--daemonize=no",
+            "--exit-idle-time=-1",
+            *(f"--load={module}" for module in modules),
+        ]
         self.daemon = subprocess.Popen(command, env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(100):
-            if subprocess.run(["pactl", "set-default-source", "vmic.monitor"], env=self.env, capture_output=True, check=False).returncode == 0:
+            if (
+                subprocess.run(
+                    ["pactl", "set-default-source", "vmic.monitor"], env=self.env, capture_output=True, check=False
+                ).returncode
+                == 0
+            ):
                 return
             time.sleep(0.1)
         self.unplug()

@@ -32,14 +32,24 @@ class Site(ThreadingHTTPServer):
     def ranges(self, path: str = "/model.bin") -> list[str]:
         return [headers.get("Range", "") for seen, headers in self.seen if seen == path]
 
-    def hub(self, files: dict[str, bytes], commit: str = "c1", large: tuple[str, ...] = ("model.bin",), repo: str = REPO) -> None:
+    def hub(
+        self, files: dict[str, bytes], commit: str = "c1", large: tuple[str, ...] = ("model.bin",), repo: str = REPO
+    ) -> None:
         """A repository as the hub shows it: large files lie elsewhere, and have a SHA-256."""
         siblings: list[dict[str, Any]] = []
         for name, data in files.items():
             digest = hashlib.sha256(data).hexdigest()
-            siblings.append({"rfilename": name, "size": len(data), "lfs": {"sha256": digest, "size": len(data)} if name in large else None})
+            siblings.append(
+                {
+                    "rfilename": name,
+                    "size": len(data),
+                    "lfs": {"sha256": digest, "size": len(data)} if name in large else None,
+                }
+            )
             self.files[f"/{repo}/resolve/{commit}/{name}"] = data
-        self.files[f"/api/models/{repo}/revision/main"] = json.dumps({"id": repo, "sha": commit, "siblings": siblings}).encode()
+        self.files[f"/api/models/{repo}/revision/main"] = json.dumps(
+            {"id": repo, "sha": commit, "siblings": siblings}
+        ).encode()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -73,7 +83,14 @@ def start(handler: Handler, data: bytes, by_range: bool = True) -> int:
     wanted = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
     if by_range and wanted and handler.headers.get("If-Range", tag(data)) == tag(data):
         at = int(wanted[1])
-        handler.head(206, {"Content-Range": f"bytes {at}-{len(data) - 1}/{len(data)}", "Content-Length": len(data) - at, "ETag": tag(data)})
+        handler.head(
+            206,
+            {
+                "Content-Range": f"bytes {at}-{len(data) - 1}/{len(data)}",
+                "Content-Length": len(data) - at,
+                "ETag": tag(data),
+            },
+        )
         return at
     handler.head(200, {"Content-Length": len(data), "ETag": tag(data)})
     return 0

@@ -58,7 +58,13 @@ def caption(
     across = shared.apply_santa(mats, memory, santa, no_santa) | shared.apply_search(mats, search)
     chosen = job.Options(every, kind, output, quiet, timed=every is not None)
     raise typer.Exit(
-        job.run(mats, found, chosen, {"verb": "caption", **across, "llm": llm, "quantize": quantize}, lambda heard: _answer(mats, heard))
+        job.run(
+            mats,
+            found,
+            chosen,
+            {"verb": "caption", **across, "llm": llm, "quantize": quantize},
+            lambda heard: _answer(mats, heard),
+        )
     )
 
 
@@ -73,7 +79,9 @@ def _answer(mats: Mats, all_heard: Iterator[Listened]) -> Iterator[tuple[Item, R
         said = iter(mats.answer(torch.stack(vectors)) if vectors else [])
         for listened in waiting:
             rows = [
-                Row(heard.start, heard.end, silent=True, caption=None) if heard.embedding is None else Row(heard.start, heard.end, next(said))
+                Row(heard.start, heard.end, silent=True, caption=None)
+                if heard.embedding is None
+                else Row(heard.start, heard.end, next(said))
                 for heard in listened.heard
             ]
             yield listened.item, Result(listened.item.name, rows, listened.error)

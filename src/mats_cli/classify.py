@@ -21,13 +21,20 @@ if TYPE_CHECKING:
 Labels = Annotated[
     str,
     typer.Option(
-        "--labels", metavar="FILE|LIST", help="A file with one label per line (# begins a remark), - for stdin, or labels with commas: 'dog,rain'."
+        "--labels",
+        metavar="FILE|LIST",
+        help="A file with one label per line (# begins a remark), - for stdin, or labels with commas: 'dog,rain'.",
     ),
 ]
 TopK = Annotated[int, typer.Option("--top-k", min=1, help="How many labels to show for each stretch, best first.")]
-Template = Annotated[str, typer.Option("--template", help="A sentence around each label, with {} for the label: 'the sound of {}'.")]
+Template = Annotated[
+    str, typer.Option("--template", help="A sentence around each label, with {} for the label: 'the sound of {}'.")
+]
 Multi = Annotated[bool, typer.Option("--multi", help="Every label that fits, each with a probability of its own.")]
-Threshold = Annotated[Optional[float], typer.Option("--threshold", min=0.0, max=1.0, help="With --multi: the least probability; 0.5 if not given.")]
+Threshold = Annotated[
+    Optional[float],
+    typer.Option("--threshold", min=0.0, max=1.0, help="With --multi: the least probability; 0.5 if not given."),
+]
 
 
 def classify(
@@ -78,11 +85,20 @@ def classify(
     vectors = mats.label_embeddings(names, template)
     least = 0.5 if threshold is None else threshold
     chosen = job.Options(every, kind, output, quiet, timed=every is not None or multi)
-    settings = {"verb": "classify", "labels": names, "template": template, "multi": multi, "threshold": least, "top_k": top_k}
+    settings = {
+        "verb": "classify",
+        "labels": names,
+        "template": template,
+        "multi": multi,
+        "threshold": least,
+        "top_k": top_k,
+    }
 
     def answer(all_heard: Iterator[Listened]) -> Iterator[tuple[Item, Result]]:
         for listened in all_heard:
-            rows = _multi(mats, listened, names, vectors, least) if multi else _best(mats, listened, names, vectors, top_k)
+            rows = (
+                _multi(mats, listened, names, vectors, least) if multi else _best(mats, listened, names, vectors, top_k)
+            )
             yield listened.item, Result(listened.item.name, rows, listened.error)
 
     raise typer.Exit(job.run(mats, found, chosen, settings, answer))
@@ -95,13 +111,17 @@ def _best(mats: Ears, listened: Listened, names: list[str], vectors: torch.Tenso
     for heard in listened.heard:
         row = Row(heard.start, heard.end, silent=heard.embedding is None)
         if heard.embedding is not None:
-            row.labels = [(label.name, round(label.score, 4)) for label in ranked(names, mats.score(heard.embedding, vectors))[:top_k]]
+            row.labels = [
+                (label.name, round(label.score, 4))
+                for label in ranked(names, mats.score(heard.embedding, vectors))[:top_k]
+            ]
         rows.append(row)
     return rows
 
 
 def _multi(mats: Ears, listened: Listened, names: list[str], vectors: torch.Tensor, least: float) -> list[Row]:
-    """One row per label and event, by time: neighbouring stretches with the same label are one event. All silent: said."""
+    """One row per label and event, by time: neighbouring stretches with the same label are one event. All silent:
+    said."""
     rows: list[Row] = []
     open_rows: dict[str, Row] = {}
     for heard in listened.heard:

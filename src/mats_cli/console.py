@@ -52,7 +52,9 @@ def _told() -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.EBADF:
             raise OutputError("standard output is closed: there is nowhere to write results to.") from None
-        raise OutputError(f"standard output cannot be written ({error.strerror}): make room, or send it elsewhere.") from None
+        raise OutputError(
+            f"standard output cannot be written ({error.strerror}): make room, or send it elsewhere."
+        ) from None
 
 
 class _Remarks(io.TextIOWrapper):
@@ -74,7 +76,8 @@ def streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            # or the next file that is opened has this number, and what libraries say to the terminal is written into it; standard
+            # or the next file that is opened has this number, and what libraries say to the terminal is written into
+            # it; standard
             # output cannot be written even so, since results should not vanish in silence
             os.open(os.devnull, os.O_RDONLY if number < 2 else os.O_WRONLY)
     # a name that is no text in the terminal's encoding must not end a job
@@ -135,7 +138,9 @@ class Meter:
             from tqdm import tqdm
 
             size = shutil.get_terminal_size()
-            self.bar = tqdm(total=total, file=sys.stderr, leave=False, ncols=size.columns, nrows=size.lines, mininterval=0.2)
+            self.bar = tqdm(
+                total=total, file=sys.stderr, leave=False, ncols=size.columns, nrows=size.lines, mininterval=0.2
+            )
 
     def show(self, done: int, text: str) -> None:
         """Move the bar."""
@@ -158,7 +163,8 @@ class Meter:
 
 
 def bytes_bar(quiet: bool) -> Callable[[int, int], None]:
-    """Told bytes so far and in all, it keeps a bar on stderr, one file after the other; on no terminal nothing is shown."""
+    """Told bytes so far and in all, it keeps a bar on stderr, one file after the other; on no terminal nothing is
+    shown."""
     if quiet or not sys.stderr.isatty():
         return lambda done, whole: None
     from tqdm import tqdm
@@ -170,7 +176,17 @@ def bytes_bar(quiet: bool) -> Callable[[int, int], None]:
             bars.pop().close()
         if not bars:
             size = shutil.get_terminal_size()
-            bars.append(tqdm(total=whole or None, unit="B", unit_scale=True, file=sys.stderr, leave=False, ncols=size.columns, nrows=size.lines))
+            bars.append(
+                tqdm(
+                    total=whole or None,
+                    unit="B",
+                    unit_scale=True,
+                    file=sys.stderr,
+                    leave=False,
+                    ncols=size.columns,
+                    nrows=size.lines,
+                )
+            )
         bars[0].update(done - bars[0].n)
         if whole and done >= whole:
             bars.pop().close()
@@ -181,7 +197,13 @@ def bytes_bar(quiet: bool) -> Callable[[int, int], None]:
 def clock(seconds: float) -> str:
     """A duration as people read it."""
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return (
+        f"{minutes // 60} h {minutes % 60:02d} min"
+        if minutes >= 60
+        else f"{minutes} min {rest:02d} s"
+        if minutes
+        else f"{rest} s"
+    )
 
 
 def out(text: str) -> None:

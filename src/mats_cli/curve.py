@@ -1,4 +1,5 @@
-"""What is kept of a run for later eyes: every report as JSONL, the loss as a picture, TensorBoard where it is installed."""
+"""What is kept of a run for later eyes: every report as JSONL, the loss as a picture, TensorBoard where it is
+installed."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
 
 class Curve:
-    """`folder`/steps.jsonl and loss.png. Reports after `step`, of a run that was killed later than it saved, are dropped."""
+    """`folder`/steps.jsonl and loss.png. Reports after `step`, of a run that was killed later than it saved, are
+    dropped."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self.file, self.picture = folder / "steps.jsonl", folder / "loss.png"
@@ -55,7 +57,10 @@ class Curve:
             return False
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.add_subplot()
-        for kind, name, style in (("step", "training", {"lw": 1}), ("evaluated", "held out", {"lw": 1.5, "marker": "o", "ms": 4})):
+        for kind, name, style in (
+            ("step", "training", {"lw": 1}),
+            ("evaluated", "held out", {"lw": 1.5, "marker": "o", "ms": 4}),
+        ):
             points = [(row["step"], row["loss"]) for row in self.rows if row["kind"] == kind]
             if points:
                 axes.plot(*zip(*points, strict=True), label=name, **style)

@@ -45,7 +45,13 @@ class Result:
     def from_json(cls, values: dict[str, Any]) -> Result:
         """What `to_json` gave."""
         rows = [
-            Row(r["start"], r["end"], r.get("caption"), [(e["label"], e["score"]) for e in r.get("labels", [])], r["silent"])
+            Row(
+                r["start"],
+                r["end"],
+                r.get("caption"),
+                [(e["label"], e["score"]) for e in r.get("labels", [])],
+                r["silent"],
+            )
             for r in values.get("segments", [])
         ]
         return cls(values["path"], rows, values.get("error"))
@@ -61,11 +67,14 @@ def _plain(row: Row) -> dict[str, Any]:
 
 
 def _shown(letter: str) -> str:
-    """A letter, or the escape of what moves the cursor, turns the line around or begins another one; of a byte that is no text \\xNN."""
+    """A letter, or the escape of what moves the cursor, turns the line around or begins another one; of a byte that is
+    no text \\xNN."""
     # joiners belong to the words of many languages and do nothing else
     if letter.isprintable() or letter in "\u200c\u200d" or unicodedata.category(letter) == "Zs":
         return letter
-    return f"\\x{ord(letter) - 0xDC00:02x}" if "\udc80" <= letter <= "\udcff" else letter.encode("unicode_escape").decode()
+    return (
+        f"\\x{ord(letter) - 0xDC00:02x}" if "\udc80" <= letter <= "\udcff" else letter.encode("unicode_escape").decode()
+    )
 
 
 def visible(text: str) -> str:
@@ -84,11 +93,15 @@ def harmless(text: str) -> str:
 
 
 def plain_json(values: Any, indent: int | None = None) -> str:
-    """JSON in which text is as it is, but for what would control a terminal: that is escaped, and the same once read."""
+    """JSON in which text is as it is, but for what would control a terminal: that is escaped, and the same once
+    read."""
     text = json.dumps(values, indent=indent, ensure_ascii=False)
     if text.isascii() and "\x7f" not in text:
         return text
-    return "".join(letter if letter == "\n" or _shown(letter) == letter else json.dumps(letter)[1:-1].replace("\x7f", "\\u007f") for letter in text)
+    return "".join(
+        letter if letter == "\n" or _shown(letter) == letter else json.dumps(letter)[1:-1].replace("\x7f", "\\u007f")
+        for letter in text
+    )
 
 
 def clock(seconds: float, separator: str = ".") -> str:
@@ -116,7 +129,8 @@ def text_lines(result: Result, named: bool, timed: bool) -> list[str]:
 
 
 def cell(text: str) -> str:
-    """Text in a table: a spreadsheet would run what begins like a formula, so that is marked as text; a number stays one."""
+    """Text in a table: a spreadsheet would run what begins like a formula, so that is marked as text; a number stays
+    one."""
     shown = visible(text)
     return f"'{shown}" if shown.lstrip()[:1] in _FORMULA and shown.lstrip() and not _NUMBER.fullmatch(shown) else shown
 
@@ -127,8 +141,16 @@ def csv_rows(result: Result) -> list[list[str]]:
         return [[cell(result.path), "", "", "", "", cell(result.error)]]
     rows = []
     for row in result.rows:
-        said = [(SILENT, "")] if row.silent else [(row.caption, "")] if row.caption is not None else [(n, f"{s:.4f}") for n, s in row.labels]
-        rows += [[cell(result.path), f"{row.start:.3f}", f"{row.end:.3f}", cell(text), score, ""] for text, score in said]
+        said = (
+            [(SILENT, "")]
+            if row.silent
+            else [(row.caption, "")]
+            if row.caption is not None
+            else [(n, f"{s:.4f}") for n, s in row.labels]
+        )
+        rows += [
+            [cell(result.path), f"{row.start:.3f}", f"{row.end:.3f}", cell(text), score, ""] for text, score in said
+        ]
     return rows
 
 
@@ -150,7 +172,13 @@ def _cues(results: list[Result], vtt: bool) -> str:
     number = 0
     for result in results:
         for row in result.rows:
-            said = visible(SILENT if row.silent else row.caption if row.caption is not None else ", ".join(n for n, _ in row.labels))
+            said = visible(
+                SILENT
+                if row.silent
+                else row.caption
+                if row.caption is not None
+                else ", ".join(n for n, _ in row.labels)
+            )
             if not said:
                 continue
             number += 1

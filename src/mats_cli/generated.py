@@ -35,7 +35,9 @@ def contents() -> dict[str, str]:
         parts.append(f"## {' '.join(['mats', *words])}\n\n```\n{_help(words)}\n```\n")
     made = {"docs/cli.md": "\n".join(parts)}
     for shell, name in SHELLS.items():
-        made[f"completions/{name}"] = get_completion_script(prog_name="mats", complete_var="_MATS_COMPLETE", shell=shell).strip() + "\n"
+        made[f"completions/{name}"] = (
+            get_completion_script(prog_name="mats", complete_var="_MATS_COMPLETE", shell=shell).strip() + "\n"
+        )
     return made
 
 

@@ -1,4 +1,5 @@
-"""What the user named -> the sounds to hear: files, folders (recursive, links followed once), `-` for standard input."""
+"""What the user named -> the sounds to hear: files, folders (recursive, links followed once), `-` for standard
+input."""
 
 from __future__ import annotations
 
@@ -101,7 +102,14 @@ def _walk(top: Path, found: Found, seen: set[str]) -> None:
 
     def refused(error: OSError) -> None:
         where = Path(error.filename or top)
-        found.items.append(Item(str(where), where, Path(where.name), f"{where} may not be listed ({error.strerror}); check its permissions."))
+        found.items.append(
+            Item(
+                str(where),
+                where,
+                Path(where.name),
+                f"{where} may not be listed ({error.strerror}); check its permissions.",
+            )
+        )
 
     for folder, folders, files in os.walk(top, followlinks=True, onerror=refused):
         real = os.path.realpath(folder)
@@ -139,7 +147,8 @@ def _sounds_like_audio(path: Path) -> bool:
 
 
 def read_stdin(most: int = LONGEST, what: str = _SOUND, quiet: bool = False) -> bytes:
-    """All of standard input; where it takes its time, that is said. Errors: InputError when nothing comes, no sound, or more than `most` bytes."""
+    """All of standard input; where it takes its time, that is said. Errors: InputError when nothing comes, no sound, or
+    more than `most` bytes."""
     if sys.stdin is None or sys.stdin.closed:
         raise InputError(f"standard input is closed: pipe {what} in.")
     reader: Any = sys.stdin.buffer
@@ -156,7 +165,10 @@ def read_stdin(most: int = LONGEST, what: str = _SOUND, quiet: bool = False) -> 
         parts.append(data)
         size += len(data)
         if size > most:
-            raise InputError(f"standard input holds more than {_size(most)}, the most that is read of {what} from there: name a file instead.")
+            raise InputError(
+                f"standard input holds more than {_size(most)}, the most that is read of {what} from there: name a "
+                "file instead."
+            )
         same = same and data.count(parts[0][:1]) == len(data)
         if same and size > _ENOUGH:
             raise InputError(f"standard input is not {what}: its first {_size(_ENOUGH)} are one byte again and again.")
@@ -190,8 +202,8 @@ def _size(count: int) -> str:
 def read_labels(given: str, option: str = "--labels") -> tuple[list[str], list[str]]:
     """A label file, `-`, or labels with commas between them -> labels, and notes about what was left out.
 
-    In a file a line that begins with # is a remark, and \\# begins a label that does. Errors: UsageError when there is no such file, it is
-    too long or no text, or no label is in it.
+    In a file a line that begins with # is a remark, and \\# begins a label that does. Errors: UsageError when there is
+    no such file, it is too long or no text, or no label is in it.
     """
     text, where, listed = _label_text(given, option)
     try:
@@ -200,10 +212,14 @@ def read_labels(given: str, option: str = "--labels") -> tuple[list[str], list[s
         how = "set the terminal to UTF-8, or type it anew" if listed else "save the labels as UTF-8, one per line"
         raise UsageError(f"{f'{option} {visible(given)}' if listed else where} is not UTF-8 text: {how}.") from None
     if not listed:
-        lines = [line.removeprefix("\\") if line.startswith("\\#") else line for line in lines if not line.startswith("#")]
+        lines = [
+            line.removeprefix("\\") if line.startswith("\\#") else line for line in lines if not line.startswith("#")
+        ]
     labels = [line for line in lines if line]
     if not labels:
-        raise UsageError(f"{where} holds no labels: write one per line, or give them with commas, as in {option} 'dog,rain'.")
+        raise UsageError(
+            f"{where} holds no labels: write one per line, or give them with commas, as in {option} 'dog,rain'."
+        )
     counts = Counter(labels)
     kept = list(counts)
     if len(kept) > MOST_LABELS:
@@ -227,12 +243,20 @@ def _label_text(given: str, option: str) -> tuple[bytes, str, bool]:
             with path.open("rb") as handle:
                 text = handle.read(LABEL_BYTES + 1)
         except OSError as error:
-            raise UsageError(f"the labels in {given} cannot be read ({error.strerror}); check its permissions.") from None
+            raise UsageError(
+                f"the labels in {given} cannot be read ({error.strerror}); check its permissions."
+            ) from None
         if len(text) > LABEL_BYTES:
-            raise UsageError(f"{given} is longer than {_size(LABEL_BYTES)}, the most that is read of labels: is it a file of labels, one per line?")
+            raise UsageError(
+                f"{given} is longer than {_size(LABEL_BYTES)}, the most that is read of labels: is it a file of "
+                "labels, one per line?"
+            )
         return text, given, False
     if path.suffix.lower() in (".txt", ".csv", ".list", ".labels") or (os.sep in given and "," not in given):
-        raise UsageError(f"there is no label file {given}: give a file with one label per line, or the labels themselves with commas.")
+        raise UsageError(
+            f"there is no label file {given}: give a file with one label per line, or the labels themselves with "
+            "commas."
+        )
     return given.replace(",", "\n").encode("utf-8", "surrogateescape"), option, True
 
 

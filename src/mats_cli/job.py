@@ -1,4 +1,5 @@
-"""One job: many inputs in, one result each out, in order, to stdout, a file or a folder; failures counted, not fatal."""
+"""One job: many inputs in, one result each out, in order, to stdout, a file or a folder; failures counted, not
+fatal."""
 
 from __future__ import annotations
 
@@ -76,10 +77,16 @@ class _Sink:
         self.results: list[Result] = []
         self.count = 0
         self.target = Path(options.output) if options.output and options.output != "-" else None
-        self.folder = self.target if (self.target and (options.output or "").endswith(os.sep)) or _is_folder(self.target) else None
+        self.folder = (
+            self.target
+            if (self.target and (options.output or "").endswith(os.sep)) or _is_folder(self.target)
+            else None
+        )
         self.used: set[Path] = set()
         if options.format in ("srt", "vtt") and found.many and not self.folder:
-            raise UsageError(f"--format {options.format} holds one recording: give one input, or a folder with -o FOLDER{os.sep}.")
+            raise UsageError(
+                f"--format {options.format} holds one recording: give one input, or a folder with -o FOLDER{os.sep}."
+            )
         if self.target is None:
             console.check_output()
         parent = self.folder or (self.target.parent if self.target else None)
@@ -93,11 +100,17 @@ class _Sink:
         """Beside the output; none for stdout."""
         if self.target is None:
             return None
-        path = self.folder / ".mats-unfinished.jsonl" if self.folder else self.target.with_name(fitting(f".{self.target.name}", ".unfinished.jsonl"))
+        path = (
+            self.folder / ".mats-unfinished.jsonl"
+            if self.folder
+            else self.target.with_name(fitting(f".{self.target.name}", ".unfinished.jsonl"))
+        )
         try:
             return Journal(path, settings)
         except OSError as error:
-            raise UsageError(f"-o {self.options.output} cannot be written ({error.strerror}); choose another place.") from None
+            raise UsageError(
+                f"-o {self.options.output} cannot be written ({error.strerror}); choose another place."
+            ) from None
 
     def add(self, item: Item, result: Result) -> None:
         """Errors: InputError where this one cannot be written, though others may."""
@@ -113,7 +126,9 @@ class _Sink:
         self.count += 1
 
     def finish(self) -> None:
-        if self.folder or (self.target is None and not self.results and self.options.format in ("text", "jsonl", *TABLES)):
+        if self.folder or (
+            self.target is None and not self.results and self.options.format in ("text", "jsonl", *TABLES)
+        ):
             return
         whole = document(self.results, self.options.format, self.named, self.options.timed)
         if self.target:
@@ -142,7 +157,11 @@ def _is_folder(path: Path | None) -> bool:
 
 
 def run(
-    mats: Ears, found: Found, options: Options, settings: dict[str, Any], answer: Callable[[Iterator[Listened]], Iterator[tuple[Item, Result]]]
+    mats: Ears,
+    found: Found,
+    options: Options,
+    settings: dict[str, Any],
+    answer: Callable[[Iterator[Listened]], Iterator[tuple[Item, Result]]],
 ) -> int:
     """Listen to all, answer all, show all; returns the exit code."""
     sink = _Sink(found, options)
@@ -185,7 +204,9 @@ def run(
         sink.finish()
     except KeyboardInterrupt:
         goes_on = f"{done} of {len(found.items)} inputs are done. The same command goes on from there."
-        console.note("stopped: " + goes_on if journal else "stopped. With -o, the same command goes on where this one ended.")
+        console.note(
+            "stopped: " + goes_on if journal else "stopped. With -o, the same command goes on where this one ended."
+        )
         raise console.Stopped from None
     if journal:
         journal.finish()

@@ -17,7 +17,8 @@ _LONGEST = 255
 
 
 def fitting(name: str, ending: str) -> str:
-    """One name of the two: where it would be too long, `name` is cut and told from others that begin so by a digest of the whole."""
+    """One name of the two: where it would be too long, `name` is cut and told from others that begin so by a digest of
+    the whole."""
     if len(os.fsencode(name + ending)) <= _LONGEST:
         return name + ending
     whole = os.fsencode(name)

@@ -32,17 +32,33 @@ RING = 60.0
 
 On = Annotated[
     Optional[list[str]],
-    typer.Option("--on", metavar="LABEL[:SCORE]", help="Watch for a label: any words, and its least probability; may be given again."),
+    typer.Option(
+        "--on",
+        metavar="LABEL[:SCORE]",
+        help="Watch for a label: any words, and its least probability; may be given again.",
+    ),
 ]
 Command = Annotated[
     Optional[str],
-    typer.Option("--run", metavar="CMD", help="With --on: start this, without a shell; {label}, {score}, {time} are filled in.", show_default=False),
+    typer.Option(
+        "--run",
+        metavar="CMD",
+        help="With --on: start this, without a shell; {label}, {score}, {time} are filled in.",
+        show_default=False,
+    ),
 ]
 Clips = Annotated[
-    Optional[Path], typer.Option("--clips", metavar="DIR", help="Keep each sound, or with --on each match, as a WAV file with 2 s before it.")
+    Optional[Path],
+    typer.Option(
+        "--clips", metavar="DIR", help="Keep each sound, or with --on each match, as a WAV file with 2 s before it."
+    ),
 ]
-For = Annotated[Optional[float], typer.Option("--for", metavar="SECONDS", min=0.0, help="Stop after so long.", show_default=False)]
-TagCount = Annotated[int, typer.Option("--tags", metavar="N", min=0, max=20, help="How many tags to show with each sound.")]
+For = Annotated[
+    Optional[float], typer.Option("--for", metavar="SECONDS", min=0.0, help="Stop after so long.", show_default=False)
+]
+TagCount = Annotated[
+    int, typer.Option("--tags", metavar="N", min=0, max=20, help="How many tags to show with each sound.")
+]
 
 
 def listen(
@@ -88,7 +104,9 @@ def listen(
     names = shared.tag_names(mats)
     source = open_input(mic, raw, device, rate, RING, patient=True)
     try:
-        for line in [] if quiet else [f"listening to {source.name} at {source.ring.rate} Hz; Ctrl-C stops.", *source.notes]:
+        for line in (
+            [] if quiet else [f"listening to {source.name} at {source.ring.rate} Hz; Ctrl-C stops.", *source.notes]
+        ):
             console.note(line)
         _Diarist(mats, source, names, tags, labels, gate, json, starter, keeper, quiet).work(stop)
     except KeyboardInterrupt:
@@ -107,7 +125,9 @@ def _label(text: str) -> tuple[str, float]:
     except ValueError:
         least = -1.0
     if not name.strip() or not 0.0 < least <= 1.0:
-        raise UsageError(f"--on {text!r}: give a label and a probability above 0 and up to 1, as in 'glass breaking:0.5'.")
+        raise UsageError(
+            f"--on {text!r}: give a label and a probability above 0 and up to 1, as in 'glass breaking:0.5'."
+        )
     return name.strip(), least
 
 
@@ -129,7 +149,9 @@ class _Starter:
         except ValueError as error:
             raise UsageError(f"--run {command!r} cannot be split into words ({error}).") from None
         if not words or not shutil.which(words[0]):
-            raise UsageError(f"--run: there is no command {words[0] if words else ''!r}; it is started without a shell.")
+            raise UsageError(
+                f"--run: there is no command {words[0] if words else ''!r}; it is started without a shell."
+            )
         return cls(words)
 
     def start(self, label: str, score: float, when: str) -> str | None:
@@ -144,7 +166,9 @@ class _Starter:
         told = {"MATS_LABEL": label, "MATS_SCORE": f"{score:.3f}", "MATS_TIME": when}
         try:
             # what it says is not part of the diary
-            self.running[label] = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=sys.stderr, env={**os.environ, **told})
+            self.running[label] = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=sys.stderr, env={**os.environ, **told}
+            )
         except OSError as error:
             return f"{words[0]} cannot be started ({error.strerror})."
         return None
@@ -188,7 +212,14 @@ class _Diarist:
         from mats_model.live.diary import Diary, DiarySettings
         from mats_model.live.ring import Tags
 
-        self.mats, self.source, self.json, self.starter, self.keeper, self.quiet = mats, source, json, starter, keeper, quiet
+        self.mats, self.source, self.json, self.starter, self.keeper, self.quiet = (
+            mats,
+            source,
+            json,
+            starter,
+            keeper,
+            quiet,
+        )
         self.tags: Tags | None = Tags(mats, names) if count and names else None
         self.count, self.gate = count, gate
         self.labels = list(labels)
@@ -246,7 +277,13 @@ class _Diarist:
         if self.label_vectors is not None:
             scores = dict.fromkeys(self.labels, 0.0)
             if heard.embedding is not None:
-                scores = dict(zip(self.labels, self.mats.score(heard.embedding, self.label_vectors, multi=True).tolist(), strict=True))
+                scores = dict(
+                    zip(
+                        self.labels,
+                        self.mats.score(heard.embedding, self.label_vectors, multi=True).tolist(),
+                        strict=True,
+                    )
+                )
         yield from self.diary.feed(now, heard, loud, scores)
 
     def _last(self, now: float) -> None:
@@ -272,21 +309,32 @@ class _Diarist:
         elif isinstance(event, Quiet):
             self._write(event.start, {"event": "quiet"}, ["(quiet)"])
         elif isinstance(event, Passed):
-            self._write(event.time, {"event": "label", "label": event.label, "score": round(event.score, 4)}, [f"{event.label}: {event.score:.2f}"])
+            self._write(
+                event.time,
+                {"event": "label", "label": event.label, "score": round(event.score, 4)},
+                [f"{event.label}: {event.score:.2f}"],
+            )
             if self.keeper and self.keeper.watched:
                 self.keeper.open.append((event.time, event.label))
             problem = self.starter.start(event.label, event.score, self._when(event.time)) if self.starter else None
             if problem:
                 console.note(problem)
         elif isinstance(event, Sound):
-            samples = self.source.ring.between(round(event.start * self.source.ring.rate), round(event.heard * self.source.ring.rate))
-            embedding = next(self.mats.listen(Source(self.source.name, samples=samples, rate=self.source.ring.rate))).embedding
+            samples = self.source.ring.between(
+                round(event.start * self.source.ring.rate), round(event.heard * self.source.ring.rate)
+            )
+            embedding = next(
+                self.mats.listen(Source(self.source.name, samples=samples, rate=self.source.ring.rate))
+            ).embedding
             if embedding is None:
                 return
             best = self.tags.best(embedding, self.count) if self.tags else []
             caption = self.mats.answer(embedding[None])[0]
             told: dict[str, Any] = {"event": "sound", "level": round(level(samples, self.source.ring.rate), 1)}
-            told |= {"tags": [{"label": label.name, "score": round(label.score, 4)} for label in best], "caption": caption}
+            told |= {
+                "tags": [{"label": label.name, "score": round(label.score, 4)} for label in best],
+                "caption": caption,
+            }
             self._write(event.start, told, [", ".join(label.name for label in best), caption])
             if self.keeper and not self.keeper.watched:
                 self.keeper.open.append((event.start, best[0].name if best else "sound"))

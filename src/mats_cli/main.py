@@ -53,7 +53,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _top(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """mats hears a sound, a song or a recording and answers in words, on your own machine.
 
@@ -104,13 +106,19 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except Exception as error:
         show = getattr(error, "show", None)
         if type(error).__name__ == "OutOfMemoryError":
-            console.note("the memory of the device ran out: use --quantize auto, a smaller language model, fewer beams, or --device cpu.")
+            console.note(
+                "the memory of the device ran out: use --quantize auto, a smaller language model, fewer beams, or "
+                "--device cpu."
+            )
             code = 7
         elif show is None:
             if os.environ.get("MATS_DEBUG"):
                 raise
             if isinstance(error, OSError) and error.errno in _REFUSED:
-                console.note(f"{error.filename or 'a file'} cannot be written ({error.strerror}): make room, or choose another place.")
+                console.note(
+                    f"{error.filename or 'a file'} cannot be written ({error.strerror}): make room, or choose another "
+                    "place."
+                )
                 code = 2
             elif isinstance(error, OSError) and error.errno in _NOWHERE and error.filename:
                 console.note(f"{error.filename} cannot be used ({error.strerror}): give another path.")

@@ -1,4 +1,5 @@
-"""Where a live sound comes from: a microphone, or raw samples through a pipe. The one door to sounddevice and PortAudio."""
+"""Where a live sound comes from: a microphone, or raw samples through a pipe. The one door to sounddevice and
+PortAudio."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ _NO_PORTAUDIO = (
     "the microphone needs PortAudio, which is not on this machine: `sudo apt install libportaudio2` (Debian, Ubuntu),"
     " `sudo dnf install portaudio` (Fedora), `brew install portaudio` (macOS)."
 )
-NO_DEVICE = "there is no microphone here: plug one in, name a file, or pipe a sound in with --mic - --raw s16le,16000,1."
+NO_DEVICE = (
+    "there is no microphone here: plug one in, name a file, or pipe a sound in with --mic - --raw s16le,16000,1."
+)
 _FORMATS = {"s16le": ("<i2", 32768.0), "s32le": ("<i4", 2147483648.0), "f32le": ("<f4", 1.0), "u8": ("u1", 128.0)}
 _ALLOW = "allow your terminal the microphone in System Settings > Privacy & Security."
 # seconds without a block after which a device counts as gone
@@ -60,7 +63,9 @@ def _sounddevice() -> Any:
         with _hushed():
             import sounddevice
     except ImportError:
-        raise DeviceError("the microphone needs sounddevice, which is not installed: pip install sounddevice.") from None
+        raise DeviceError(
+            "the microphone needs sounddevice, which is not installed: pip install sounddevice."
+        ) from None
     except OSError:
         raise DeviceError(_NO_PORTAUDIO) from None
     return sounddevice
@@ -74,7 +79,9 @@ def devices() -> list[Device]:
     except sounddevice.PortAudioError as error:
         raise DeviceError(f"the sound system does not answer ({_reason(error)}).") from None
     return [
-        Device(number, str(each["name"]), each["max_input_channels"], round(each["default_samplerate"]), number == chosen)
+        Device(
+            number, str(each["name"]), each["max_input_channels"], round(each["default_samplerate"]), number == chosen
+        )
         for number, each in enumerate(found)
         if each["max_input_channels"] > 0
     ]
@@ -94,7 +101,9 @@ def _choose(wanted: str | None) -> Device:
         fitting = [each for each in fitting if each.name.lower() == wanted.lower()] or fitting
     if len(fitting) != 1:
         what = "is no input" if not fitting else f"fits {len(fitting)} inputs"
-        raise UsageError(f"--device {wanted} {what}; there are {', '.join(f'{each.number} ({each.name})' for each in known)}.")
+        raise UsageError(
+            f"--device {wanted} {what}; there are {', '.join(f'{each.number} ({each.name})' for each in known)}."
+        )
     return fitting[0]
 
 
@@ -150,7 +159,12 @@ class Microphone(Input):
             try:
                 with _hushed():
                     self._stream = sounddevice.InputStream(
-                        device=chosen.number, samplerate=some, channels=channels, dtype="float32", callback=self._callback, latency="high"
+                        device=chosen.number,
+                        samplerate=some,
+                        channels=channels,
+                        dtype="float32",
+                        callback=self._callback,
+                        latency="high",
                     )
                     self._stream.start()
                 break
@@ -208,8 +222,15 @@ class RawPipe(Input):
         from mats_model.live.ring import Ring
 
         matched = re.fullmatch(r"(\w+),(\d+),(\d+)", spec)
-        if not matched or matched[1] not in _FORMATS or not 1000 <= int(matched[2]) <= 768_000 or not 1 <= int(matched[3]) <= 64:
-            raise UsageError(f"--raw {spec}: give format, rate and channels, as in s16le,16000,1; formats are {', '.join(_FORMATS)}.")
+        if (
+            not matched
+            or matched[1] not in _FORMATS
+            or not 1000 <= int(matched[2]) <= 768_000
+            or not 1 <= int(matched[3]) <= 64
+        ):
+            raise UsageError(
+                f"--raw {spec}: give format, rate and channels, as in s16le,16000,1; formats are {', '.join(_FORMATS)}."
+            )
         self.name = "standard input"
         self._kind, self._scale = _FORMATS[matched[1]]
         self.ring = Ring(seconds, int(matched[2]), int(matched[3]))
@@ -252,7 +273,10 @@ class RawPipe(Input):
         if self._said or self.ended() or time.monotonic() - self._came < _GONE:
             return None
         self._said = True
-        return f"{self.name} sends nothing ({self.ring.total / self.ring.rate:.1f} s of sound came so far): it is waited for; Ctrl-C stops."
+        return (
+            f"{self.name} sends nothing ({self.ring.total / self.ring.rate:.1f} s of sound came so far): it is waited "
+            "for; Ctrl-C stops."
+        )
 
     def heard_until(self, position: int) -> None:
         with self._room:
@@ -266,12 +290,17 @@ class RawPipe(Input):
         return self._error
 
 
-def open_input(mic: str | None, raw: str | None, device: str | None, rate: int | None, seconds: float, patient: bool = False) -> Microphone | RawPipe:
+def open_input(
+    mic: str | None, raw: str | None, device: str | None, rate: int | None, seconds: float, patient: bool = False
+) -> Microphone | RawPipe:
     """What --mic, --raw, --device and --rate ask for. Errors: UsageError, DeviceError, InputError."""
     if mic is None and raw is None:
         return Microphone(device, rate, seconds)
     if mic != "-" or raw is None:
-        raise UsageError("--mic - and --raw FORMAT,RATE,CHANNELS go together, as in --mic - --raw s16le,16000,1; --device chooses a microphone.")
+        raise UsageError(
+            "--mic - and --raw FORMAT,RATE,CHANNELS go together, as in --mic - --raw s16le,16000,1; --device chooses "
+            "a microphone."
+        )
     if device is not None or rate is not None:
         raise UsageError("--device and --rate are for a microphone, not for --mic -.")
     if sys.stdin is None or sys.stdin.closed:

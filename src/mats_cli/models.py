@@ -19,8 +19,16 @@ if TYPE_CHECKING:
 
 app = shared.App(no_args_is_help=True, rich_markup_mode=None)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of `mats models list`, a hub id, or a model folder.", show_default=False)]
-Kind = Annotated[str, typer.Option("--kind", metavar="KIND", help="What a hub id is, where it does not tell: model, encoder or base.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="A name of `mats models list`, a hub id, or a model folder.", show_default=False
+    ),
+]
+Kind = Annotated[
+    str,
+    typer.Option("--kind", metavar="KIND", help="What a hub id is, where it does not tell: model, encoder or base."),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 
@@ -49,7 +57,10 @@ def list_(json: Json = False) -> None:
     width = max(len(row["name"]) for row in rows)
     for row in rows:
         size = f"{row['megabytes']} MB" if row["megabytes"] else ""
-        console.out(f"{row['kind']:<8} {row['name']:<{width}}  {'here' if row['here'] else '-':<5} {size:>9}  {row['licence']}\n")
+        console.out(
+            f"{row['kind']:<8} "
+            f"{row['name']:<{width}}  {'here' if row['here'] else '-':<5} {size:>9}  {row['licence']}\n"
+        )
 
 
 def _row(entry: Entry) -> dict[str, Any]:
@@ -58,8 +69,14 @@ def _row(entry: Entry) -> dict[str, Any]:
 
     # a folder of the user's that happens to bear the name is not it
     path = here(entry.name, entry.kind)
-    kept = path is not None and (entry.name in ("nano", "mini") or path == place_of(entry.name, entry.kind) or "/" in entry.name)
-    row = {key: value for key, value in asdict(entry).items() if key in ("name", "kind", "megabytes", "licence", "page", "remark")}
+    kept = path is not None and (
+        entry.name in ("nano", "mini") or path == place_of(entry.name, entry.kind) or "/" in entry.name
+    )
+    row = {
+        key: value
+        for key, value in asdict(entry).items()
+        if key in ("name", "kind", "megabytes", "licence", "page", "remark")
+    }
     return {**row, "here": kept and all(_needed(need) for need in entry.needs), "needs": list(entry.needs)}
 
 
@@ -79,12 +96,23 @@ def _others(known: set[str]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for kind in ("model", "encoder", "base"):
         for folder in sorted(
-            path for path in (cache() / f"{kind}s").glob("*") if path.is_dir() and not path.name.startswith(".") and path not in ours
+            path
+            for path in (cache() / f"{kind}s").glob("*")
+            if path.is_dir() and not path.name.startswith(".") and path not in ours
         ):
             size = round(sum(file.stat().st_size for file in folder.iterdir() if file.is_file()) / 1e6)
             name = folder.name.replace("--", "/")
             rows.append(
-                {"name": name, "kind": kind, "megabytes": size, "licence": _terms(folder), "page": "", "remark": "", "here": True, "needs": []}
+                {
+                    "name": name,
+                    "kind": kind,
+                    "megabytes": size,
+                    "licence": _terms(folder),
+                    "page": "",
+                    "remark": "",
+                    "here": True,
+                    "needs": [],
+                }
             )
     return rows
 
@@ -126,7 +154,13 @@ def _info(name: str) -> dict[str, Any]:
     known = ENTRIES.get(name)
     told: dict[str, Any] = {"name": name}
     if known:
-        told |= {"kind": known.kind, "megabytes": known.megabytes, "licence": known.licence, "page": known.page, "remark": known.remark}
+        told |= {
+            "kind": known.kind,
+            "megabytes": known.megabytes,
+            "licence": known.licence,
+            "page": known.page,
+            "remark": known.remark,
+        }
         told["needs"] = list(known.needs)
     path = _where(name)
     if path is None:
@@ -146,7 +180,9 @@ def _info(name: str) -> dict[str, Any]:
             "mapper": f"{read.mapper.kind}, {read.mapper.prefix_length} tokens",
             "memory": f"{read.santa.size} texts in {read.santa.clusters} clusters",
         }
-        told["needs"] = [need for need in (read.clap, "" if own else read.llm.base) if need not in ("", "inside", "nano")]
+        told["needs"] = [
+            need for need in (read.clap, "" if own else read.llm.base) if need not in ("", "inside", "nano")
+        ]
     elif (path / CARD).is_file():
         told |= {
             "kind": "encoder",
@@ -190,7 +226,8 @@ def path(name: Annotated[Optional[str], typer.Argument(metavar="[NAME]", show_de
 
 @app.command()
 def rm(name: Name, quiet: shared.Quiet = False) -> None:
-    """Remove what was fetched or imported under a name; what it needed stays. Nothing outside mats' own cache is touched."""
+    """Remove what was fetched or imported under a name; what it needed stays. Nothing outside mats' own cache is
+    touched."""
     from mats_model.weights.catalogue import ENTRIES, place_of
 
     kinds = (ENTRIES[name].kind,) if name in ENTRIES else ("model", "encoder", "base")
@@ -207,7 +244,9 @@ def rm(name: Name, quiet: shared.Quiet = False) -> None:
 @app.command()
 def bundle(
     name: Name,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.tar", help="The tar to write.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE.tar", help="The tar to write.", show_default=False)
+    ],
     quiet: shared.Quiet = False,
 ) -> None:
     """Put a model and all it needs into one tar, for a machine without a network."""
@@ -221,7 +260,10 @@ def bundle(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE.tar", help="A tar of `mats models bundle`.", show_default=False)], quiet: shared.Quiet = False
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.tar", help="A tar of `mats models bundle`.", show_default=False)
+    ],
+    quiet: shared.Quiet = False,
 ) -> None:
     """Unpack a bundle into the cache, each file checked; then its names work as if they had been pulled."""
     from mats_model.weights.bundle import unbundle
@@ -236,20 +278,38 @@ def convert(
     checkpoint: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="LAION's .pt, Microsoft's .pth (CLAP or clapcap), or the checkpoint of MATS' authors.", show_default=False
+            metavar="FILE",
+            help="LAION's .pt, Microsoft's .pth (CLAP or clapcap), or the checkpoint of MATS' authors.",
+            show_default=False,
         ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write.", show_default=False)
+    ],
     tokenizer: Annotated[
         Optional[Path],
-        typer.Option("--tokenizer", metavar="FILE", help="tokenizer.json of RoBERTa (LAION) or GPT-2 (Microsoft).", show_default=False),
+        typer.Option(
+            "--tokenizer",
+            metavar="FILE",
+            help="tokenizer.json of RoBERTa (LAION) or GPT-2 (Microsoft).",
+            show_default=False,
+        ),
     ] = None,
     llm: Annotated[
-        str, typer.Option("--llm", metavar="NAME|DIR", help="Authors' checkpoint or clapcap: where the language model beside it is.")
+        str,
+        typer.Option(
+            "--llm", metavar="NAME|DIR", help="Authors' checkpoint or clapcap: where the language model beside it is."
+        ),
     ] = "",
-    clap: Annotated[str, typer.Option("--clap", metavar="NAME|DIR", help="Authors' checkpoint or clapcap: where the encoder beside it is.")] = "",
+    clap: Annotated[
+        str,
+        typer.Option(
+            "--clap", metavar="NAME|DIR", help="Authors' checkpoint or clapcap: where the encoder beside it is."
+        ),
+    ] = "",
 ) -> None:
-    """Turn a checkpoint into a folder of safetensors, once: afterwards no pickle is opened. One with code in it is refused."""
+    """Turn a checkpoint into a folder of safetensors, once: afterwards no pickle is opened. One with code in it is
+    refused."""
     from mats_model.weights.pull import convert as make
 
     if tokenizer is not None and not tokenizer.is_file():

@@ -23,16 +23,33 @@ if TYPE_CHECKING:
 
 FORMATS = ("text", "json", "jsonl", "csv", "m3u8", "audacity")
 
-Words = Annotated[Optional[list[str]], typer.Argument(metavar="QUERY", help="What to look for, in words.", show_default=False)]
-Like = Annotated[Optional[list[Path]], typer.Option("--like", metavar="FILE", help="Look for what sounds like this; may be given again.")]
-Unlike = Annotated[Optional[list[str]], typer.Option("--not", metavar="TEXT", help="What should not be heard; may be given again.")]
+Words = Annotated[
+    Optional[list[str]], typer.Argument(metavar="QUERY", help="What to look for, in words.", show_default=False)
+]
+Like = Annotated[
+    Optional[list[Path]],
+    typer.Option("--like", metavar="FILE", help="Look for what sounds like this; may be given again."),
+]
+Unlike = Annotated[
+    Optional[list[str]], typer.Option("--not", metavar="TEXT", help="What should not be heard; may be given again.")
+]
 Count = Annotated[int, typer.Option("-n", "--count", metavar="N", min=1, max=1_000_000, help="Moments to show.")]
 Folder = Annotated[Optional[Path], typer.Option("--in", metavar="FOLDER", help="Only sounds in this folder.")]
 Files = Annotated[bool, typer.Option("--files", help="The best moment of each sound only.")]
-Least = Annotated[float, typer.Option("--least", metavar="SCORE", help="Leave out what scores less.", show_default=False)]
-Format = Annotated[Optional[str], typer.Option("--format", metavar="|".join(FORMATS), help="How results are written; text if not given.")]
-Clips = Annotated[Optional[Path], typer.Option("--clips", metavar="DIR", help="Cut the moments out, as WAV files in this folder.")]
-Out = Annotated[Optional[Path], typer.Option("-o", "--output", metavar="FILE|DIR", help="Write there; audacity: a label file for each sound.")]
+Least = Annotated[
+    float, typer.Option("--least", metavar="SCORE", help="Leave out what scores less.", show_default=False)
+]
+Format = Annotated[
+    Optional[str],
+    typer.Option("--format", metavar="|".join(FORMATS), help="How results are written; text if not given."),
+]
+Clips = Annotated[
+    Optional[Path], typer.Option("--clips", metavar="DIR", help="Cut the moments out, as WAV files in this folder.")
+]
+Out = Annotated[
+    Optional[Path],
+    typer.Option("-o", "--output", metavar="FILE|DIR", help="Write there; audacity: a label file for each sound."),
+]
 
 
 @dataclass(frozen=True)
@@ -49,7 +66,12 @@ class Hit:
 
     def json(self) -> dict[str, Any]:
         """Plain values."""
-        told = {"score": round(self.score, 4), "path": self.paths[0], "start": round(self.start, 3), "end": round(self.end, 3)}
+        told = {
+            "score": round(self.score, 4),
+            "path": self.paths[0],
+            "start": round(self.start, 3),
+            "end": round(self.end, 3),
+        }
         more = {"caption": self.caption, "tags": self.tags, "copies": self.paths[1:]}
         return {**told, **{key: value for key, value in more.items() if value}}
 
@@ -105,7 +127,10 @@ def search(
             console.note(line)
         searcher = Searcher(store.matrix(os.path.abspath(folder) if folder else None))
         if not len(searcher.vectors):
-            raise InputError(f"the library holds no sound{f' in {folder}' if folder else ''}: `mats index library FOLDER` puts some in.")
+            raise InputError(
+                f"the library holds no sound{f' in {folder}' if folder else ''}: `mats index library FOLDER` puts "
+                "some in."
+            )
         moments = searcher.best(asked, least)
         hits = _hits(store, list(itertools.islice(best_files(moments) if files else moments, count)))
     failed = _cut(hits, clips) if clips else 0
@@ -119,18 +144,28 @@ def _hits(store: Library, moments: list[Moment]) -> list[Hit]:
     for moment in moments:
         row = rows.get(moment.sound)
         if row and row["paths"]:
-            told.append(Hit(moment.score, moment.start, moment.end, row["paths"], row["seconds"], row["caption"], row["tags"]))
+            told.append(
+                Hit(moment.score, moment.start, moment.end, row["paths"], row["seconds"], row["caption"], row["tags"])
+            )
     return told
 
 
 def _show(hits: list[Hit], kind: str, output: Path | None) -> None:
-    if kind == "audacity" and (output is None or output.is_dir() or str(output).endswith(os.sep) or len({hit.paths[0] for hit in hits}) > 1):
+    if kind == "audacity" and (
+        output is None or output.is_dir() or str(output).endswith(os.sep) or len({hit.paths[0] for hit in hits}) > 1
+    ):
         if output is None and len({hit.paths[0] for hit in hits}) > 1:
-            raise UsageError(f"--format audacity holds one recording, and these are of several: give a folder with -o FOLDER{os.sep}.")
+            raise UsageError(
+                "--format audacity holds one recording, and these are of several: give a folder with -o "
+                f"FOLDER{os.sep}."
+            )
         if output is not None:
             used: set[Path] = set()
             for path in dict.fromkeys(hit.paths[0] for hit in hits):
-                _write(unused(output, Path(path).name, ".txt", used), document([hit for hit in hits if hit.paths[0] == path], kind))
+                _write(
+                    unused(output, Path(path).name, ".txt", used),
+                    document([hit for hit in hits if hit.paths[0] == path], kind),
+                )
             return
     if output is None:
         console.out(document(hits, kind))
@@ -155,7 +190,9 @@ def document(hits: list[Hit], kind: str) -> str:
     if kind == "jsonl":
         return "".join(plain_json(hit.json()) + "\n" for hit in hits)
     if kind in TABLES:
-        rows = [[f"{h.score:.4f}", cell(h.paths[0]), f"{h.start:.3f}", f"{h.end:.3f}", cell(h.caption or "")] for h in hits]
+        rows = [
+            [f"{h.score:.4f}", cell(h.paths[0]), f"{h.start:.3f}", f"{h.end:.3f}", cell(h.caption or "")] for h in hits
+        ]
         return TABLES[kind] + table([["score", "path", "start", "end", "caption"], *rows])
     if kind == "m3u8":
         # players without the two VLC lines play the whole file
@@ -163,24 +200,35 @@ def document(hits: list[Hit], kind: str) -> str:
         for hit in hits:
             name = Path(visible(hit.paths[0])).name
             lines += [f"#EXTINF:{hit.end - hit.start:.3f},{hit.score:.2f} {name} {clock(hit.start)}"]
-            lines += [f"#EXTVLCOPT:start-time={hit.start:.3f}", f"#EXTVLCOPT:stop-time={hit.end:.3f}", _played(hit.paths[0])]
+            lines += [
+                f"#EXTVLCOPT:start-time={hit.start:.3f}",
+                f"#EXTVLCOPT:stop-time={hit.end:.3f}",
+                _played(hit.paths[0]),
+            ]
         return "\n".join(lines) + "\n"
     if kind == "audacity":
         return "".join(
-            f"{hit.start:.6f}\t{hit.end:.6f}\t{visible(hit.caption or f'{hit.score:.2f}')}\n" for hit in sorted(hits, key=lambda hit: hit.start)
+            f"{hit.start:.6f}\t{hit.end:.6f}\t{visible(hit.caption or f'{hit.score:.2f}')}\n"
+            for hit in sorted(hits, key=lambda hit: hit.start)
         )
     lines = []
     for hit in hits:
         lines.append(
             "\t".join(
-                [f"{hit.score:.2f}", visible(hit.paths[0]), f"{clock(hit.start)}-{clock(hit.end)}", *filter(None, [visible(hit.caption or "")])]
+                [
+                    f"{hit.score:.2f}",
+                    visible(hit.paths[0]),
+                    f"{clock(hit.start)}-{clock(hit.end)}",
+                    *filter(None, [visible(hit.caption or "")]),
+                ]
             )
         )
     return "".join(line + "\n" for line in lines)
 
 
 def _played(path: str) -> str:
-    """A path as the only thing on its line, which is no remark: a name with a line's end in it cannot be played from a list."""
+    """A path as the only thing on its line, which is no remark: a name with a line's end in it cannot be played from a
+    list."""
     shown = "".join(letter if "\udc80" <= letter <= "\udcff" else visible(letter) for letter in path)
     return f"./{shown}" if shown.startswith("#") else shown
 

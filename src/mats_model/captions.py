@@ -1,4 +1,5 @@
-"""Words about sounds: the small decoder's marks, how a caption is tidied, questions and conversations made of captions."""
+"""Words about sounds: the small decoder's marks, how a caption is tidied, questions and conversations made of
+captions."""
 
 from __future__ import annotations
 
@@ -47,7 +48,14 @@ def yes_or_no(captions: list[str], names: list[str], seed: int) -> Iterator[tupl
             yield caption, other, False
 
 
-_DESCRIBE = ("What do you hear?", "Describe the sound.", "What is happening?", "Tell me what you hear.", "What is this sound?", "What is it?")
+_DESCRIBE = (
+    "What do you hear?",
+    "Describe the sound.",
+    "What is happening?",
+    "Tell me what you hear.",
+    "What is this sound?",
+    "What is it?",
+)
 _PRESENT = ("Is there {}?", "Do you hear {}?", "Can you hear {}?", "Is there any {}?", "Any {}?", "Is that {}?")
 _EITHER = ("Is it {} or {}?", "Which do you hear, {} or {}?", "{} or {}?", "Which of {} and {} is it?")
 _FIRST = ("What comes first?", "What happens first?", "How does it begin?")
@@ -66,11 +74,11 @@ _BEYOND = (
 
 
 def conversations(captions: list[str], names: list[str], seed: int) -> Iterator[tuple[str, tuple[Turn, ...], int]]:
-    """(caption, turns, since) for every caption that names a thing of `names`: the last turn is the one to learn, and turns[since:]
-    are about this caption; those before are about another sound, which was heard earlier.
+    """(caption, turns, since) for every caption that names a thing of `names`: the last turn is the one to learn, and
+    turns[since:] are about this caption; those before are about another sound, which was heard earlier.
 
-    Asked are what it is, whether a thing is there (one that is, or one that is not), which of two it is, what comes first and
-    what then, and what no ear can tell.
+    Asked are what it is, whether a thing is there (one that is, or one that is not), which of two it is, what comes
+    first and what then, and what no ear can tell.
     """
     rng = np.random.default_rng(seed)
     pick: Callable[[tuple[str, ...]], str] = lambda some: some[int(rng.integers(len(some)))]  # noqa: E731

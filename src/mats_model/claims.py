@@ -1,7 +1,8 @@
 """What a sentence claims to have been heard, and how well the memory supports it.
 
-A word is supported by the texts of the memory that hold it and speak of one sound: by the one that is nearest to what was heard. A sentence is
-as doubtful as its most doubtful word, measured against the nearest of all those texts; words that none of them holds count for nothing.
+A word is supported by the texts of the memory that hold it and speak of one sound: by the one that is nearest to what
+was heard. A sentence is as doubtful as its most doubtful word, measured against the nearest of all those texts; words
+that none of them holds count for nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ _SHORT = 6
 _JOINS = re.compile(r"\b(and|then|as|while|with|followed|before|after|near|nearby)\b|,")
 _STEM = 5  # letters that decide whether two words are one
 _NO_SOUND = frozenset(
-    "the and with then while for from into over that this are was its his her their some several more away down off out very them they".split()
+    "the and with then while for from into over that this are was its his her their some several more away down off out"
+    " very them they".split()
 )
 
 
@@ -45,10 +47,18 @@ class Claims:
         return self.vectors[(heard @ self.vectors.T).argmax(1)]
 
     def doubt(self, heard: torch.Tensor, sentences: list[str]) -> list[float]:
-        """How much nearer to a sound (d,) the nearest text is than the nearest with a sentence's most doubtful word: 0 is certain."""
+        """How much nearer to a sound (d,) the nearest text is than the nearest with a sentence's most doubtful word: 0
+        is certain."""
         if not len(self):
             return [0.0] * len(sentences)
         likeness = self.vectors @ heard
         best = float(likeness.max())
-        support = {stem: float(likeness[self.places[stem]].max()) for text in sentences for stem in stems(text) if stem in self.places}
-        return [best - min((support[stem] for stem in stems(text) if stem in support), default=best) for text in sentences]
+        support = {
+            stem: float(likeness[self.places[stem]].max())
+            for text in sentences
+            for stem in stems(text)
+            if stem in self.places
+        }
+        return [
+            best - min((support[stem] for stem in stems(text) if stem in support), default=best) for text in sentences
+        ]

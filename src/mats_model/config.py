@@ -47,7 +47,8 @@ class LLMConfig:
     kind: str = "decoder"  # decoder: ours, its weights in the folder; transformers: a base kept elsewhere
     base: str = ""  # of kind transformers: smollm2-135m, a hub id or a folder
     fingerprint: str = ""  # of the base that was trained on; another one is refused
-    prompt: str = "nano"  # nano, paper (USER/ASSISTANT), chat (the base's own template) or none (the prefix alone, which gives captions)
+    # nano, paper (USER/ASSISTANT), chat (the base's own template) or none (the prefix alone, which gives captions)
+    prompt: str = "nano"
     tuning: str = "full"  # full, lora or frozen
     rank: int = 8  # of LoRA
     alpha: int = 32
@@ -97,9 +98,15 @@ def search_changed(settings: SearchSettings, text: str) -> SearchSettings:
             settings = replace(settings, **{name: kind(value)})
         except ValueError:
             raise UsageError(f"--search {pair}: {name} should be a {'whole ' if kind is int else ''}number.") from None
-    if not (1 <= settings.beams <= 64 and 1 <= settings.longest <= 4096 and settings.temperature >= 0 and 0 < settings.top_p <= 1):
+    if not (
+        1 <= settings.beams <= 64
+        and 1 <= settings.longest <= 4096
+        and settings.temperature >= 0
+        and 0 < settings.top_p <= 1
+    ):
         raise UsageError(
-            f"--search {text}: beams lie between 1 and 64, longest between 1 and 4096, top_p above 0 and up to 1, temperature is 0 or more."
+            f"--search {text}: beams lie between 1 and 64, longest between 1 and 4096, top_p above 0 and up to 1, "
+            "temperature is 0 or more."
         )
     if min(settings.shortest, settings.no_repeat) < 0 or settings.repetition <= 0:
         raise UsageError(f"--search {text}: shortest and no_repeat are 0 or more, repetition is above 0.")
@@ -118,7 +125,9 @@ class MatsConfig:
     multi_scale: float = 20.0  # cosine -> logit of one label's own probability
     multi_bias: float = -10.0
     clap: str = "inside"  # whose encoder: the folder's own, or that of the model of this name
-    audio: str = ""  # kind of that encoder (msclap), where the folder holds an audio side that takes the place of its own
+    audio: str = (
+        ""  # kind of that encoder (msclap), where the folder holds an audio side that takes the place of its own
+    )
     space: str = ""  # id of the encoder's text side, where it is another model's
     id: str = ""  # of the pipeline: changes when front end, windows, pooling or weights do
     mapper: MapperConfig = field(default_factory=MapperConfig)
@@ -128,25 +137,31 @@ class MatsConfig:
     search: SearchSettings = field(default_factory=SearchSettings)
 
 
-# what a setting may be: the sizes of what is made of it stay within reason before anything is made. Numbers lie between two, words are among these
+# what a setting may be: the sizes of what is made of it stay within reason before anything is made. Numbers lie between
+# two, words are among these
 _MAY: dict[type, dict[str, tuple[float, float] | tuple[str, ...]]] = {
     SantaSettings: {
-        "blend": (0, 1), "temperature": (1e-6, 1e6), "neighbours": (1, 10**6), "size": (0, 10**8), "clusters": (1, 10**6), "names": (0, 10**6),
+        "blend": (0, 1), "temperature": (1e-6, 1e6), "neighbours": (1, 10**6), "size": (0, 10**8), "clusters": (1,
+        10**6), "names": (0, 10**6),
         "near_names": (0, 10**6), "way": ("blend", "project", "shift", "none"), "prompt": (0, 32),
     },
     DecoderConfig: {
-        "vocabulary": (8, 10**6), "width": (2, 16_384), "layers": (1, 256), "heads": (1, 1024), "hidden": (1, 131_072), "positions": (8, 16_384),
+        "vocabulary": (8, 10**6), "width": (2, 16_384), "layers": (1, 256), "heads": (1, 1024), "hidden": (1,
+        131_072), "positions": (8, 16_384),
     },
     LLMConfig: {"rank": (1, 1024), "alpha": (0, 10**6), "dropout": (0, 0.99)},
     MapperConfig: {
-        "kind": ("transformer", "mlp", "linear"), "width": (1, 16_384), "clip_length": (1, 1024), "prefix_length": (1, 1024), "layers": (1, 64),
+        "kind": ("transformer", "mlp", "linear"), "width": (1, 16_384), "clip_length": (1, 1024), "prefix_length": (1,
+        1024), "layers": (1, 64),
         "heads": (1, 1024),
     },
     SearchSettings: {
-        "beams": (1, 64), "longest": (1, 4096), "shortest": (0, 4096), "length_power": (-10, 10), "rerank": (-1e6, 1e6), "no_repeat": (0, 4096),
+        "beams": (1, 64), "longest": (1, 4096), "shortest": (0, 4096), "length_power": (-10, 10), "rerank": (-1e6,
+        1e6), "no_repeat": (0, 4096),
         "repetition": (1e-3, 1e3), "temperature": (0, 100), "top_p": (1e-6, 1),
     },
-    MatsConfig: {"width": (1, 16_384), "noise_variance": (0, 1e3), "label_scale": (-1e6, 1e6), "multi_scale": (-1e6, 1e6), "multi_bias": (-1e6, 1e6)},
+    MatsConfig: {"width": (1, 16_384), "noise_variance": (0, 1e3), "label_scale": (-1e6, 1e6), "multi_scale": (-1e6,
+    1e6), "multi_bias": (-1e6, 1e6)},
 }  # fmt: skip
 
 
@@ -158,13 +173,17 @@ def to_dict(config: MatsConfig) -> dict[str, Any]:
 def from_dict(values: dict[str, Any], where: str) -> MatsConfig:
     """Strict: an unknown field, a missing format or a value of another kind is a ModelError that names it."""
     if values.get("format") != FORMAT:
-        raise ModelError(f"{where} has format {_shown(values.get('format'))}; this version of mats reads format {FORMAT}.")
+        raise ModelError(
+            f"{where} has format {_shown(values.get('format'))}; this version of mats reads format {FORMAT}."
+        )
     config = fill(MatsConfig(), values, where, ModelError)
     mapper, decoder = config.mapper, config.decoder
     if mapper.kind == "transformer" and mapper.width % mapper.heads:
         raise ModelError(f"{where}: mapper.width {mapper.width} should be a multiple of mapper.heads {mapper.heads}.")
     if config.llm.kind == "decoder" and decoder.width % (2 * decoder.heads):
-        raise ModelError(f"{where}: decoder.width {decoder.width} should be a multiple of twice decoder.heads {decoder.heads}.")
+        raise ModelError(
+            f"{where}: decoder.width {decoder.width} should be a multiple of twice decoder.heads {decoder.heads}."
+        )
     return config
 
 
@@ -194,7 +213,10 @@ def fill(default: Settings, values: Any, where: Where | str, error: type[MatsErr
         name = f"{prefix}{key}"
         if key not in known:
             near = difflib.get_close_matches(str(key)[:80], known, 1)
-            raise error(f"{where.of(name)}: unknown setting {name[:80]}" + (f"; did you mean {prefix}{near[0]}?" if near else "."))
+            raise error(
+                f"{where.of(name)}: unknown setting {name[:80]}"
+                + (f"; did you mean {prefix}{near[0]}?" if near else ".")
+            )
         old = getattr(default, key)
         if is_dataclass(old):
             value = fill(old, value, where, error, f"{name}.")
@@ -215,7 +237,9 @@ def _filled_list(kind: Any, value: Any, where: Where, error: type[MatsError], na
     return [_of_kind(kind, each, where, error, f"{name}.{number}") for number, each in enumerate(value)]
 
 
-def _check(may: tuple[float, float] | tuple[str, ...] | None, value: Any, where: Where, error: type[MatsError], name: str) -> None:
+def _check(
+    may: tuple[float, float] | tuple[str, ...] | None, value: Any, where: Where, error: type[MatsError], name: str
+) -> None:
     if may is None or not isinstance(value, str | int | float):
         return
     if isinstance(value, str):
@@ -239,11 +263,20 @@ def _of_kind(kind: Any, value: Any, where: Where, error: type[MatsError], name: 
         return float(value)
     if isinstance(value, str) and not is_text(value):
         raise error(f"{where.of(name)}: {name} holds half of a surrogate pair, which is no text: {_shown(value)}.")
-    if type(value) is kind and not (kind is float and not math.isfinite(value)) and not (kind is int and abs(value) >= 2**63):
+    if (
+        type(value) is kind
+        and not (kind is float and not math.isfinite(value))
+        and not (kind is int and abs(value) >= 2**63)
+    ):
         return value
-    said = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}.get(kind.__name__, kind.__name__)
+    said = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}.get(
+        kind.__name__, kind.__name__
+    )
     if kind is float and isinstance(value, str) and _number(value):
-        raise error(f"{where.of(name)}: {name} should be a number, but YAML reads {value} as text: write it as {float(value):.10f}".rstrip("0") + ".")
+        plain = f"{float(value):.10f}".rstrip("0")
+        raise error(
+            f"{where.of(name)}: {name} should be a number, but YAML reads {value} as text: write it as {plain}."
+        )
     raise error(f"{where.of(name)}: {name} should be {said}, not {_shown(value)}.")
 
 

@@ -43,17 +43,26 @@ def _quantise(asked: str, kind: str, training: bool, force: bool, weights: float
         if kind == "cuda" and weights < SMALL:
             return "none", "too small to gain by 4 bits"
         if kind == "cuda":
-            return ("nf4", "4 bits fit into a consumer's card") if _has_bitsandbytes() else ("none", "no 4 bits, since bitsandbytes is not installed")
+            return (
+                ("nf4", "4 bits fit into a consumer's card")
+                if _has_bitsandbytes()
+                else ("none", "no 4 bits, since bitsandbytes is not installed")
+            )
         if training or kind != "cpu":
             return "none", "no weights of fewer bits there"
         return "int8", "the fastest there"
     if asked == "nf4" and kind != "cuda" and not force:
         raise DeviceError(
-            f"llm.quantise nf4 needs CUDA: on a {kind} 4-bit weights of bitsandbytes decode about 15 times slower than bfloat16;"
+            f"llm.quantise nf4 needs CUDA: on a {kind} 4-bit weights of bitsandbytes decode about 15 times slower "
+            "than bfloat16;"
             " set it to auto or none (mats train takes it with --force)."
         )
     if asked == "int8" and (kind != "cpu" or training):
-        why = "weights kept so cannot be trained beside" if training else f"on {kind} they are slower than {'nf4' if kind == 'cuda' else 'float16'}"
+        why = (
+            "weights kept so cannot be trained beside"
+            if training
+            else f"on {kind} they are slower than {'nf4' if kind == 'cuda' else 'float16'}"
+        )
         raise DeviceError(f"llm.quantise int8 is for answering on a CPU: {why}; set it to auto.")
     return asked, "as asked"
 
@@ -63,14 +72,19 @@ def find_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise DeviceError(f"--device {device}: torch sees no CUDA device on this machine; leave the option out to use the CPU.")
+        raise DeviceError(
+            f"--device {device}: torch sees no CUDA device on this machine; leave the option out to use the CPU."
+        )
     if device.split(":")[0] not in ("cpu", "cuda", "mps"):
         raise UsageError(f"--device {device}: choose auto, cpu, cuda, cuda:N or mps.")
     return device
 
 
-def place(config: LLMConfig, device: str = "auto", force: bool = False, training: bool = True, weights: float = float("inf")) -> Placement:
-    """`weights` are the base's, in bytes. Errors: UsageError, for a setting that no device has; DeviceError, for a device that is not there."""
+def place(
+    config: LLMConfig, device: str = "auto", force: bool = False, training: bool = True, weights: float = float("inf")
+) -> Placement:
+    """`weights` are the base's, in bytes. Errors: UsageError, for a setting that no device has; DeviceError, for a
+    device that is not there."""
     if config.dtype not in ("auto", *DTYPES):
         raise UsageError(f"llm.dtype {config.dtype!r}: choose auto, {', '.join(DTYPES)}.")
     device = find_device(device)
@@ -79,7 +93,11 @@ def place(config: LLMConfig, device: str = "auto", force: bool = False, training
     if config.dtype != "auto":
         chosen, why = DTYPES[config.dtype], "as asked"
     elif kind == "cuda":
-        chosen, why = (torch.bfloat16, "CUDA with bfloat16") if torch.cuda.is_bf16_supported() else (torch.float16, "CUDA without bfloat16")
+        chosen, why = (
+            (torch.bfloat16, "CUDA with bfloat16")
+            if torch.cuda.is_bf16_supported()
+            else (torch.float16, "CUDA without bfloat16")
+        )
     elif kind == "cpu" and fast_bf16():
         chosen, why = torch.bfloat16, "this CPU multiplies bfloat16 in hardware"
     else:

@@ -70,22 +70,29 @@ def one_input(name: str) -> Iterator[None]:
     except (MatsError, MemoryError):
         raise
     except Exception as error:
-        kind, why = type(error).__name__, " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())[:200]
+        kind, why = (
+            type(error).__name__,
+            " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())[:200],
+        )
         if kind == "OutOfMemoryError":
             raise
         if any(words in why for words in _FULL):
             raise MemoryError(why) from error
         if kind == "AcceleratorError" or why.startswith("CUDA error"):
-            raise DeviceError(f"the device failed ({why.split(' CUDA kernel')[0]}): try again with --device cpu.") from error
+            raise DeviceError(
+                f"the device failed ({why.split(' CUDA kernel')[0]}): try again with --device cpu."
+            ) from error
         if isinstance(error, OSError) and error.strerror:
             raise InputError(f"{name} cannot be read ({error.strerror}).") from error
         raise UnexpectedError(
-            f"{name} cannot be heard ({kind}: {why}), which was not expected: MATS_DEBUG=1 shows where.", traceback.format_exc()
+            f"{name} cannot be heard ({kind}: {why}), which was not expected: MATS_DEBUG=1 shows where.",
+            traceback.format_exc(),
         ) from error
 
 
 def is_text(value: str) -> bool:
-    """Whether it can be written as UTF-8: it holds no byte that was none, and no half of a surrogate pair, as JSON may spell it."""
+    """Whether it can be written as UTF-8: it holds no byte that was none, and no half of a surrogate pair, as JSON may
+    spell it."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -1,7 +1,8 @@
 """Files and folders of ours: SHA-256 of a file; a file or folder that is there whole or not at all.
 
-What is unfinished lies beside its place under a name that nobody can guess, made anew and reached through no link, so that whoever else may write
-into the folder cannot lead a write elsewhere. It is locked while it grows; what a killed run left is not, and the next run takes it away.
+What is unfinished lies beside its place under a name that nobody can guess, made anew and reached through no link, so
+that whoever else may write into the folder cannot lead a write elsewhere. It is locked while it grows; what a killed
+run left is not, and the next run takes it away.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ def parse_json(text: str | bytes) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("it is too deep") from None
     if not isinstance(values, dict):
-        raise ValueError(f"it should be a group of settings, not {'nothing' if values is None else type(values).__name__}")
+        raise ValueError(
+            f"it should be a group of settings, not {'nothing' if values is None else type(values).__name__}"
+        )
     return values
 
 
@@ -94,7 +97,9 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
             yield file
         return
     _tidy(path.parent)
-    temporary, handle = _anew(path.parent, lambda place: os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK | _BINARY, 0o666))
+    temporary, handle = _anew(
+        path.parent, lambda place: os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK | _BINARY, 0o666)
+    )
     try:
         with os.fdopen(handle, "w+b") as file:
             yield file
@@ -112,7 +117,8 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def whole_folder(path: Path, instead: bool = False) -> Iterator[Path]:
-    """A folder to be filled, which takes its place when the block ends well, and else leaves nothing; with `instead` in the place of what is there.
+    """A folder to be filled, which takes its place when the block ends well, and else leaves nothing; with `instead` in
+    the place of what is there.
 
     Errors: OSError.
     """
@@ -151,11 +157,14 @@ def settle(made: Path, path: Path, instead: bool) -> None:
 
 
 def own(path: Path, flags: int) -> int:
-    """A file of a name that another run must find again, opened for writing: made anew, or the user's own and reached through no link.
+    """A file of a name that another run must find again, opened for writing: made anew, or the user's own and reached
+    through no link.
 
     Errors: OSError.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | (flags & ~os.O_TRUNC) | _NO_LINK | _BINARY | getattr(os, "O_NONBLOCK", 0), 0o666)
+    handle = os.open(
+        path, os.O_RDWR | os.O_CREAT | (flags & ~os.O_TRUNC) | _NO_LINK | _BINARY | getattr(os, "O_NONBLOCK", 0), 0o666
+    )
     if not _is_own(os.fstat(handle)):
         os.close(handle)
         raise OSError(errno.EPERM, "it is another's, or a link", str(path))
@@ -173,7 +182,11 @@ def is_own(path: Path) -> bool:
 
 
 def _is_own(found: os.stat_result) -> bool:
-    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and (not hasattr(os, "geteuid") or found.st_uid == os.geteuid())
+    return (
+        stat.S_ISREG(found.st_mode)
+        and found.st_nlink == 1
+        and (not hasattr(os, "geteuid") or found.st_uid == os.geteuid())
+    )
 
 
 def _is_special(path: Path) -> bool:

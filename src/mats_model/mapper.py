@@ -67,7 +67,9 @@ class TransformerMapper(nn.Module):
     language model's width, are the prefix.
     """
 
-    def __init__(self, d: int, width: int, clip_length: int, prefix_length: int, layers: int, heads: int, llm_width: int) -> None:
+    def __init__(
+        self, d: int, width: int, clip_length: int, prefix_length: int, layers: int, heads: int, llm_width: int
+    ) -> None:
         super().__init__()
         self.clip_length, self.prefix_length = clip_length, prefix_length
         self.linear = nn.Linear(d, clip_length * width)
@@ -84,7 +86,8 @@ class TransformerMapper(nn.Module):
 
 
 class MLPMapper(nn.Module):
-    """Two matrices with a GELU between them, or one alone: the embedding becomes p tokens at once, without attention."""
+    """Two matrices with a GELU between them, or one alone: the embedding becomes p tokens at once, without
+    attention."""
 
     def __init__(self, d: int, width: int, prefix_length: int, llm_width: int, deep: bool) -> None:
         super().__init__()
@@ -109,5 +112,7 @@ def make_mapper(config: MapperConfig, d: int, llm_width: int) -> Mapper:
     if config.kind == "transformer":
         if config.width % config.heads:
             raise UsageError(f"mapper.width {config.width} should be a multiple of mapper.heads {config.heads}.")
-        return TransformerMapper(d, config.width, config.clip_length, config.prefix_length, config.layers, config.heads, llm_width)
+        return TransformerMapper(
+            d, config.width, config.clip_length, config.prefix_length, config.layers, config.heads, llm_width
+        )
     return MLPMapper(d, config.width, config.prefix_length, llm_width, config.kind == "mlp")

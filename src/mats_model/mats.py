@@ -155,7 +155,10 @@ def _no_numbers(name: str, window: Window) -> MatsError:
     """Why a window has no embedding: the sound is beyond all measure, or what hears is broken."""
     peak = float(abs(window.samples).max())
     if peak > _LOUDEST:
-        return InputError(f"{name} cannot be heard: its samples reach {peak:.0e} times full scale (at {window.start:.0f} s); export it again.")
+        return InputError(
+            f"{name} cannot be heard: its samples reach {peak:.0e} times full scale (at {window.start:.0f} s); export "
+            "it again."
+        )
     return ModelError("the encoder gives NaN for a sound that is well: its weights are damaged; get the model again.")
 
 
@@ -204,7 +207,10 @@ class Mats(Ears):
     def _told(self, embedding: torch.Tensor, asked: Question) -> Question:
         """The question with the captions nearest to (d,) before it. Errors: UsageError."""
         if self.config.llm.kind == "decoder" or self.config.llm.prompt == "none":
-            raise UsageError("prompt=N puts captions into the prompt, which this model does not read: take --model mini, or leave it out.")
+            raise UsageError(
+                "prompt=N puts captions into the prompt, which this model does not read: take --model mini, or leave "
+                "it out."
+            )
         near = "; ".join(text for text, _ in self.santa.near_texts(embedding, self.santa.settings.prompt))
         return replace(asked, text=f"It may sound like: {near}. {asked.text or DESCRIBE}")
 
@@ -216,10 +222,15 @@ class Mats(Ears):
             looks.append(self._claims.nearest(embeddings))
         # all of them in one go: those of a few sounds fill the rows that are answered together
         found = self.llm.answers(self._prefix(torch.cat(looks)), asked, self._search(asked))
-        candidates = [[candidate for some in found[row :: len(embeddings)] for candidate in some] for row in range(len(embeddings))]
+        candidates = [
+            [candidate for some in found[row :: len(embeddings)] for candidate in some]
+            for row in range(len(embeddings))
+        ]
         if not judged:
             return [sentence(some[0].text) for some in candidates]
-        return [sentence(self._closest(embedding, some)) for embedding, some in zip(embeddings, candidates, strict=True)]
+        return [
+            sentence(self._closest(embedding, some)) for embedding, some in zip(embeddings, candidates, strict=True)
+        ]
 
     def stream(self, embedding: torch.Tensor, asked: Question) -> Iterator[str]:
         """One answer (d,) piece by piece, as the language model makes it, neither searched nor judged."""
@@ -234,10 +245,12 @@ class Mats(Ears):
         return self.config.search if asked.tag == CAPTION_TAG else replace(self.config.search, shortest=1)
 
     def _closest(self, embedding: torch.Tensor, candidates: list[Candidate]) -> str:
-        """The candidate with the best score + rerank * cosine to the sound - claims * doubt: what was not heard is not said."""
+        """The candidate with the best score + rerank * cosine to the sound - claims * doubt: what was not heard is not
+        said."""
         search = self.config.search
         if search.claims:
-            # a model of the user's own words may answer with one of them; one that is judged by what it claims makes sentences
+            # a model of the user's own words may answer with one of them; one that is judged by what it claims makes
+            # sentences
             candidates = [candidate for candidate in candidates if not listed(candidate.text)] or candidates
         texts = [candidate.text or "nothing" for candidate in candidates]
         likeness = self.clap.embed_text(texts) @ embedding

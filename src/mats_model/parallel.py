@@ -41,8 +41,8 @@ class _Asked:
 class Together:
     """`hear` of waves (rows, s), with the windows that several threads ask for at the same time.
 
-    Whoever comes first takes along what others wait for; while that is computed, more comes together. There are always `rows` of them, those
-    of nothing included, so that a window's embedding does not depend on how many are asked for.
+    Whoever comes first takes along what others wait for; while that is computed, more comes together. There are always
+    `rows` of them, those of nothing included, so that a window's embedding does not depend on how many are asked for.
     """
 
     def __init__(self, hear: Callable[[torch.Tensor], torch.Tensor], rows: int) -> None:

@@ -42,7 +42,8 @@ def expanded(name: str) -> Path:
 
 
 def home() -> Path:
-    """The user's folder. A user who has none, as in many containers, gets one among the temporary files that nobody else may write into."""
+    """The user's folder. A user who has none, as in many containers, gets one among the temporary files that nobody
+    else may write into."""
     try:
         return Path.home()
     except RuntimeError:

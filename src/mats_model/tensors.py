@@ -1,4 +1,5 @@
-"""Tensors of a file that may come from anywhere, by name: read without running anything, and put into a model only where they fit it."""
+"""Tensors of a file that may come from anywhere, by name: read without running anything, and put into a model only
+where they fit it."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def finite(state: Mapping[str, torch.Tensor]) -> str | None:
 
 
 def copy(wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], what: str) -> None:
-    """Values of `state` into the tensors that are wanted, all of which it holds; in shape, kind of number and size of number they must fit.
+    """Values of `state` into the tensors that are wanted, all of which it holds; in shape, kind of number and size of
+    number they must fit.
 
     Errors: ModelError, in which `what` is the file.
     """
@@ -55,7 +57,9 @@ def copy(wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], 
             raise ModelError(f"{what}: {key} is {tuple(given.shape)} where {tuple(value.shape)} is expected.")
         if given.dtype not in _FLOATS if value.is_floating_point() else given.dtype != value.dtype:
             kind = "fractions" if value.is_floating_point() else str(value.dtype).removeprefix("torch.")
-            raise ModelError(f"{what}: {key} holds {str(given.dtype).removeprefix('torch.')} where {kind} are expected.")
+            raise ModelError(
+                f"{what}: {key} holds {str(given.dtype).removeprefix('torch.')} where {kind} are expected."
+            )
     if wrong := finite({key: state[key] for key in wanted}):
         raise ModelError(f"{what}: {wrong} holds numbers that are none, or infinite; fetch or train the model again.")
     with torch.no_grad():

@@ -15,7 +15,8 @@ from mats_cli.chat.session import COMMANDS
 def keyboard(status: Callable[[int], str], terminal: Any = None) -> Iterator[str]:
     """Lines as they are typed, until Ctrl-D. Ctrl-C at the prompt is a KeyboardInterrupt.
 
-    `status` writes the line below for so many columns, "" where there is none; `terminal` is read instead of standard input.
+    `status` writes the line below for so many columns, "" where there is none; `terminal` is read instead of standard
+    input.
     """
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import Completer, Completion, PathCompleter
@@ -40,7 +41,9 @@ def keyboard(status: Callable[[int], str], terminal: Any = None) -> Iterator[str
                     yield from (Completion(each, -len(rest)) for each in ("nano", "mini") if each.startswith(rest))
                 yield from PathCompleter(expanduser=True).get_completions(Document(rest, len(rest)), event)
             elif name == "/set":
-                yield from (Completion(each, -len(rest)) for each in ("window=", "gate=", "strict=") if each.startswith(rest))
+                yield from (
+                    Completion(each, -len(rest)) for each in ("window=", "gate=", "strict=") if each.startswith(rest)
+                )
 
     keys = KeyBindings()
 

@@ -39,7 +39,21 @@ HELP = """\
 /set [KEY=VALUE] window, gate, strict, or settings of Santa (lambda, tau, k, way)
 /clear           forget what was said; /history shows it
 /help            this; /bye leaves (so do Ctrl-D, and Ctrl-C where a question is awaited)"""
-COMMANDS = ("/listen", "/mic", "/window", "/file", "/play", "/save", "/why", "/model", "/set", "/clear", "/history", "/help", "/bye")
+COMMANDS = (
+    "/listen",
+    "/mic",
+    "/window",
+    "/file",
+    "/play",
+    "/save",
+    "/why",
+    "/model",
+    "/set",
+    "/clear",
+    "/history",
+    "/help",
+    "/bye",
+)
 
 
 class Leave(Exception):
@@ -100,7 +114,11 @@ class Session:
             if self.source is not None:
                 self.source.close()
             self.source = self._open()
-            for line in [] if self.settings.quiet else [f"listening to {self.source.name} at {self.source.ring.rate} Hz.", *self.source.notes]:
+            for line in (
+                []
+                if self.settings.quiet
+                else [f"listening to {self.source.name} at {self.source.ring.rate} Hz.", *self.source.notes]
+            ):
                 console.note(line)
             if self.watcher:
                 self.watcher.source = self.source
@@ -141,7 +159,10 @@ class Session:
         assert self.source is not None
         ring = self.source.ring
         if end - first < _LEAST * ring.rate:
-            heard = f"{self.source.name} was heard for {(end - first) / ring.rate:.1f} s only: wait a moment, and ask again."
+            heard = (
+                f"{self.source.name} was heard for {(end - first) / ring.rate:.1f} s only: wait a moment, and ask "
+                "again."
+            )
             raise InputError(self.source.problem() or heard)
         self._heard = first, end
         self.hear(Source(self.source.name, samples=ring.between(first, end), rate=ring.rate), same)
@@ -172,7 +193,9 @@ class Session:
         old = max(0, self._heard[1] - first)
         self._take(first, end, same=self._heard[1] > 0 and old * 2 >= end - first)
         if ring.overruns > self._told:
-            console.note(f"{ring.overruns - self._told} blocks of sound were lost before they came here: the machine is busy.")
+            console.note(
+                f"{ring.overruns - self._told} blocks of sound were lost before they came here: the machine is busy."
+            )
             self._told = ring.overruns
 
     # ---- what it is asked
@@ -212,12 +235,20 @@ class Session:
     def _json(self) -> dict[str, Any]:
         answer, hearing = self.conversation.last, self.conversation.hearing
         assert answer and hearing
-        told: dict[str, Any] = {"question": answer.question, "answer": answer.text, "kind": answer.kind, "sound": hearing.name}
+        told: dict[str, Any] = {
+            "question": answer.question,
+            "answer": answer.text,
+            "kind": answer.kind,
+            "sound": hearing.name,
+        }
         told |= {"seconds": round(hearing.seconds, 3), "level": round(hearing.level, 1), "model": self.mats.config.name}
         if answer.labels:
             told["labels"] = [{"label": label.name, "score": round(label.score, 4)} for label in answer.labels]
         if answer.stretches:
-            told["times"] = [{"start": round(s.start, 3), "end": round(s.end, 3), "score": round(s.score, 4)} for s in answer.stretches]
+            told["times"] = [
+                {"start": round(s.start, 3), "end": round(s.end, 3), "score": round(s.score, 4)}
+                for s in answer.stretches
+            ]
         if answer.withheld:
             told["withheld"] = answer.withheld
         return told
@@ -230,7 +261,10 @@ class Session:
         name = {"/quit": "/bye", "/exit": "/bye", "/?": "/help"}.get(name, name)
         if name not in COMMANDS:
             near = difflib.get_close_matches(name, COMMANDS, 1)
-            raise UsageError(f"there is no command {name}" + (f"; did you mean {near[0]}?" if near else ": /help shows those there are."))
+            raise UsageError(
+                f"there is no command {name}"
+                + (f"; did you mean {near[0]}?" if near else ": /help shows those there are.")
+            )
         # a path with spaces need not be quoted
         rest = line[len(line.split()[0]) :].strip() if len(words) > 1 else words[0] if words else ""
         getattr(self, f"_{name[1:]}")(rest)
@@ -299,10 +333,16 @@ class Session:
             told["near"] = [{"caption": text, "cosine": round(value, 4)} for text, value in near]
             console.out(plain_json(told) + "\n")
             return
-        for title, rows in (("tags", [(tag.name, tag.score) for tag in tags]), ("nearest captions of the memory", near)):
+        for title, rows in (
+            ("tags", [(tag.name, tag.score) for tag in tags]),
+            ("nearest captions of the memory", near),
+        ):
             console.out(f"{title}\n" + "".join(f"  {score:5.2f}  {text}\n" for text, score in rows))
         if answer and answer.stretches:
-            console.out("times\n" + "".join(f"  {each.score:5.2f}  {each.start:.1f}-{each.end:.1f} s\n" for each in answer.stretches))
+            console.out(
+                "times\n"
+                + "".join(f"  {each.score:5.2f}  {each.start:.1f}-{each.end:.1f} s\n" for each in answer.stretches)
+            )
 
     def _model(self, rest: str) -> None:
         if not rest:
@@ -366,4 +406,8 @@ def _number(text: str, where: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise UsageError(f"{where} {text}: give a number of seconds." if "gate" not in where else f"{where}={text}: give a number of dB.") from None
+        raise UsageError(
+            f"{where} {text}: give a number of seconds."
+            if "gate" not in where
+            else f"{where}={text}: give a number of dB."
+        ) from None

@@ -17,7 +17,8 @@ _QUIETEST = -60.0  # dB, the left end of the meter
 
 
 class Watcher(threading.Thread):
-    """Hears the last two seconds of `source` a few times a second; `line` shows them. `ears`, `source` and `gate` may be changed."""
+    """Hears the last two seconds of `source` a few times a second; `line` shows them. `ears`, `source` and `gate` may
+    be changed."""
 
     def __init__(self, source: Input | None, mats: Mats, tags: Tags, gate: float) -> None:
         super().__init__(daemon=True)

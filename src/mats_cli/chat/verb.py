@@ -16,10 +16,23 @@ from mats_model.errors import DeviceError, MatsError, UsageError
 if TYPE_CHECKING:
     from mats_cli.chat.session import Session
 
-Sound = Annotated[Optional[str], typer.Argument(metavar="FILE", help="A sound file, or - for standard input; the microphone if not given.")]
-Listen = Annotated[Optional[float], typer.Option("--listen", metavar="SECONDS", help="Hear so long first, then talk about that.", show_default=False)]
-Ask = Annotated[Optional[list[str]], typer.Option("--ask", metavar="QUESTION", help="Ask this and leave; may be given again.")]
-Window = Annotated[float, typer.Option("--window", metavar="SECONDS", min=1.0, max=60.0, help="How much of what the microphone heard last counts.")]
+Sound = Annotated[
+    Optional[str],
+    typer.Argument(metavar="FILE", help="A sound file, or - for standard input; the microphone if not given."),
+]
+Listen = Annotated[
+    Optional[float],
+    typer.Option("--listen", metavar="SECONDS", help="Hear so long first, then talk about that.", show_default=False),
+]
+Ask = Annotated[
+    Optional[list[str]], typer.Option("--ask", metavar="QUESTION", help="Ask this and leave; may be given again.")
+]
+Window = Annotated[
+    float,
+    typer.Option(
+        "--window", metavar="SECONDS", min=1.0, max=60.0, help="How much of what the microphone heard last counts."
+    ),
+]
 Devices = Annotated[bool, typer.Option("--devices", help="List the microphones, and leave.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Withhold what nothing that was heard supports.")]
 
@@ -73,7 +86,9 @@ def chat(
 
     questions, terminal = _who_asks(ask, sound == "-" or mic is not None)
     shared.one_thread()
-    settings = Settings(window, gate, strict, json, quiet, model, offline, santa, memory, no_santa, search, llm, quantize, compute)
+    settings = Settings(
+        window, gate, strict, json, quiet, model, offline, santa, memory, no_santa, search, llm, quantize, compute
+    )
     session = Session(settings, lambda: open_input(mic, raw, device, rate, RING))
     try:
         _begin(session, sound, listen, typed=questions is None)
@@ -101,11 +116,15 @@ def _list_devices(json: bool) -> None:
         if json:
             console.out(plain_json(asdict(each)) + "\n")
         else:
-            console.out(f"{each.number}\t{each.name}\t{each.channels} channels\t{each.rate} Hz{chr(9) + 'default' if each.chosen else ''}\n")
+            console.out(
+                f"{each.number}\t{each.name}\t{each.channels} channels\t{each.rate} "
+                f"Hz{chr(9) + 'default' if each.chosen else ''}\n"
+            )
 
 
 def _who_asks(ask: list[str] | None, piped: bool) -> tuple[Iterable[str] | None, TextIO | None]:
-    """Questions that are known or will be read; or None, and the terminal where they are typed if it is not standard input.
+    """Questions that are known or will be read; or None, and the terminal where they are typed if it is not standard
+    input.
 
     `piped`: standard input holds the sound. Errors: UsageError.
     """
@@ -115,7 +134,9 @@ def _who_asks(ask: list[str] | None, piped: bool) -> tuple[Iterable[str] | None,
         try:
             return None, open("/dev/tty", encoding="utf-8")
         except OSError:
-            raise UsageError("standard input holds the sound and there is no terminal to type questions: use --ask QUESTION.") from None
+            raise UsageError(
+                "standard input holds the sound and there is no terminal to type questions: use --ask QUESTION."
+            ) from None
     if sys.stdin is None or sys.stdin.closed:
         raise UsageError("standard input is closed, so nobody can ask: use --ask QUESTION.")
     return (None if sys.stdin.isatty() else sys.stdin), None
@@ -138,7 +159,8 @@ def _begin(session: Session, sound: str | None, listen: float | None, typed: boo
 
 
 def _read(session: Session, questions: Iterable[str]) -> None:
-    """Questions of a file, a pipe or the command line. Errors: DeviceError, OutputError; others are said, and the next question is asked."""
+    """Questions of a file, a pipe or the command line. Errors: DeviceError, OutputError; others are said, and the next
+    question is asked."""
     from mats_cli.chat.session import Leave
 
     for line in questions:

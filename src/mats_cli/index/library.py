@@ -23,13 +23,29 @@ if TYPE_CHECKING:
 
 Folders = Annotated[
     Optional[list[str]],
-    typer.Argument(metavar="FOLDER", help="Folders or sounds; without one, those that were given before.", show_default=False),
+    typer.Argument(
+        metavar="FOLDER", help="Folders or sounds; without one, those that were given before.", show_default=False
+    ),
 ]
-Rebuild = Annotated[bool, typer.Option("--rebuild", help="Forget what is there and hear everything again, as after a change of the model.")]
+Rebuild = Annotated[
+    bool,
+    typer.Option("--rebuild", help="Forget what is there and hear everything again, as after a change of the model."),
+]
 Captions = Annotated[bool, typer.Option("--captions", help="Keep a caption for each sound too.")]
-Tags = Annotated[Optional[str], typer.Option("--tags", metavar="FILE|LIST", help="Keep the three best of these labels for each sound.")]
-Shard = Annotated[Optional[str], typer.Option("--shard", metavar="I/N", help="Only part I of N, for several machines; then: mats index merge.")]
-Engine = Annotated[str, typer.Option("--engine", metavar="local|ray", help="ray: on all machines of a Ray cluster that see the same files.")]
+Tags = Annotated[
+    Optional[str],
+    typer.Option("--tags", metavar="FILE|LIST", help="Keep the three best of these labels for each sound."),
+]
+Shard = Annotated[
+    Optional[str],
+    typer.Option("--shard", metavar="I/N", help="Only part I of N, for several machines; then: mats index merge."),
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="local|ray", help="ray: on all machines of a Ray cluster that see the same files."
+    ),
+]
 
 
 @dataclass
@@ -79,7 +95,9 @@ def library(
     if engine == "ray" and offline:
         raise UsageError("--engine ray talks to the machines of its cluster: leave out --offline.")
     if clap and captions:
-        raise UsageError("--captions needs the language model of --model, which was not made for another encoder: leave out --clap.")
+        raise UsageError(
+            "--captions needs the language model of --model, which was not made for another encoder: leave out --clap."
+        )
     labels = read_labels(tags, "--tags")[0] if tags else []
     path = shared.index_path(index)
     with Library(path, create=True) as store, store.job(lambda: shared.say_waiting(path)):
@@ -96,7 +114,12 @@ def library(
         for name in names:
             if os.path.isdir(name):
                 store.add_root(name)
-        load: Callable[[], Ears] = lambda: shared.load_model(model, offline) if captions else shared.load_ears(clap, model, offline, device)  # noqa: E731
+
+        def load() -> Ears:
+            if captions:
+                return shared.load_model(model, offline)
+            return shared.load_ears(clap, model, offline, device)
+
         _work(store, change, load, clap or model, engine, captions, labels, quiet)
         info = store.info()
     console.out(_report(change, info, json))
@@ -153,7 +176,16 @@ def _mended(error: str) -> bool:
     return "mats[media]" in error and importlib.util.find_spec("av") is not None
 
 
-def _work(store: Library, change: Change, load: Callable[[], Ears], model: str, engine: str, captions: bool, labels: list[str], quiet: bool) -> None:
+def _work(
+    store: Library,
+    change: Change,
+    load: Callable[[], Ears],
+    model: str,
+    engine: str,
+    captions: bool,
+    labels: list[str],
+    quiet: bool,
+) -> None:
     mats: Ears | None = None
     for path, why in change.failed:
         if not quiet or path not in store.known(path):
@@ -215,29 +247,44 @@ def _describe(store: Library, mats: Ears, captions: bool, labels: list[str], qui
     from mats_model.mats import Mats
 
     def vectors(rows: list[tuple[int, Any]]) -> torch.Tensor:
-        return torch.nn.functional.normalize(torch.stack([torch.tensor(vector.astype("float32")) for _, vector in rows]), dim=-1)
+        return torch.nn.functional.normalize(
+            torch.stack([torch.tensor(vector.astype("float32")) for _, vector in rows]), dim=-1
+        )
 
     if labels:
         store.tag_with(labels)
         told = mats.label_embeddings(labels)
         while rows := store.without("tags", 4096):
             scores = [mats.score(vector, told, multi=True).topk(min(3, len(labels))) for vector in vectors(rows)]
-            best = [[(labels[at], round(value, 4)) for value, at in zip(*map(torch.Tensor.tolist, score), strict=True)] for score in scores]
+            best = [
+                [(labels[at], round(value, 4)) for value, at in zip(*map(torch.Tensor.tolist, score), strict=True)]
+                for score in scores
+            ]
             store.describe("tags", [(number, tags) for (number, _), tags in zip(rows, best, strict=True)])
     if captions and isinstance(mats, Mats):
         left = store.info().sounds
         at_once = mats.llm.rows
         batches = iter(lambda: store.without("caption", at_once), [])
         for rows in console.progress(batches, -(-left // at_once), "batch", quiet):
-            store.describe("caption", [(number, said) for (number, _), said in zip(rows, mats.answer(vectors(rows)), strict=True)])
+            store.describe(
+                "caption", [(number, said) for (number, _), said in zip(rows, mats.answer(vectors(rows)), strict=True)]
+            )
 
 
 def _report(change: Change, info: Info, json: bool) -> str:
-    numbers = {"new": change.fresh, "changed": len(change.todo) - change.fresh, "same": change.kept, "gone": len(change.gone)}
+    numbers = {
+        "new": change.fresh,
+        "changed": len(change.todo) - change.fresh,
+        "same": change.kept,
+        "gone": len(change.gone),
+    }
     if json:
         failed = [{"path": path, "error": why} for path, why in change.failed]
         return plain_json({"index": info.path, **numbers, "failed": failed, **totals(info)}) + "\n"
-    said = ", ".join(f"{count} {name}" for name, count in {**numbers, "failed": len(change.failed)}.items() if count) or "nothing to do"
+    said = (
+        ", ".join(f"{count} {name}" for name, count in {**numbers, "failed": len(change.failed)}.items() if count)
+        or "nothing to do"
+    )
     return f"{said}; {describe(info)}\n"
 
 
@@ -250,7 +297,10 @@ def describe(info: Info) -> str:
     """An index in a few words."""
     twice = info.files - info.failed - info.sounds
     copies = f" ({twice} of them copies)" if twice > 0 else ""
-    return f"{info.files - info.failed} files{copies}, {console.clock(info.seconds)}, {info.windows} windows in {visible(info.path)}"
+    return (
+        f"{info.files - info.failed} files{copies}, {console.clock(info.seconds)}, {info.windows} windows in "
+        f"{visible(info.path)}"
+    )
 
 
 def _shard(given: str | None) -> tuple[int, int]:

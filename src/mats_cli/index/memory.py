@@ -19,13 +19,27 @@ if TYPE_CHECKING:
 
     from mats_model.mats import Ears
 
-Captions = Annotated[list[Path], typer.Argument(metavar="CAPTIONS...", help="Files of captions: JSONL, JSON, CSV, TSV or TXT.")]
+Captions = Annotated[
+    list[Path], typer.Argument(metavar="CAPTIONS...", help="Files of captions: JSONL, JSON, CSV, TSV or TXT.")
+]
 Out = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The memory to write.", show_default=False)]
-Column = Annotated[str, typer.Option("--column", metavar="NAME", help="Their column of captions; caption, text or description if not given.")]
-Clusters = Annotated[int, typer.Option("--clusters", metavar="K", min=0, help="Of k-means; 0 chooses by the number of captions.")]
-Variance = Annotated[float, typer.Option("--variance", metavar="V", min=0.0, max=10.0, help="Of the noise drawn once on them, per dimension.")]
+Column = Annotated[
+    str,
+    typer.Option(
+        "--column", metavar="NAME", help="Their column of captions; caption, text or description if not given."
+    ),
+]
+Clusters = Annotated[
+    int, typer.Option("--clusters", metavar="K", min=0, help="Of k-means; 0 chooses by the number of captions.")
+]
+Variance = Annotated[
+    float,
+    typer.Option("--variance", metavar="V", min=0.0, max=10.0, help="Of the noise drawn once on them, per dimension."),
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of noise and clusters.")]
-Audio = Annotated[Optional[list[str]], typer.Option("--audio", metavar="FOLDER", help="Recordings whose mean is kept, for way=shift.")]
+Audio = Annotated[
+    Optional[list[str]], typer.Option("--audio", metavar="FOLDER", help="Recordings whose mean is kept, for way=shift.")
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad row instead of skipping it.")]
 
 
@@ -102,7 +116,8 @@ def _texts(captions: list[Path], column: str, strict: bool, bad: _Bad) -> Iterat
 
 
 def embeddings(mats: Ears, folders: list[str]) -> torch.Tensor:
-    """(n, d) of all sounds in some folders, those that cannot be heard left out with a note. Errors: InputError when none can."""
+    """(n, d) of all sounds in some folders, those that cannot be heard left out with a note. Errors: InputError when
+    none can."""
     import torch
 
     from mats_cli.inputs import expand

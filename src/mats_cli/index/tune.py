@@ -16,9 +16,18 @@ if TYPE_CHECKING:
     from mats_model.training.tune import Outcome
 
 Audio = Annotated[Path, typer.Option("--audio", metavar="DIR", help="The recordings.", show_default=False)]
-Captions = Annotated[Path, typer.Option("--captions", metavar="FILE", help="CSV: file, caption columns or rows, label.", show_default=False)]
-Try = Annotated[Optional[list[str]], typer.Option("--try", metavar="SETTINGS", help="Settings to compare, as for --santa; may be given again.")]
-Limit = Annotated[int, typer.Option("--limit", metavar="N", min=0, help="Take every so many-th recording that N are left; 0 takes all.")]
+Captions = Annotated[
+    Path,
+    typer.Option("--captions", metavar="FILE", help="CSV: file, caption columns or rows, label.", show_default=False),
+]
+Try = Annotated[
+    Optional[list[str]],
+    typer.Option("--try", metavar="SETTINGS", help="Settings to compare, as for --santa; may be given again."),
+]
+Limit = Annotated[
+    int,
+    typer.Option("--limit", metavar="N", min=0, help="Take every so many-th recording that N are left; 0 takes all."),
+]
 
 
 def tune(
@@ -71,7 +80,9 @@ def tune(
     other = DiskMemory(memory, mats.clap.space) if memory else None
     methods = try_ or METHODS
     outcomes: list[Outcome] = []
-    for outcome in console.progress(compare(mats, torch.stack(heard), kept, methods, other), len(methods) + 4, "method", quiet):
+    for outcome in console.progress(
+        compare(mats, torch.stack(heard), kept, methods, other), len(methods) + 4, "method", quiet
+    ):
         if not json and not outcomes:
             console.out(f"{len(kept)} recordings, model {mats.config.name} {mats.config.id}\n\n" + head(outcome))
         outcomes.append(outcome)
@@ -96,5 +107,8 @@ def row(outcome: Outcome) -> str:
 
 
 def _plain(outcome: Outcome) -> dict[str, object]:
-    scores = {key: {"mean": round(s.mean, 4), "low": round(s.low, 4), "high": round(s.high, 4)} for key, s in outcome.scores.items()}
+    scores = {
+        key: {"mean": round(s.mean, 4), "low": round(s.low, 4), "high": round(s.high, 4)}
+        for key, s in outcome.scores.items()
+    }
     return {"settings": outcome.method, **scores, "gain": outcome.gain and [round(each, 4) for each in outcome.gain]}

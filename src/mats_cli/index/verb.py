@@ -1,4 +1,5 @@
-"""mats index: what is built from many vectors, a library of sounds and Santa's memory; and what can be done with a library."""
+"""mats index: what is built from many vectors, a library of sounds and Santa's memory; and what can be done with a
+library."""
 
 from __future__ import annotations
 
@@ -46,7 +47,10 @@ def info(index: shared.Index = None, json: shared.Json = False) -> None:
     if json:
         console.out(plain_json({**asdict(found), "failed": failed}) + "\n")
         return
-    lines = [describe(found), f"{found.bytes / 1e6:.1f} MB, encoder {found.pipeline or 'none yet'}, {found.captions} captions"]
+    lines = [
+        describe(found),
+        f"{found.bytes / 1e6:.1f} MB, encoder {found.pipeline or 'none yet'}, {found.captions} captions",
+    ]
     lines += [f"folder {visible(folder)}" for folder in found.roots] + [visible(why) for why in failed.values() if why]
     console.out("\n".join(lines) + "\n")
 
@@ -59,7 +63,10 @@ def path(index: shared.Index = None) -> None:
 
 @app.command()
 def rm(
-    names: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files or folders to take out of the library; they stay on the disk.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Files or folders to take out of the library; they stay on the disk."),
+    ],
     index: shared.Index = None,
     json: shared.Json = False,
 ) -> None:
@@ -73,16 +80,24 @@ def rm(
     with Library(place, create=True) as store, store.job(lambda: shared.say_waiting(place)):
         for name in names:
             counts[name] = store.drop_folder(os.path.abspath(name))
-    console.out(jsonlib.dumps(counts) + "\n" if json else "".join(f"{count} files of {visible(name)} taken out\n" for name, count in counts.items()))
+    console.out(
+        jsonlib.dumps(counts) + "\n"
+        if json
+        else "".join(f"{count} files of {visible(name)} taken out\n" for name, count in counts.items())
+    )
     if not any(counts.values()):
         raise InputError(f"the index holds nothing of {', '.join(names)}: `mats index info` names its folders.")
 
 
 @app.command()
 def merge(
-    parts: Annotated[list[Path], typer.Argument(metavar="PART...", help="Indexes made with --shard, or any others of the same encoder.")],
+    parts: Annotated[
+        list[Path],
+        typer.Argument(metavar="PART...", help="Indexes made with --shard, or any others of the same encoder."),
+    ],
     output: Annotated[
-        Optional[Path], typer.Option("-o", "--output", metavar="FILE", help="The index they are put into; the library if not given.")
+        Optional[Path],
+        typer.Option("-o", "--output", metavar="FILE", help="The index they are put into; the library if not given."),
     ] = None,
     json: shared.Json = False,
 ) -> None:
@@ -104,8 +119,13 @@ def merge(
 
 @app.command()
 def export(
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to; an ending .npz or .parquet says the format.")],
-    format: Annotated[Optional[str], typer.Option("--format", metavar="npz|parquet", help="The format, whatever the file is called.")] = None,
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="FILE", help="Where to; an ending .npz or .parquet says the format."),
+    ],
+    format: Annotated[
+        Optional[str], typer.Option("--format", metavar="npz|parquet", help="The format, whatever the file is called.")
+    ] = None,
     index: shared.Index = None,
 ) -> None:
     """Write paths, times and vectors of all windows to one file for other tools."""

@@ -1,4 +1,5 @@
-"""Bytes, files and streams -> mono float32 windows at the encoder's rate. The one door for decoding; docs/formats.md says what is read by what.
+"""Bytes, files and streams -> mono float32 windows at the encoder's rate. The one door for decoding; docs/formats.md
+says what is read by what.
 
 item.py     what is to be heard, and what there is to say about it
 view.py     bytes as a decoder should see them

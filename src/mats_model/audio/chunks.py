@@ -1,4 +1,5 @@
-"""WAV, RF64, BW64, W64, AIFF, CAF and AU: where the sound begins, how long its header says it is, and a header that says it rightly."""
+"""WAV, RF64, BW64, W64, AIFF, CAF and AU: where the sound begins, how long its header says it is, and a header that
+says it rightly."""
 
 from __future__ import annotations
 
@@ -59,12 +60,21 @@ class Layout:
     def header(self, count: int) -> bytes:
         """A WAV header for `count` bytes of this sound."""
         form = struct.pack("<4sI", b"fmt ", len(self.form)) + self.form + b"\0" * (len(self.form) & 1)
-        fact = struct.pack("<4sI", b"fact", len(self.fact)) + self.fact + b"\0" * (len(self.fact) & 1) if self.fact and not self.whole else b""
+        fact = (
+            struct.pack("<4sI", b"fact", len(self.fact)) + self.fact + b"\0" * (len(self.fact) & 1)
+            if self.fact and not self.whole
+            else b""
+        )
         body = 4 + len(form) + len(fact) + 8 + count
         if body < 0xFFFF_0000:
             return struct.pack("<4sI4s", b"RIFF", body, b"WAVE") + form + fact + struct.pack("<4sI", b"data", count)
         sizes = struct.pack("<4sIQQQI", b"ds64", 28, body + 36, count, count // self.block, 0)
-        return struct.pack("<4sI4s", b"RF64", 0xFFFF_FFFF, b"WAVE") + sizes + form + struct.pack("<4sI", b"data", 0xFFFF_FFFF)
+        return (
+            struct.pack("<4sI4s", b"RF64", 0xFFFF_FFFF, b"WAVE")
+            + sizes
+            + form
+            + struct.pack("<4sI", b"data", 0xFFFF_FFFF)
+        )
 
 
 def layout(peek: Peek, at: int) -> Layout | None:
@@ -88,7 +98,8 @@ def layout(peek: Peek, at: int) -> Layout | None:
 
 
 def _walk(peek: Peek, at: int, head: struct.Struct, even: bool) -> Iterator[tuple[bytes, int, int]]:
-    """Name, place and length of what each chunk holds; chunks of an odd length are followed by a byte where they begin at even places.
+    """Name, place and length of what each chunk holds; chunks of an odd length are followed by a byte where they begin
+    at even places.
 
     Errors: Endless, OSError.
     """
@@ -172,7 +183,11 @@ def _aiff(peek: Peek, top: int) -> Layout | None:
             if len(common) >= 18:
                 channels, _, bits, exponent, mantissa = struct.unpack(">hIhHQ", common[:18])
                 rate = mantissa / 2 ** max(0, 63 - ((exponent & 0x7FFF) - 16383))
-                simple = len(common) < 22 or peek.get(top + 8, 4) == b"AIFF" or common[18:22] in (b"NONE", b"sowt", b"twos", b"fl32", b"FL32")
+                simple = (
+                    len(common) < 22
+                    or peek.get(top + 8, 4) == b"AIFF"
+                    or common[18:22] in (b"NONE", b"sowt", b"twos", b"fl32", b"FL32")
+                )
                 per_second = rate * max(1, channels) * ((bits + 7) // 8) if simple and bits > 0 else 0.0
         if name == b"VHDR":
             per_second = int.from_bytes(peek.get(at + 12, 2), "big") * (2 if peek.get(top + 8, 4) == b"16SV" else 1)
@@ -195,7 +210,9 @@ def _caf(peek: Peek, top: int) -> Layout | None:
                 per_second = rate * packet / frames if packet and frames and 0 < rate < 1e7 else 0.0
         if name == b"data":
             there, claimed = peek.size - at, None if length < 0 else max(0, length - 4)
-            return Layout("caf", at + 4, claimed, there - 4, per_second, patch=(at - 8, struct.pack(">q", there)), top=top)
+            return Layout(
+                "caf", at + 4, claimed, there - 4, per_second, patch=(at - 8, struct.pack(">q", there)), top=top
+            )
     return None
 
 
@@ -204,7 +221,9 @@ def _au(peek: Peek, top: int, head: bytes) -> Layout:
     width = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}.get(encoding, 0)
     there = peek.size - top - start
     claimed = None if length == 0xFFFF_FFFF else length
-    return Layout("au", top + start, claimed, there, float(rate * channels * width), patch=(top + 8, b"\xff\xff\xff\xff"), top=top)
+    return Layout(
+        "au", top + start, claimed, there, float(rate * channels * width), patch=(top + 8, b"\xff\xff\xff\xff"), top=top
+    )
 
 
 def _nist(peek: Peek, top: int) -> Layout | None:
@@ -215,7 +234,9 @@ def _nist(peek: Peek, top: int) -> Layout | None:
     if size is None or not each or b"sample_count" not in told:
         return None
     start = top + int(size[1])
-    return Layout("nist", start, told[b"sample_count"] * each, peek.size - start, float(told.get(b"sample_rate", 0) * each))
+    return Layout(
+        "nist", start, told[b"sample_count"] * each, peek.size - start, float(told.get(b"sample_rate", 0) * each)
+    )
 
 
 def _voc(peek: Peek, top: int) -> Layout | None:
@@ -249,23 +270,39 @@ def judge(found: Layout, size: int) -> Verdict:
     lasts = f" ({seconds:.1f} s)" if seconds else ""
     if claimed > there:
         if any(low <= claimed <= high for low, high in _UNKNOWN):
-            text = f"its header does not know how long it is, as where it came through a pipe; all that is there{lasts} is heard."
+            text = (
+                f"its header does not know how long it is, as where it came through a pipe; all that is there{lasts} "
+                "is heard."
+            )
             return Verdict(_pieces(found, size), text)
         lack = claimed - there
         if lack <= CARELESS:
-            return Verdict(_pieces(found, size), f"its header says {lack} bytes of sound more than there are; all that is there{lasts} is heard.")
+            return Verdict(
+                _pieces(found, size),
+                f"its header says {lack} bytes of sound more than there are; all that is there{lasts} is heard.",
+            )
         promised = found.seconds(claimed)
         since = f", from {seconds:.1f} s on of {promised:.1f} s" if promised else ""
-        return Verdict(_pieces(found, size), missing=f"it is cut short: {lack} of {claimed} bytes of sound are missing{since}.")
+        return Verdict(
+            _pieces(found, size), missing=f"it is cut short: {lack} of {claimed} bytes of sound are missing{since}."
+        )
     rest = there - claimed
     # sizes of 32 bits start again at 0 beyond 4 GiB, perhaps with chunks behind the sound
     if found.kind == "wav" and found.whole and rest >= 1 << 32 and rest % (1 << 32) < 1 << 20:
-        return Verdict(_pieces(found, size), f"it is longer than its header can say (4 GiB); all that is there{lasts} is heard.")
+        return Verdict(
+            _pieces(found, size), f"it is longer than its header can say (4 GiB); all that is there{lasts} is heard."
+        )
     if claimed == 0 and rest > 8 and not found.follows:
-        text = f"its header says that there is no sound in it, as where recording was interrupted; all that is there{lasts} is heard."
+        text = (
+            "its header says that there is no sound in it, as where recording was interrupted; all that is "
+            f"there{lasts} is heard."
+        )
         return Verdict(_pieces(found, size), text)
     if rest > CARELESS and not found.follows and found.whole:
-        text = f"its header says {found.seconds(claimed):.1f} s, but sound goes on behind that; all that is there{lasts} is heard."
+        text = (
+            f"its header says {found.seconds(claimed):.1f} s, but sound goes on behind that; all that is there{lasts} "
+            "is heard."
+        )
         return Verdict(_pieces(found, size), text)
     return Verdict()
 

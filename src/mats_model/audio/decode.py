@@ -1,6 +1,8 @@
-"""A source -> mono float32 samples at the encoder's rate, block by block, so that memory is flat in length and the block size changes nothing.
+"""A source -> mono float32 samples at the encoder's rate, block by block, so that memory is flat in length and the
+block size changes nothing.
 
-libsndfile decodes what it knows, PyAV the rest and what libsndfile stumbles over. What was promised is compared with what came.
+libsndfile decodes what it knows, PyAV the rest and what libsndfile stumbles over. What was promised is compared with
+what came.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ BLOCK = 65_536
 
 
 def blocks(item: Source, rate: int) -> Iterator[np.ndarray]:
-    """Mono float32 samples (s,) at `rate`, block by block: the mean of the channels, never clamped; the louder channel where they cancel.
+    """Mono float32 samples (s,) at `rate`, block by block: the mean of the channels, never clamped; the louder channel
+    where they cancel.
 
     Errors: InputError, one sentence that names the file and says what to do.
     """
@@ -44,7 +47,8 @@ def decoded(item: Source) -> Blocks:
 
 
 def recognised(item: Source) -> bool:
-    """Whether the first bytes of a longer sound say what it is; False where they are tags or zeros, behind which it may begin.
+    """Whether the first bytes of a longer sound say what it is; False where they are tags or zeros, behind which it may
+    begin.
 
     Errors: InputError, where it is no sound whatever comes after them.
     """
@@ -133,7 +137,8 @@ def _reader() -> Any:
     import soundfile
 
     class Forward(soundfile.SoundFile):  # type: ignore[misc]
-        """Read from the beginning to the end: python-soundfile seeks after each block, which is slow in a FLAC and fails at its end."""
+        """Read from the beginning to the end: python-soundfile seeks after each block, which is slow in a FLAC and
+        fails at its end."""
 
         def seekable(self) -> bool:
             """Not while reading on; `seek` works all the same."""
@@ -161,11 +166,17 @@ def _without_extra(item: Source, content: Content, view: View) -> str:
         return f"{item.name} holds {odd}{content.kind}, which needs the extra `media`: pip install 'mats[media]'."
     if is_text(view.read(512)):
         return f"{item.name} is not a sound: its content is text."
-    return f"{item.name} is not a sound: its content is of no known audio format (the extra `media` knows more: pip install 'mats[media]')."
+    return (
+        f"{item.name} is not a sound: its content is of no known audio format (the extra `media` knows more: pip "
+        "install 'mats[media]')."
+    )
 
 
 def _unreadable(item: Source, at: float, error: OSError) -> InputError:
-    made = InputError(f"{item.name} cannot be read after {at:.1f} s ({error.strerror or error}): copy it to another disk, or try again.")
+    made = InputError(
+        f"{item.name} cannot be read after {at:.1f} s ({error.strerror or error}): copy it to another disk, or try "
+        "again."
+    )
     made.__cause__ = error
     return made
 
@@ -241,12 +252,18 @@ def _behind(item: Source, view: View, rate: int, channels: int, done: int) -> It
 
 @contextmanager
 def plain(item: Source) -> Iterator[Any]:
-    """A file as libsndfile opens it, where that hears it in one piece and can go to any place in it; else None. Errors: InputError."""
+    """A file as libsndfile opens it, where that hears it in one piece and can go to any place in it; else None. Errors:
+    InputError."""
     with item.open() as handle:
         sound = None
         try:
             content = _content(item, handle)
-            if len(content.parts) == 1 and content.parts[0].plain and not content.parts[0].endless and not content.missing:
+            if (
+                len(content.parts) == 1
+                and content.parts[0].plain
+                and not content.parts[0].endless
+                and not content.missing
+            ):
                 for pieces in content.parts[0].views:
                     sound = sound or _opened(View(handle, pieces))
         except OSError as error:

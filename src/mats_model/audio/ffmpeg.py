@@ -14,24 +14,35 @@ from mats_model.errors import InputError
 
 Blocks = Iterator[tuple[np.ndarray, int]]
 
-# demuxers that read one stretch of bytes. None that opens what a file names (hls, dash, concat, sdp, image2, imf), none of devices, none of text
+# demuxers that read one stretch of bytes. None that opens what a file names (hls, dash, concat, sdp, image2, imf), none
+# of devices, none of text
 FORMATS = (
-    "3dostr 4xm aa aac aax ac3 ac4 ace acm act adf adp ads adx aea afc aiff aix amr amrnb amrwb apac apc ape apm aptx aptx_hd argo_asf argo_brp"
-    " argo_cvg asf asf_o ast au avi avr bethsoftvid bfi bfstm bink binka bit bonk boa brstm caf cavsvideo codec2 daud dcstr derf dfpwm dhav dsf"
-    " dsicin dss dts dtshd dv dxa ea eac3 epaf film_cpk flac flv frm fsb fwse g722 g723_1 g726 g726le g728 g729 gdv genh gsm gxf hca hcom iamf"
-    " idcin iff ifv ilbc ipmovie ipu ircam iss ivf ivr jv kvag laf lc3 live_flv lmlm4 loas luodat lvf lxf m4v matroska webm mca mgsts mlp mlv mm"
-    " mmf mods moflex mov mp4 m4a 3gp 3g2 mj2 mp3 mpc mpc8 mpeg mpegts mpegtsraw msf msnwctcp msp mtaf mtv musx mv mvi mxf mxg nc nistsphere nsp"
-    " nsv nut nuv ogg oma osq paf pmp pp_bnk psxstr pva pvf qcp qoa r3d redspark rka rl2 rm roq rpl rsd rso sbc scd sdns sdr2 sds sdx shn siff"
-    " sln smjpeg smk smush sol sox spdif svag svs swf tak thp tiertexseq truehd tta ty usm vag vividas vivo vmd voc vpk vqf w64 wady wav wavarc"
+    "3dostr 4xm aa aac aax ac3 ac4 ace acm act adf adp ads adx aea afc aiff aix amr amrnb amrwb apac apc ape apm aptx "
+    "aptx_hd argo_asf argo_brp"
+    " argo_cvg asf asf_o ast au avi avr bethsoftvid bfi bfstm bink binka bit bonk boa brstm caf cavsvideo codec2 daud "
+    "dcstr derf dfpwm dhav dsf"
+    " dsicin dss dts dtshd dv dxa ea eac3 epaf film_cpk flac flv frm fsb fwse g722 g723_1 g726 g726le g728 g729 gdv "
+    "genh gsm gxf hca hcom iamf"
+    " idcin iff ifv ilbc ipmovie ipu ircam iss ivf ivr jv kvag laf lc3 live_flv lmlm4 loas luodat lvf lxf m4v "
+    "matroska webm mca mgsts mlp mlv mm"
+    " mmf mods moflex mov mp4 m4a 3gp 3g2 mj2 mp3 mpc mpc8 mpeg mpegts mpegtsraw msf msnwctcp msp mtaf mtv musx mv "
+    "mvi mxf mxg nc nistsphere nsp"
+    " nsv nut nuv ogg oma osq paf pmp pp_bnk psxstr pva pvf qcp qoa r3d redspark rka rl2 rm roq rpl rsd rso sbc scd "
+    "sdns sdr2 sds sdx shn siff"
+    " sln smjpeg smk smush sol sox spdif svag svs swf tak thp tiertexseq truehd tta ty usm vag vividas vivo vmd voc "
+    "vpk vqf w64 wady wav wavarc"
     " wc3movie wsaud wsd wsvqa wtv wv wve xa xmd xmv xvag xwma yop"
 ).split()
 # streams without a header: where the bytes are of no known kind, these may be a mistake of the probe
 _BARE = frozenset(
-    "aac ac3 ac4 eac3 dts dtshd loas mp3 mlp truehd aptx aptx_hd sbc g722 g723_1 g726 g726le g728 g729 gsm ilbc codec2 amrnb amrwb adp aea act dss"
+    "aac ac3 ac4 eac3 dts dtshd loas mp3 mlp truehd aptx aptx_hd sbc g722 g723_1 g726 g726le g728 g729 gsm ilbc "
+    "codec2 amrnb amrwb adp aea act dss"
     " dfpwm sln lc3 bit spdif cavsvideo m4v dv mgsts ipu mm mtv nsv psxstr rso sol vag lmlm4 msnwctcp".split()
 )
 # containers whose length is written down, not guessed from their size
-_EXACT = frozenset("mov matroska asf ape wv tta tak mpc mpc8 dsf avi flv caf wav aiff rm iff au w64 flac nut shn qoa".split())
+_EXACT = frozenset(
+    "mov matroska asf ape wv tta tak mpc mpc8 dsf avi flv caf wav aiff rm iff au w64 flac nut shn qoa".split()
+)
 _LACKING = 0.5  # seconds, or a fiftieth, that may be lacking: lengths are rounded to packets, and encoders pad
 _FIRST = 24  # packets that are decoded before a bare stream is believed
 _SILENT = 8e-5  # from the lowest to the highest sample of a silent track
@@ -152,7 +163,10 @@ def _tell(item: Source, state: _State, promised: float, before: float, name: str
     """What there is to say when a track has ended. Errors: InputError, where nothing was decoded."""
     if not state.seconds:
         if state.bad or state.broken:
-            raise InputError(f"{item.name} cannot be decoded ({state.broken or 'no packet of it is whole'}); copy or export it again.")
+            raise InputError(
+                f"{item.name} cannot be decoded ({state.broken or 'no packet of it is whole'}); copy or export it "
+                "again."
+            )
         return
     end = before + state.seconds
     if state.bad:
@@ -238,6 +252,8 @@ def _sounds(item: Source, view: View, kind: str, number: int) -> bool:
         if stream.codec_context is None:
             return False
         try:
-            return any(float(np.ptp(block, axis=0).max()) >= _SILENT for block, _ in _track(container, stream, _State()))
+            return any(
+                float(np.ptp(block, axis=0).max()) >= _SILENT for block, _ in _track(container, stream, _State())
+            )
         except Exception:
             return False

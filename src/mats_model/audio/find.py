@@ -1,4 +1,5 @@
-"""What a file is, by its content: where its sound begins, in which parts it is decoded, and what is wrong with its header."""
+"""What a file is, by its content: where its sound begins, in which parts it is decoded, and what is wrong with its
+header."""
 
 from __future__ import annotations
 
@@ -24,14 +25,22 @@ SHARED = frozenset(".ts .mts .sf .iff .snd .ra .rm .sds .xi .htk .mpc .paf .avr 
 # bytes of junk, or of the body of an answer of a web server, behind which frames of MP3 are looked for
 _JUNK = 1 << 18
 _HEADS: tuple[tuple[int, bytes, str], ...] = (
-    (4, b"ftyp", "mp4"), (4, b"moov", "mov"), (4, b"mdat", "mov"), (4, b"wide", "mov"), (4, b"free", "mov"), (4, b"skip", "mov"),
-    (4, b"pnot", "mov"), (0, b"\x1aE\xdf\xa3", "webm"), (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "wma"), (0, b"RIFF", "riff"),
-    (0, b"RIFX", "riff"), (0, b"RF64", "rf64"), (0, b"BW64", "bw64"), (0, b"riff\x2e\x91\xcf\x11", "w64"), (0, b"FORM", "aiff"), (0, b"FRM8", "dff"),
-    (0, b"fLaC", "flac"), (0, b"OggS", "ogg"), (0, b"caff", "caf"), (0, b".snd", "au"), (0, b"dns.", "au"), (0, b"Creative Voice File", "voc"),
-    (0, b"NIST_1A", "nist"), (0, b"#!AMR", "amr"), (0, b"wvpk", "wavpack"), (0, b"MAC ", "ape"), (0, b"MPCK", "musepack"), (0, b"MP+", "musepack"),
-    (0, b"TTA1", "tta"), (0, b"TTA2", "tta"), (0, b"tBaK", "tak"), (0, b"DSD ", "dsf"), (0, b"\x0b\x77", "ac3"), (0, b"FLV\x01", "flv"),
-    (0, b"\x7f\xfe\x80\x01", "dts"), (0, b"\x00\x00\x01\xba", "mpeg"), (0, b"\x00\x00\x01\xb3", "mpeg"), (0, b".RMF", "rm"), (0, b".ra\xfd", "ra"),
-    (0, b"ajkg", "shn"), (0, b"qoaf", "qoa"), (0, b"\x06\x0e\x2b\x34", "mxf"), (0, b"nut/multimedia", "nut"), (0, b"EA3\x01", "oma"),
+    (4, b"ftyp", "mp4"), (4, b"moov", "mov"), (4, b"mdat", "mov"), (4, b"wide", "mov"), (4, b"free", "mov"), (4,
+    b"skip", "mov"),
+    (4, b"pnot", "mov"), (0, b"\x1aE\xdf\xa3", "webm"), (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "wma"), (0, b"RIFF",
+    "riff"),
+    (0, b"RIFX", "riff"), (0, b"RF64", "rf64"), (0, b"BW64", "bw64"), (0, b"riff\x2e\x91\xcf\x11", "w64"), (0,
+    b"FORM", "aiff"), (0, b"FRM8", "dff"),
+    (0, b"fLaC", "flac"), (0, b"OggS", "ogg"), (0, b"caff", "caf"), (0, b".snd", "au"), (0, b"dns.", "au"), (0,
+    b"Creative Voice File", "voc"),
+    (0, b"NIST_1A", "nist"), (0, b"#!AMR", "amr"), (0, b"wvpk", "wavpack"), (0, b"MAC ", "ape"), (0, b"MPCK",
+    "musepack"), (0, b"MP+", "musepack"),
+    (0, b"TTA1", "tta"), (0, b"TTA2", "tta"), (0, b"tBaK", "tak"), (0, b"DSD ", "dsf"), (0, b"\x0b\x77", "ac3"), (0,
+    b"FLV\x01", "flv"),
+    (0, b"\x7f\xfe\x80\x01", "dts"), (0, b"\x00\x00\x01\xba", "mpeg"), (0, b"\x00\x00\x01\xb3", "mpeg"), (0, b".RMF",
+    "rm"), (0, b".ra\xfd", "ra"),
+    (0, b"ajkg", "shn"), (0, b"qoaf", "qoa"), (0, b"\x06\x0e\x2b\x34", "mxf"), (0, b"nut/multimedia", "nut"), (0,
+    b"EA3\x01", "oma"),
     (0, b"TWIN", "vqf"), (0, b"DTSHDHDR", "dts"),
 )  # fmt: skip
 
@@ -81,7 +90,9 @@ def sounds(head: bytes) -> bool:
     """Whether these are the first bytes of what may hold a sound; RIFF and FORM hold pictures too."""
     if head.startswith((b"RIFF", b"FORM")):
         return head[8:12] in (b"WAVE", b"AVI ", b"RMP3", b"AIFF", b"AIFC", b"8SVX", b"16SV")
-    return known(head) != "" and not (head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"avif", b"avis", b"msf1"))
+    return known(head) != "" and not (
+        head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"avif", b"avis", b"msf1")
+    )
 
 
 def is_text(head: bytes) -> bool:
@@ -107,7 +118,11 @@ def look(peek: Peek) -> Content:
         head = peek.get(0, 3)
         searched = head == b"ID3" or (head[:1] == b"\xff" and head[1:2] >= b"\xe0")
         return Content("", [Part([[(0, size)]], plain=not searched)])
-    notes = [f"it begins with {at} bytes that are no sound; what is behind them is heard."] if at and peek.get(0, 3) != b"ID3" else []
+    notes = (
+        [f"it begins with {at} bytes that are no sound; what is behind them is heard."]
+        if at and peek.get(0, 3) != b"ID3"
+        else []
+    )
     if kind == "mp3":
         content = _mp3(peek, at)
     elif kind == "ogg":
@@ -204,7 +219,9 @@ def _dump(peek: Peek, at: int, content: Content) -> None:
     if end < peek.size or promised > there:
         count = min(promised, there)
         right = bytes([count & 127, count >> 7 & 127, count >> 14 & 127])
-        content.missing.append("it is cut short or damaged: some of its blocks are not whole, and what comes after them is missing.")
+        content.missing.append(
+            "it is cut short or damaged: some of its blocks are not whole, and what comes after them is missing."
+        )
         content.parts[0].views[0] = [(at, at + 10), right, (at + 13, end)]
 
 
@@ -227,7 +244,8 @@ def _mp3(peek: Peek, at: int) -> Content:
             promised = segment.promised * segment.samples / segment.frames / segment.rate
             before = sum(each.samples / each.rate for each in stream.segments[: number + 1])
             content.missing.append(
-                f"its header promises {segment.promised} frames ({promised:.1f} s), of which {segment.frames} are there: it ends at {before:.1f} s."
+                f"its header promises {segment.promised} frames ({promised:.1f} s), of which {segment.frames} are "
+                f"there: it ends at {before:.1f} s."
             )
     for seconds, count in stream.holes[:1]:
         more = f", and {len(stream.holes) - 1} such stretches later" if len(stream.holes) > 1 else ""
@@ -244,16 +262,22 @@ def _ogg(peek: Peek, at: int) -> Content:
     for link in _joined(chain.links):
         alone = link.codecs in (["vorbis"], ["opus"])
         length = max(0.0, (link.last - max(0, link.first)) / link.rate) if link.rate else 0.0
-        content.parts.append(Part([[(link.start, link.end)]], plain=alone, promised=length if alone else 0.0, holes=bool(link.holes)))
+        content.parts.append(
+            Part([[(link.start, link.end)]], plain=alone, promised=length if alone else 0.0, holes=bool(link.holes))
+        )
         for hole in link.holes[:1]:
             more = f", and {len(link.holes) - 1} times later" if len(link.holes) > 1 else ""
             content.missing.append(f"pages are missing or damaged at {seconds + hole:.1f} s{more}.")
         seconds += link.seconds
     if chain.headless and content.parts:
-        content.missing.append("it begins with damaged pages, or with those of a stream whose beginning is missing; they are passed over.")
+        content.missing.append(
+            "it begins with damaged pages, or with those of a stream whose beginning is missing; they are passed over."
+        )
     if chain.cut:
         where = f" at {seconds:.1f} s" if seconds else ""
-        content.missing.append(f"it is cut short: its last page is incomplete{where}, and what came after it is missing.")
+        content.missing.append(
+            f"it is cut short: its last page is incomplete{where}, and what came after it is missing."
+        )
     if not content.parts:
         content.parts.append(Part([[(at, peek.size)]]))
     return content

@@ -1,4 +1,5 @@
-"""What is to be heard: a file, the bytes of one, or samples; and what there is to say about it besides what was heard."""
+"""What is to be heard: a file, the bytes of one, or samples; and what there is to say about it besides what was
+heard."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ class Facts:
 class Source:
     """A file, the bytes of one that came through a pipe, or samples as they are; `name` is what the user called it.
 
-    `notes` and `missing` fill while it is decoded: sentences to be said beside the result; a sound with something missing was heard in part.
+    `notes` and `missing` fill while it is decoded: sentences to be said beside the result; a sound with something
+    missing was heard in part.
     """
 
     name: str
@@ -70,7 +72,11 @@ class Source:
             raise InputError(f"{self.name} may not be read; check its permissions.") from error
         except (OSError, ValueError) as error:
             code = getattr(error, "errno", None)
-            reason = "is part of a loop of links" if code == 40 else f"cannot be opened ({getattr(error, 'strerror', None) or error})"
+            reason = (
+                "is part of a loop of links"
+                if code == 40
+                else f"cannot be opened ({getattr(error, 'strerror', None) or error})"
+            )
             raise InputError(f"{self.name} {reason}.") from None
 
 

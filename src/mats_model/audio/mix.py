@@ -1,4 +1,5 @@
-"""Samples as they were decoded -> mono float32 at the encoder's rate: the channels' mean, or the louder one where they cancel; no offset."""
+"""Samples as they were decoded -> mono float32 at the encoder's rate: the channels' mean, or the louder one where they
+cancel; no offset."""
 
 from __future__ import annotations
 
@@ -33,7 +34,10 @@ def _seconds(item: Source, heard: Blocks) -> Blocks:
     count, own = 0, 0
     for block, rate in heard:
         if not RATES[0] <= rate <= RATES[1]:
-            raise InputError(f"{item.name} has a sample rate of {rate} Hz; sounds between {RATES[0]} Hz and {RATES[1] // 1000} kHz can be heard.")
+            raise InputError(
+                f"{item.name} has a sample rate of {rate} Hz; sounds between {RATES[0]} Hz and {RATES[1] // 1000} kHz "
+                "can be heard."
+            )
         if waiting and (rate != own or block.shape[1] != waiting[0].shape[1]):
             yield np.concatenate(waiting), own
             waiting, count = [], 0
@@ -114,7 +118,8 @@ def _mixed(item: Source, heard: Blocks) -> Blocks:
                 low, high = float(mono.min()), float(mono.max())
                 if before is None:
                     item.say(
-                        f"from {seconds:.1f} s on its channels cancel each other: their mean is {-CANCELLED:.0f} dB below the loudest or less,"
+                        f"from {seconds:.1f} s on its channels cancel each other: their mean is {-CANCELLED:.0f} dB "
+                        "below the loudest or less,"
                         f" so channel {mix.channel + 1} is heard there."
                     )
         count += len(mono)
@@ -142,6 +147,9 @@ def _resampled(item: Source, heard: Blocks, rate: int) -> Iterator[np.ndarray]:
     if not seconds:
         raise InputError(f"{item.name} has no samples in it.")
     if seconds < LEAST - 0.5 / own:
-        raise InputError(f"{item.name} lasts {int(seconds * 1000)} ms, which is too short to say what it is: give {LEAST * 1000:.0f} ms or more.")
+        raise InputError(
+            f"{item.name} lasts {int(seconds * 1000)} ms, which is too short to say what it is: give "
+            f"{LEAST * 1000:.0f} ms or more."
+        )
     if stream is not None and len(rest := stream.resample_chunk(nothing, last=True)):
         yield rest

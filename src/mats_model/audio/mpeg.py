@@ -1,4 +1,5 @@
-"""MPEG audio (MP3, MP2) frame by frame: where frames are and where none, how many were promised, and where another rate begins."""
+"""MPEG audio (MP3, MP2) frame by frame: where frames are and where none, how many were promised, and where another rate
+begins."""
 
 from __future__ import annotations
 
@@ -64,7 +65,8 @@ class Segment:
 
     @property
     def view(self) -> list[Piece]:
-        """What a decoder should see: a tag that is right, since libsndfile believes it, and without one guesses from the first frame."""
+        """What a decoder should see: a tag that is right, since libsndfile believes it, and without one guesses from
+        the first frame."""
         first = frame(self.head)
         if first is None or first.key[1] != 3:
             return list(self.pieces)
@@ -80,7 +82,8 @@ class Segment:
 
 @dataclass
 class Stream:
-    """A whole file; `holes` are (seconds, bytes) that are neither frames nor tags nor zeros, with frames before and after them."""
+    """A whole file; `holes` are (seconds, bytes) that are neither frames nor tags nor zeros, with frames before and
+    after them."""
 
     segments: list[Segment] = field(default_factory=list)
     holes: list[tuple[float, int]] = field(default_factory=list)
@@ -191,7 +194,8 @@ def walk(peek: Peek, at: int) -> Stream:
 
 
 def _promise(peek: Peek, at: int, this: Frame) -> int:
-    """The frames that a Xing or Info header in this frame says there are; 0 where it is no such header, or does not say."""
+    """The frames that a Xing or Info header in this frame says there are; 0 where it is no such header, or does not
+    say."""
     side = _side(this)
     if this.key[1] != 3 or peek.get(at + 4 + side, 4) not in (b"Xing", b"Info") or this.length < side + 20:
         return 0

@@ -1,4 +1,5 @@
-"""Bytes of a handle as a decoder should see them: stretches of the file, with other bytes between them where a header was wrong."""
+"""Bytes of a handle as a decoder should see them: stretches of the file, with other bytes between them where a header
+was wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ Piece = bytes | tuple[int, int]  # bytes of our own, or [first, end) of the file
 
 
 class View(io.RawIOBase):
-    """A file made of pieces. It never raises into the C code that reads it: an error is kept in `failed`, and the bytes end there."""
+    """A file made of pieces. It never raises into the C code that reads it: an error is kept in `failed`, and the bytes
+    end there."""
 
     def __init__(self, handle: Any, pieces: Sequence[Piece]) -> None:
         self.handle, self.pieces = handle, [piece for piece in pieces if _length(piece) > 0]

@@ -27,8 +27,8 @@ def windows(item: Source, rate: int, size: int, every: float | None = None, fill
     """Cut a sound into windows of `size` samples, half a window apart, the last one right-aligned.
 
     With `every` (seconds) the sound is first cut into segments of that length and each is windowed by itself.
-    What becomes of a sound shorter than a window is for its encoder to say (`fill`): zeros after it, repeats until it is full, or whole repeats
-    only and then zeros.
+    What becomes of a sound shorter than a window is for its encoder to say (`fill`): zeros after it, repeats until it
+    is full, or whole repeats only and then zeros.
     """
     step = max(1, round(every * rate)) if every else None
     least = round(LEAST * rate)

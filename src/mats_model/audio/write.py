@@ -15,8 +15,8 @@ from mats_model.files import write
 
 
 def cut(item: Source, start: float, end: float, target: Path) -> None:
-    """A stretch of a file, in seconds, as a WAV of its own: all channels, the file's own rate. Errors: InputError; OSError when it
-    cannot be written."""
+    """A stretch of a file, in seconds, as a WAV of its own: all channels, the file's own rate. Errors: InputError;
+    OSError when it cannot be written."""
     kind = "PCM_16"
     with plain(item) as sound:
         if sound is not None:

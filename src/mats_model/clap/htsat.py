@@ -132,13 +132,16 @@ class PatchEmbed(nn.Module):
 class HTSAT(nn.Module):
     """log-mel in dB (n, frames, 64), at most 1024 frames -> (n, 8 * width)."""
 
-    def __init__(self, width: int = 96, depths: tuple[int, ...] = (2, 2, 6, 2), heads: tuple[int, ...] = (4, 8, 16, 32)) -> None:
+    def __init__(
+        self, width: int = 96, depths: tuple[int, ...] = (2, 2, 6, 2), heads: tuple[int, ...] = (4, 8, 16, 32)
+    ) -> None:
         super().__init__()
         self.bn0 = nn.BatchNorm2d(MELS)
         self.patch_embed = PatchEmbed(width)
         side = SIDE // 4
         self.layers = nn.ModuleList(
-            Layer(width << number, depth, heads[number], side >> number, number == len(depths) - 1) for number, depth in enumerate(depths)
+            Layer(width << number, depth, heads[number], side >> number, number == len(depths) - 1)
+            for number, depth in enumerate(depths)
         )
         self.width = width << (len(depths) - 1)
         self.norm = nn.LayerNorm(self.width)

@@ -32,7 +32,9 @@ def hush() -> None:
 
 def _prefixed(state: dict[str, torch.Tensor], kind: str) -> int:
     """How many layers the tensors have."""
-    return 1 + max(int(key.split(".")[2 if kind == "roberta" else 1]) for key in state if key.startswith(("encoder.layer.", "h.")))
+    return 1 + max(
+        int(key.split(".")[2 if kind == "roberta" else 1]) for key in state if key.startswith(("encoder.layer.", "h."))
+    )
 
 
 def roberta(state: dict[str, torch.Tensor]) -> Any:

@@ -1,8 +1,8 @@
 """LAION's CLAP: HTSAT on 10 s at 48 kHz, RoBERTa, and a projection of each into one space.
 
-Its tensors come from LAION's own .pt files or from those of transformers' ClapModel, under other names. Sounds longer than a window are heard
-whole, window by window; nothing is cropped at random. The fused variant's second branch is left out by rule: a window is never longer than
-what the first one sees.
+Its tensors come from LAION's own .pt files or from those of transformers' ClapModel, under other names. Sounds longer
+than a window are heard whole, window by window; nothing is cropped at random. The fused variant's second branch is left
+out by rule: a window is never longer than what the first one sees.
 """
 
 from __future__ import annotations
@@ -17,10 +17,16 @@ from mats_model.clap.logmel import LogMel
 from mats_model.clap.published import PublishedClap, Texts, part
 
 SECONDS = 10.0
-# kept in the files, but used by no line of the original that embeds: heads for tags, tables that are computed, scales that are not
+# kept in the files, but used by no line of the original that embeds: heads for tags, tables that are computed, scales
+# that are not
 _UNUSED = (
     *(f"audio_branch.{name}." for name in ("tscam_conv", "head", "spectrogram_extractor", "logmel_extractor")),
-    *("audio_transform.", "text_transform.", "text_branch.embeddings.position_ids", "text_branch.embeddings.token_type_ids"),
+    *(
+        "audio_transform.",
+        "text_transform.",
+        "text_branch.embeddings.position_ids",
+        "text_branch.embeddings.token_type_ids",
+    ),
 )
 _ENDS = (".relative_position_index", ".attn_mask", ".num_batches_tracked")
 # the fused variant's own parts
@@ -29,7 +35,9 @@ _FUSION = ("audio_branch.patch_embed.mel_conv2d.", "audio_branch.patch_embed.fus
 
 def _projection(state: dict[str, torch.Tensor], name: str) -> nn.Sequential:
     first, second = state[f"{name}.0.weight"], state[f"{name}.2.weight"]
-    return nn.Sequential(nn.Linear(first.shape[1], first.shape[0]), nn.ReLU(), nn.Linear(second.shape[1], second.shape[0]))
+    return nn.Sequential(
+        nn.Linear(first.shape[1], first.shape[0]), nn.ReLU(), nn.Linear(second.shape[1], second.shape[0])
+    )
 
 
 class LaionClap(PublishedClap):
@@ -39,13 +47,17 @@ class LaionClap(PublishedClap):
 
     def __init__(self, state: dict[str, torch.Tensor], tokenizer_json: str | None) -> None:
         super().__init__(tokenizer_json)
-        # the wrong bank gives plausible vectors that compare with nothing: the fused checkpoints were taught with another
+        # the wrong bank gives plausible vectors that compare with nothing: the fused checkpoints were taught with
+        # another
         self.fused = any(key.startswith(_FUSION) for key in state)
         self.front = LogMel("laion-fused" if self.fused else "laion")
         self.rate, self.window = self.front.spec.rate, round(SECONDS * self.front.spec.rate)
         self.audio_branch = HTSAT(*sizes(part(state, "audio_branch.")))
         self.text_branch = roberta(part(state, "text_branch."))
-        self.audio_projection, self.text_projection = _projection(state, "audio_projection"), _projection(state, "text_projection")
+        self.audio_projection, self.text_projection = (
+            _projection(state, "audio_projection"),
+            _projection(state, "text_projection"),
+        )
         self.logit_scale_a, self.logit_scale_t = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
         self.dim = state["audio_projection.2.weight"].shape[0]
         self.fill_from(state, (*_UNUSED, *_FUSION), _ENDS)
@@ -91,7 +103,9 @@ def from_transformers(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
             # RoBERTa's layers keep the names that both libraries share
             if not (name.startswith("text_branch.") and old.startswith(".")):
                 name = name.replace(old, new)
-        name = name.replace("audio_branch.audio_encoder.", "audio_branch.").replace("audio_branch.encoder.layers.", "audio_branch.layers.")
+        name = name.replace("audio_branch.audio_encoder.", "audio_branch.").replace(
+            "audio_branch.encoder.layers.", "audio_branch.layers."
+        )
         renamed[name] = value
     for key in [key for key in renamed if ".attention.self.query." in key and key.startswith("audio_branch.")]:
         parts = [renamed.pop(key.replace(".query.", f".{each}.")) for each in ("query", "key", "value")]

@@ -24,19 +24,29 @@ class LogMelSpec:
     fmax: float
     floor: float = 1e-10  # the least power; with `emphasis`, power added before the logarithm
     # not part of the words for it, from which ids are made, since nano's were made before
-    scale: str = field(default="htk", repr=False)  # htk: peak 1, straight in mels; slaney: area 1, straight in Hz; plain: htk, straight in Hz
-    bank_rate: int = field(default=0, repr=False)  # the rate that the bank was made for, where that is not the rate of the sound
+    scale: str = field(
+        default="htk", repr=False
+    )  # htk: peak 1, straight in mels; slaney: area 1, straight in Hz; plain: htk, straight in Hz
+    bank_rate: int = field(
+        default=0, repr=False
+    )  # the rate that the bank was made for, where that is not the rate of the sound
     window: int = field(default=0, repr=False)  # samples of the Hann window, where it is shorter than the frame
-    emphasis: float = field(default=0.0, repr=False)  # the share of each sample that is taken from the next: high tones gain by it
+    emphasis: float = field(
+        default=0.0, repr=False
+    )  # the share of each sample that is taken from the next: high tones gain by it
 
 
 BANKS: dict[str, LogMelSpec] = {
     # 10 ms: 500 frames of 128 mels for the 5 s window of nano; the numbers of its teacher's front end
-    "nano": LogMelSpec(rate=32_000, n_fft=1024, hop=320, n_mels=128, fmin=0.0, fmax=15_000.0, floor=1e-5, window=800, emphasis=0.97),
+    "nano": LogMelSpec(
+        rate=32_000, n_fft=1024, hop=320, n_mels=128, fmin=0.0, fmax=15_000.0, floor=1e-5, window=800, emphasis=0.97
+    ),
     "laion": LogMelSpec(rate=48_000, n_fft=1024, hop=480, n_mels=64, fmin=50.0, fmax=14_000.0, scale="slaney"),
     "laion-fused": LogMelSpec(rate=48_000, n_fft=1024, hop=480, n_mels=64, fmin=50.0, fmax=14_000.0, scale="plain"),
     # its bank was made for 32 kHz and is used at 44.1
-    "msclap": LogMelSpec(rate=44_100, n_fft=1024, hop=320, n_mels=64, fmin=50.0, fmax=14_000.0, scale="slaney", bank_rate=32_000),
+    "msclap": LogMelSpec(
+        rate=44_100, n_fft=1024, hop=320, n_mels=64, fmin=50.0, fmax=14_000.0, scale="slaney", bank_rate=32_000
+    ),
 }
 
 
@@ -76,8 +86,8 @@ def mel_bank(spec: LogMelSpec) -> torch.Tensor:
 class LogMel(nn.Module):
     """waves (n, s) float32 -> (n, frames, n_mels) in dB of power, where a sample of 1 has a power of 1.
 
-    With emphasis: ceil(s / hop) frames, of differences of neighbouring samples. Without: s // hop + 1 frames, as the published encoders
-    were taught.
+    With emphasis: ceil(s / hop) frames, of differences of neighbouring samples. Without: s // hop + 1 frames, as the
+    published encoders were taught.
     """
 
     window: torch.Tensor
@@ -96,6 +106,8 @@ class LogMel(nn.Module):
         spec = self.spec
         if spec.emphasis:
             waves = waves[..., 1:] - spec.emphasis * waves[..., :-1]
-        spectrum = torch.stft(waves, spec.n_fft, spec.hop, len(self.window), self.window, center=True, return_complex=True)
+        spectrum = torch.stft(
+            waves, spec.n_fft, spec.hop, len(self.window), self.window, center=True, return_complex=True
+        )
         mels = (spectrum.real.square() + spectrum.imag.square()).transpose(-1, -2) @ self.bank
         return 10.0 * torch.log10(mels + spec.floor if spec.emphasis else mels.clamp(min=spec.floor))

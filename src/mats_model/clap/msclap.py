@@ -1,4 +1,5 @@
-"""Microsoft CLAP 2023: HTSAT on 7 s at 44.1 kHz, GPT-2, and a projection of each into 1024 dimensions. The encoder of the published MATS."""
+"""Microsoft CLAP 2023: HTSAT on 7 s at 44.1 kHz, GPT-2, and a projection of each into 1024 dimensions. The encoder of
+the published MATS."""
 
 from __future__ import annotations
 
@@ -42,9 +43,12 @@ class Tower(nn.Module):
 
 
 def audio_tower(state: dict[str, torch.Tensor]) -> Tower:
-    """The tower of the tensors audio_encoder.* by their sizes, not yet filled. Errors: ModelError when there are none; KeyError when sizes lack."""
+    """The tower of the tensors audio_encoder.* by their sizes, not yet filled. Errors: ModelError when there are none;
+    KeyError when sizes lack."""
     htsat = HTSAT(*sizes(part(state, _HTSAT)))
-    return Tower(nn.ModuleDict({"htsat": htsat}), htsat.width, state["audio_encoder.projection.linear1.weight"].shape[0])
+    return Tower(
+        nn.ModuleDict({"htsat": htsat}), htsat.width, state["audio_encoder.projection.linear1.weight"].shape[0]
+    )
 
 
 class MsClap(PublishedClap):
@@ -71,7 +75,8 @@ class MsClap(PublishedClap):
         return float(self.logit_scale.exp())
 
     def hear(self, waves: torch.Tensor) -> torch.Tensor:
-        """As `Clap` has it; about 32 long. Longer sounds are cut into crops as the original does, and averaged before the projection."""
+        """As `Clap` has it; about 32 long. Longer sounds are cut into crops as the original does, and averaged before
+        the projection."""
         mels = self.front(waves)
         frames = mels.shape[1]
         htsat = self.audio_encoder.base["htsat"]  # type: ignore[index]
@@ -89,7 +94,8 @@ class MsClap(PublishedClap):
         return self.caption_encoder.projection(states[torch.arange(len(ids)), last])
 
     def pieces(self, texts: Texts) -> list[list[int]]:
-        """GPT-2's, with its end of text; a long text is cut before it. An exclamation mark is id 0, which is also the padding: left out."""
+        """GPT-2's, with its end of text; a long text is cut before it. An exclamation mark is id 0, which is also the
+        padding: left out."""
         end = self.encode([_END_OF_TEXT.strip()])[0][-1:]
         rows = self.encode([text + _END_OF_TEXT for text in texts])
         return [[piece for piece in row if piece != self.pad and piece not in end][: LONGEST - 1] + end for row in rows]

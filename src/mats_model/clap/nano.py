@@ -1,7 +1,7 @@
 """The CLAP of nano: 5 s windows at 32 kHz and any text, in one unit-length space (d = 256).
 
-The audio side ends in tag weights: embedding = sum_c sigmoid(logit_c + b_c) V_c + W f over 527 tags, where V starts as the
-text tower's vectors of their names and f is the tower's feature.
+The audio side ends in tag weights: embedding = sum_c sigmoid(logit_c + b_c) V_c + W f over 527 tags, where V starts as
+the text tower's vectors of their names and f is the tower's feature.
 """
 
 from __future__ import annotations
@@ -51,12 +51,16 @@ class NanoClap(Clap):
     def space(self) -> str:
         """As `Clap` has it."""
         codes, scales = self.text.codes.cpu().contiguous(), self.text.scales.cpu().half().contiguous()
-        return hashlib.sha256(codes.numpy().tobytes() + scales.numpy().tobytes() + self.text.tokenizer_json.encode()).hexdigest()[:12]
+        return hashlib.sha256(
+            codes.numpy().tobytes() + scales.numpy().tobytes() + self.text.tokenizer_json.encode()
+        ).hexdigest()[:12]
 
     @property
     def id(self) -> str:
         """As `Clap` has it."""
-        digest = hashlib.sha256(f"{self.front.spec} {SECONDS} s, half a window apart, padded, raw vectors averaged {self.space}".encode())
+        digest = hashlib.sha256(
+            f"{self.front.spec} {SECONDS} s, half a window apart, padded, raw vectors averaged {self.space}".encode()
+        )
         for part in (self.tower, self.head):
             for key, value in part.state_dict().items():
                 if value.is_floating_point():

@@ -1,8 +1,9 @@
-"""LAION's CLAP as its own package `laion-clap` runs it: the reference, for those who want to compare. `--clap laion_clap:FILE`.
+"""LAION's CLAP as its own package `laion-clap` runs it: the reference, for those who want to compare. `--clap
+laion_clap:FILE`.
 
-The package wants numpy below 2, fetches three tokenizers when it is imported and RoBERTa's weights when it is built; it belongs into an
-environment of its own. Our windows and averages stand around it: what it would do with a long sound is a random crop. Sounds are not rounded to
-16 bits on the way, as it does with arrays but not with tensors.
+The package wants numpy below 2, fetches three tokenizers when it is imported and RoBERTa's weights when it is built; it
+belongs into an environment of its own. Our windows and averages stand around it: what it would do with a long sound is
+a random crop. Sounds are not rounded to 16 bits on the way, as it does with arrays but not with tensors.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ _FETCHED = {"bert-base-uncased": (_TOKENS,), "roberta-base": (_TOKENS, _WEIGHTS)
 class OriginalClap(Clap):
     """`state` has the names of LAION's files, `module.` taken off; it computes on the CPU.
 
-    Errors: UsageError where the package, or what it needs, is not installed; ModelError for other tensors than the package has, and where what
-    it fetches from the hub is not here.
+    Errors: UsageError where the package, or what it needs, is not installed; ModelError for other tensors than the
+    package has, and where what it fetches from the hub is not here.
     """
 
     rate, window, dim, fill = 48_000, 480_000, 512, "whole"
@@ -48,13 +49,17 @@ class OriginalClap(Clap):
         amodel = _AUDIO.get(first.shape[0]) if first is not None else None
         if amodel is None:
             raise ModelError(
-                f"{file} is no checkpoint that LAION's package reads: {PREFIX}FILE takes LAION's own .pt files, HTSAT-tiny or HTSAT-base;"
+                f"{file} is no checkpoint that LAION's package reads: {PREFIX}FILE takes LAION's own .pt files, "
+                "HTSAT-tiny or HTSAT-base;"
                 " without the prefix mats reads others itself."
             )
         fused = any(".fusion_model." in key for key in state)
         # without it the package fails at the first sound
         if fused and importlib.import_module("laion_clap.training.data").torchaudio is None:
-            raise UsageError(f"{file} is a fused checkpoint, for which LAION's package needs torchaudio: install the one made for your torch.")
+            raise UsageError(
+                f"{file} is a fused checkpoint, for which LAION's package needs torchaudio: install the one made for "
+                "your torch."
+            )
         self.model: Any = _built(package, fused, amodel)
         self._fill(state, file)
         self.model.eval().requires_grad_(False)
@@ -77,7 +82,10 @@ class OriginalClap(Clap):
             ("has in another size", {key for key in own.keys() & given.keys() if own[key].shape != given[key].shape}),
         ):
             if keys:
-                raise ModelError(f"{file} {said} {', '.join(sorted(keys)[:3])} ({len(keys)} in all): it is none of LAION's own .pt files.")
+                raise ModelError(
+                    f"{file} {said} {', '.join(sorted(keys)[:3])} ({len(keys)} in all): it is none of LAION's own .pt "
+                    "files."
+                )
         self.model.model.load_state_dict(given)
 
     @property
@@ -104,13 +112,17 @@ class OriginalClap(Clap):
     @torch.inference_mode()
     def embed_text(self, texts: list[str]) -> torch.Tensor:
         """As `Clap` has it."""
-        made = [self.model.get_text_embedding(texts[at : at + _ROWS], use_tensor=True) for at in range(0, len(texts), _ROWS)]
+        made = [
+            self.model.get_text_embedding(texts[at : at + _ROWS], use_tensor=True) for at in range(0, len(texts), _ROWS)
+        ]
         return torch.nn.functional.normalize(torch.cat(made), dim=-1)
 
 
 def _cached() -> bool:
     """Whether the hub's cache has what the package fetches."""
-    base = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "huggingface")
+    base = Path(
+        os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "huggingface"
+    )
     hub = Path(os.environ.get("HF_HUB_CACHE") or base / "hub")
     for name, needs in _FETCHED.items():
         folders = list((hub / f"models--{name.replace('/', '--')}" / "snapshots").glob("*"))
@@ -122,7 +134,8 @@ def _cached() -> bool:
 def _package() -> Any:
     """laion_clap. Errors: UsageError, ModelError."""
     asked = os.environ.get("HF_HUB_OFFLINE")
-    # what is here is not asked for again, which without a network takes minutes; the hub's library looks at this once, when it is imported
+    # what is here is not asked for again, which without a network takes minutes; the hub's library looks at this once,
+    # when it is imported
     if os.environ.get("MATS_OFFLINE", "") not in ("", "0") or (asked is None and _cached()):
         os.environ["HF_HUB_OFFLINE"] = "1"
     try:
@@ -132,15 +145,18 @@ def _package() -> Any:
             import laion_clap
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"--clap {PREFIX}FILE runs LAION's own package, which cannot be imported ({error}): pip install 'mats[laion]' into an environment"
+            f"--clap {PREFIX}FILE runs LAION's own package, which cannot be imported ({error}): pip install "
+            "'mats[laion]' into an environment"
             " of its own, since it wants numpy below 2; without the prefix mats reads the file itself."
         ) from None
     except Exception as error:  # a build that does not fit torch says so in many ways
         if any(frame.name == "from_pretrained" for frame in traceback.extract_tb(error.__traceback__)):
             raise _unfetched(error) from None
         raise UsageError(
-            f"LAION's own package cannot be imported ({_first_line(error)}): torch, torchvision and, where it is installed, torchaudio have to be"
-            " of one release and one build (CPU or the same CUDA); reinstall them together, or take out torchaudio, which only fused files need."
+            f"LAION's own package cannot be imported ({_first_line(error)}): torch, torchvision and, where it is "
+            "installed, torchaudio have to be"
+            " of one release and one build (CPU or the same CUDA); reinstall them together, or take out torchaudio, "
+            "which only fused files need."
         ) from None
     finally:
         if asked is None:
@@ -167,8 +183,10 @@ def _built(package: Any, fused: bool, amodel: str) -> Any:
 
 def _unfetched(why: object) -> ModelError:
     return ModelError(
-        f"LAION's own package fetches {', '.join(_FETCHED)} from the hub at its first use, and did not get them ({_first_line(why)}):"
-        " run it once with a network and HF_HUB_OFFLINE=0, without --offline, or copy the hub's cache folder (HF_HOME) from where it ran."
+        f"LAION's own package fetches {', '.join(_FETCHED)} from the hub at its first use, and did not get them "
+        f"({_first_line(why)}):"
+        " run it once with a network and HF_HUB_OFFLINE=0, without --offline, or copy the hub's cache folder "
+        "(HF_HOME) from where it ran."
     )
 
 

@@ -15,8 +15,8 @@ BATCH = 4
 class Clap(nn.Module):
     """`rate` (samples a second), `window` (samples) and `fill` say how to cut a sound; `dim` is d.
 
-    `fill` is what becomes of a sound that is shorter than a window: "zeros" after it, "repeat" until the window is full, or "whole" repeats
-    only and then zeros.
+    `fill` is what becomes of a sound that is shorter than a window: "zeros" after it, "repeat" until the window is
+    full, or "whole" repeats only and then zeros.
     """
 
     rate: int
@@ -32,7 +32,8 @@ class Clap(nn.Module):
     @property
     @abstractmethod
     def id(self) -> str:
-        """Of the whole pipeline: front end, windows, pooling and both sides' weights. Vectors of two ids do not compare."""
+        """Of the whole pipeline: front end, windows, pooling and both sides' weights. Vectors of two ids do not
+        compare."""
 
     @property
     def listeners(self) -> int:
@@ -54,5 +55,6 @@ class Clap(nn.Module):
         return torch.cat([self.hear(part) for part in filled.split(BATCH)])[:count]
 
     def embed_alone(self, wave: torch.Tensor) -> torch.Tensor:
-        """One window (s,) -> raw embedding (d,), for those who cannot wait: as `embed_windows`, up to rounding, in a fourth of the time."""
+        """One window (s,) -> raw embedding (d,), for those who cannot wait: as `embed_windows`, up to rounding, in a
+        fourth of the time."""
         return self.hear(wave[None])[0]

@@ -21,7 +21,8 @@ _ROWS = 64  # texts at once
 _WINDOWS = 32  # windows at once, on a GPU
 # sentences that nothing has in common: a text tower that gives them one vector has collapsed
 _UNLIKE = (
-    "a dog barks", "heavy rain on a roof", "a violin plays slowly", "a man reads out a number", "an engine starts", "glass breaks",
+    "a dog barks", "heavy rain on a roof", "a violin plays slowly", "a man reads out a number", "an engine starts",
+    "glass breaks",
     "children laugh", "the sea",
 )  # fmt: skip
 
@@ -64,12 +65,19 @@ class PublishedClap(Clap):
         """Take every tensor. Errors: ModelError, which names what is missing, left over or of another shape."""
         given = {key: value for key, value in state.items() if not key.startswith(unused) and not key.endswith(ends)}
         own = {
-            key: value for key, value in self.state_dict().items() if not key.endswith(ends) and not key.endswith(("position_ids", "token_type_ids"))
+            key: value
+            for key, value in self.state_dict().items()
+            if not key.endswith(ends) and not key.endswith(("position_ids", "token_type_ids"))
         }
         missing, extra = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
         if missing or extra:
-            said = [f"lacks {', '.join(missing[:3])}" if missing else "", f"holds {', '.join(extra[:3])}, which no part of it has" if extra else ""]
-            raise ModelError(f"the checkpoint {' and '.join(filter(None, said))} ({len(missing)} missing, {len(extra)} left over).")
+            said = [
+                f"lacks {', '.join(missing[:3])}" if missing else "",
+                f"holds {', '.join(extra[:3])}, which no part of it has" if extra else "",
+            ]
+            raise ModelError(
+                f"the checkpoint {' and '.join(filter(None, said))} ({len(missing)} missing, {len(extra)} left over)."
+            )
         copy(own, given, "the checkpoint")
         self.eval().requires_grad_(False)
 
@@ -84,7 +92,8 @@ class PublishedClap(Clap):
         return super().listeners if self.device.type == "cpu" else _WINDOWS
 
     def embed_windows(self, waves: torch.Tensor) -> torch.Tensor:
-        """As `Clap` has it. On a CPU one at a time: so large a tower is as fast so, and a short sound does not wait for windows of nothing."""
+        """As `Clap` has it. On a CPU one at a time: so large a tower is as fast so, and a short sound does not wait for
+        windows of nothing."""
         if self.device.type == "cpu":
             return torch.cat([self.hear(wave[None]) for wave in waves])
         return self._together(waves)
@@ -106,7 +115,8 @@ class PublishedClap(Clap):
         if self._tokenizer is None:
             if self.tokenizer_json is None:
                 raise UsageError(
-                    "this encoder has no tokenizer beside it: convert it with `mats models convert FILE --tokenizer TOKENIZER.json -o FOLDER`."
+                    "this encoder has no tokenizer beside it: convert it with `mats models convert FILE --tokenizer "
+                    "TOKENIZER.json -o FOLDER`."
                 )
             self._tokenizer = tokenizer = read_tokenizer(self.tokenizer_json)
             tokenizer.enable_truncation(LONGEST)
@@ -153,5 +163,8 @@ class PublishedClap(Clap):
     @property
     def id(self) -> str:
         """As `Clap` has it."""
-        said = f"{self.kind} {self.front.spec} {self.front.spec.scale} {self.window} {self.fill} {self.space} {self._digest(('audio_',))}"
+        said = (
+            f"{self.kind} {self.front.spec} {self.front.spec.scale} {self.window} {self.fill} {self.space} "
+            f"{self._digest(('audio_',))}"
+        )
         return hashlib.sha256(said.encode()).hexdigest()[:12]

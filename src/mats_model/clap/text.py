@@ -55,7 +55,9 @@ class TextTower(nn.Module):
         return F.normalize(summed, dim=-1)
 
 
-def distil_table(pieces: torch.Tensor, width: int = WIDTH, first_word: int = 1995, smooth: float = 1e-3) -> torch.Tensor:
+def distil_table(
+    pieces: torch.Tensor, width: int = WIDTH, first_word: int = 1995, smooth: float = 1e-3
+) -> torch.Tensor:
     """MiniLM's vectors of single pieces (30522, 384) -> weighted table (30522, width).
 
     Pieces are listed by falling frequency from `first_word` on, so the place in the list stands for the rank.

@@ -43,7 +43,15 @@ class _Block(nn.Module):
     """
 
     def __init__(
-        self, inp: int, wide: int, out: int, norm: bool, kernel: int = 3, stride: int = 1, squeeze: bool = False, deep: bool = False
+        self,
+        inp: int,
+        wide: int,
+        out: int,
+        norm: bool,
+        kernel: int = 3,
+        stride: int = 1,
+        squeeze: bool = False,
+        deep: bool = False,
     ) -> None:
         super().__init__()
         if deep:
@@ -69,7 +77,9 @@ class AudioTower(nn.Module):
     def __init__(self, norm: bool = False) -> None:
         super().__init__()
 
-        def block(inp: int, wide: int, out: int, kernel: int = 3, stride: int = 1, squeeze: bool = False, deep: bool = False) -> _Block:
+        def block(
+            inp: int, wide: int, out: int, kernel: int = 3, stride: int = 1, squeeze: bool = False, deep: bool = False
+        ) -> _Block:
             return _Block(inp, wide, out, norm, kernel, stride, squeeze, deep)
 
         self.early = nn.Sequential(
@@ -94,7 +104,8 @@ class AudioTower(nn.Module):
 
     @staticmethod
     def scaled(mels: torch.Tensor) -> torch.Tensor:
-        """log-mel in dB (n, frames, 128) -> (n, 1, 128, frames), natural logarithm shifted and scaled as the teacher has it."""
+        """log-mel in dB (n, frames, 128) -> (n, 1, 128, frames), natural logarithm shifted and scaled as the teacher
+        has it."""
         x = ((mels * (math.log(10.0) / 10.0) + 4.5) / 5.0).transpose(1, 2).unsqueeze(1)
         return x.contiguous(memory_format=torch.channels_last)
 

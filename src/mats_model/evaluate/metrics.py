@@ -1,7 +1,7 @@
 """How good captions are: CIDEr-D and ROUGE-L against several references, and text told again from its own embedding.
 
-CIDEr-D as in Vedantam et al. 2015 (n = 1..4, sigma = 6, counts clipped, times 10) over lower-case words without a stemmer or
-the Java tokenizer, so a figure here may differ by a point or two from one of the usual scripts.
+CIDEr-D as in Vedantam et al. 2015 (n = 1..4, sigma = 6, counts clipped, times 10) over lower-case words without a
+stemmer or the Java tokenizer, so a figure here may differ by a point or two from one of the usual scripts.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ def cider_d(answers: list[str], references: list[list[str]]) -> list[float]:
     whole = math.log(max(1, len(references)))
 
     def weighed(grams: list[Grams]) -> list[dict[tuple[str, ...], float]]:
-        return [{gram: count * (whole - math.log(max(1, seen[n][gram]))) for gram, count in grams[n].items()} for n in range(4)]
+        return [
+            {gram: count * (whole - math.log(max(1, seen[n][gram]))) for gram, count in grams[n].items()}
+            for n in range(4)
+        ]
 
     scores = []
     for answer, some in zip(answers, told, strict=True):
@@ -57,14 +60,19 @@ def cider_d(answers: list[str], references: list[list[str]]) -> list[float]:
             for n in range(4):
                 norm = norms[n] * math.sqrt(sum(v * v for v in other[n].values()))
                 if norm:
-                    shared = sum(min(value, other[n][gram]) * other[n][gram] for gram, value in vector[n].items() if gram in other[n])
+                    shared = sum(
+                        min(value, other[n][gram]) * other[n][gram]
+                        for gram, value in vector[n].items()
+                        if gram in other[n]
+                    )
                     total += closeness * shared / norm / 4
         scores.append(10.0 * total / max(1, len(some)))
     return scores
 
 
 def rouge_l(answer: str, references: list[str], beta: float = 1.2) -> float:
-    """The longest common subsequence of words, best precision and best recall over the references joined in an F score."""
+    """The longest common subsequence of words, best precision and best recall over the references joined in an F
+    score."""
     said = words(answer)
     precision = recall = 0.0
     for reference in references:
@@ -114,7 +122,9 @@ def text_to_text(mats: Mats, groups: list[list[str]]) -> Iterator[tuple[int, Tex
     with torch.inference_mode():
         for at in range(0, len(groups), 16):
             meant = mats.clap.embed_text([some[0] for some in groups[at : at + 16]])
-            candidates = mats.llm.answers(mats.mapper(meant.to(mats.device)), Question("", CAPTION_TAG), mats.config.search)
+            candidates = mats.llm.answers(
+                mats.mapper(meant.to(mats.device)), Question("", CAPTION_TAG), mats.config.search
+            )
             answers += [sentence(some[0].text) for some in candidates]
             if len(answers) == len(groups) or at % 64 == 48:
                 others = [some[1:] for some in groups[: len(answers)]]

@@ -1,4 +1,5 @@
-"""Santa's memory as a folder, of any size: captions -> embeddings with their noise drawn once -> seeded k-means -> clusters on disk.
+"""Santa's memory as a folder, of any size: captions -> embeddings with their noise drawn once -> seeded k-means ->
+clusters on disk.
 
 memory.json     what it was made of, and by which encoder
 vectors.npy     (m, d) float16, unit length, cluster after cluster; read where it lies
@@ -68,10 +69,12 @@ def cluster_count(captions: int) -> int:
 
 
 def build(
-    captions: Iterable[str], clap: Clap, folder: Path, files: list[str], variance: float = 0.0, clusters: int = 0, seed: int = 0,
+    captions: Iterable[str], clap: Clap, folder: Path, files: list[str], variance: float = 0.0, clusters: int = 0,
+    seed: int = 0,
     audio: torch.Tensor | None = None,
 ) -> Iterator[Progress | MemoryCard]:  # fmt: skip
-    """Write the folder; the same caption twice is kept once. `audio` (n, d) are embeddings of recordings. Yields the card last.
+    """Write the folder; the same caption twice is kept once. `audio` (n, d) are embeddings of recordings. Yields the
+    card last.
 
     What is held at once does not grow with the captions, but for 32 bytes each. Errors: UsageError.
     """
@@ -87,14 +90,20 @@ def build(
             yield from _cluster(work, count, clap.dim, many, seed)
             means = torch.stack([mean / count, audio.mean(0) if audio is not None else torch.zeros(clap.dim)])
             np.save(work / "means.npy", means.numpy())
-            card = MemoryCard(FORMAT, clap.space, clap.dim, count, many, variance, seed, 0 if audio is None else len(audio), files)
+            card = MemoryCard(
+                FORMAT, clap.space, clap.dim, count, many, variance, seed, 0 if audio is None else len(audio), files
+            )
             (work / "memory.json").write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"the memory {folder} cannot be written ({error.strerror}): make room, or choose another place with -o.") from None
+        raise UsageError(
+            f"the memory {folder} cannot be written ({error.strerror}): make room, or choose another place with -o."
+        ) from None
     yield card
 
 
-def _embed(captions: Iterable[str], clap: Clap, work: Path, variance: float, seed: int) -> Iterator[tuple[int, torch.Tensor]]:
+def _embed(
+    captions: Iterable[str], clap: Clap, work: Path, variance: float, seed: int
+) -> Iterator[tuple[int, torch.Tensor]]:
     """Unsorted vectors, texts and their offsets; yields how many there are, and the sum of the newest."""
     generator = torch.Generator().manual_seed(seed)
     seen = _Seen()
@@ -149,7 +158,10 @@ class _Seen:
 def _cluster(work: Path, count: int, width: int, clusters: int, seed: int) -> Iterator[Progress]:
     raw = np.memmap(work / "raw", np.float16, "c", shape=(count, width))
     if clusters == 1:
-        centres, assign = torch.from_numpy(raw[: min(count, 1 << 18)]).float().mean(0, keepdim=True), np.zeros(count, np.int32)
+        centres, assign = (
+            torch.from_numpy(raw[: min(count, 1 << 18)]).float().mean(0, keepdim=True),
+            np.zeros(count, np.int32),
+        )
     else:
         rng = np.random.default_rng(seed)
         sample = np.sort(rng.permutation(count)[: max(64 * clusters, 65_536)])
@@ -174,19 +186,23 @@ def _cluster(work: Path, count: int, width: int, clusters: int, seed: int) -> It
 
 
 class DiskMemory:
-    """A memory folder; what is looked up is read where it lies. Errors: ModelError when it is none or incomplete; MismatchError when
-    another encoder made it."""
+    """A memory folder; what is looked up is read where it lies. Errors: ModelError when it is none or incomplete;
+    MismatchError when another encoder made it."""
 
     def __init__(self, folder: Path, space: str) -> None:
         self.folder = folder
         self.card = read_card(folder)
         if self.card.space != space:
             raise MismatchError(
-                f"the memory {folder} was made with another encoder ({self.card.space}, this one is {space}): make it again with `mats index memory`."
+                f"the memory {folder} was made with another encoder ({self.card.space}, this one is {space}): make it "
+                "again with `mats index memory`."
             )
         m, d, clusters = self.card.captions, self.card.width, self.card.clusters
         self.vectors, self.order = self._open("vectors", np.float16, (m, d)), self._open("order", np.int64, (m,))
-        self.offsets, self.starts = self._open("offsets", np.int64, (m + 1,)), self._open("starts", np.int64, (clusters + 1,))
+        self.offsets, self.starts = (
+            self._open("offsets", np.int64, (m + 1,)),
+            self._open("starts", np.int64, (clusters + 1,)),
+        )
         centres, means = self._open("centres", np.float32, (clusters, d)), self._open("means", np.float32, (2, d))
         if self.starts[0] != 0 or self.starts[-1] != m or (np.diff(self.starts) < 0).any():
             raise self._wrong("its clusters do not follow each other")
@@ -197,7 +213,10 @@ class DiskMemory:
         self.audio_mean = torch.from_numpy(np.array(means[1])) if self.card.recordings else None
 
     def _wrong(self, why: str) -> ModelError:
-        return ModelError(f"the memory {self.folder} is not whole, or not what its memory.json says ({why}): make it again with `mats index memory`.")
+        return ModelError(
+            f"the memory {self.folder} is not whole, or not what its memory.json says ({why}): make it again with "
+            "`mats index memory`."
+        )
 
     def _open(self, name: str, kind: type, shape: tuple[int, ...]) -> np.ndarray:
         """Read where it lies, of the kind and shape that the card asks for. Errors: ModelError."""
@@ -207,7 +226,9 @@ class DiskMemory:
                 raise ValueError("it is not there")
             held = np.load(path, mmap_mode="r", allow_pickle=False)
         except Exception as error:  # whatever a damaged header makes numpy say
-            raise self._wrong(f"{path.name}: {str(error).splitlines()[0][:120] if str(error) else type(error).__name__}") from None
+            raise self._wrong(
+                f"{path.name}: {str(error).splitlines()[0][:120] if str(error) else type(error).__name__}"
+            ) from None
         if not isinstance(held, np.ndarray) or held.dtype != kind or held.shape != shape:
             raise self._wrong(f"{path.name} is not {np.dtype(kind)} in {shape}")
         return np.asarray(held)
@@ -230,10 +251,17 @@ class DiskMemory:
         with (self.folder / "texts.txt").open("rb") as handle:
             for place in places:
                 line = int(self.order[place])
-                if not 0 <= line < len(self.order) or not 0 <= self.offsets[line] <= self.offsets[line + 1] <= self.offsets[line] + _LONGEST:
+                if (
+                    not 0 <= line < len(self.order)
+                    or not 0 <= self.offsets[line] <= self.offsets[line + 1] <= self.offsets[line] + _LONGEST
+                ):
                     raise self._wrong("its texts are not where they should be")
                 handle.seek(int(self.offsets[line]))
-                said.append(handle.read(int(self.offsets[line + 1] - self.offsets[line])).decode("utf-8", "replace").rstrip("\n"))
+                said.append(
+                    handle.read(int(self.offsets[line + 1] - self.offsets[line]))
+                    .decode("utf-8", "replace")
+                    .rstrip("\n")
+                )
         return said
 
     def every(self) -> torch.Tensor:
@@ -248,11 +276,23 @@ def read_card(folder: Path) -> MemoryCard:
     try:
         values = read_json(folder / "memory.json")
     except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / 'memory.json'} cannot be read ({getattr(error, 'strerror', None) or error}): make the memory again.") from None
+        raise ModelError(
+            f"{folder / 'memory.json'} cannot be read ({getattr(error, 'strerror', None) or error}): make the memory "
+            "again."
+        ) from None
     if values.get("format") != FORMAT:
-        raise ModelError(f"{folder / 'memory.json'} is of another version of mats: make the memory again with `mats index memory`.")
+        raise ModelError(
+            f"{folder / 'memory.json'} is of another version of mats: make the memory again with `mats index memory`."
+        )
     known = {entry.name for entry in fields(MemoryCard)}
-    card = fill(MemoryCard(), {key: value for key, value in values.items() if key in known}, str(folder / "memory.json"), ModelError)
+    card = fill(
+        MemoryCard(),
+        {key: value for key, value in values.items() if key in known},
+        str(folder / "memory.json"),
+        ModelError,
+    )
     if min(card.captions, card.clusters, card.width) < 1 or card.recordings < 0:
-        raise ModelError(f"{folder / 'memory.json'} says sizes that are none: make the memory again with `mats index memory`.")
+        raise ModelError(
+            f"{folder / 'memory.json'} says sizes that are none: make the memory again with `mats index memory`."
+        )
     return card

@@ -1,7 +1,8 @@
-"""Santa, the listening side of the gap: an audio embedding moves toward the captions nearest to it (eq. 6-7), or crosses otherwise.
+"""Santa, the listening side of the gap: an audio embedding moves toward the captions nearest to it (eq. 6-7), or
+crosses otherwise.
 
-Each way is a function (heard (n, d), memory, settings) -> (n, d), unit length in and out, and treats every row by itself, so
-that company changes nothing.
+Each way is a function (heard (n, d), memory, settings) -> (n, d), unit length in and out, and treats every row by
+itself, so that company changes nothing.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def kmeans(vectors: torch.Tensor, clusters: int, rounds: int, seed: int) -> tupl
 
 
 def nearest(memory: Memory, heard: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """heard (d,) -> cosines, embeddings and places of the texts nearest to it, in the cluster nearest to it, best first."""
+    """heard (d,) -> cosines, embeddings and places of the texts nearest to it, in the cluster nearest to it, best
+    first."""
     cluster = int(torch.cdist(heard[None], memory.centres).argmin())
     texts, places = memory.members(cluster)
     # unit vectors: nearest by L2 is largest by product
@@ -69,7 +71,8 @@ def _weighed(value: torch.Tensor, texts: torch.Tensor, temperature: float) -> to
 
 
 def blend(heard: torch.Tensor, memory: Memory, settings: SantaSettings) -> torch.Tensor:
-    """The paper's: normalise((1 - lambda) z + lambda sum_i softmax(z.m_i / tau)_i m_i), over the L nearest of z's cluster."""
+    """The paper's: normalise((1 - lambda) z + lambda sum_i softmax(z.m_i / tau)_i m_i), over the L nearest of z's
+    cluster."""
     moved = []
     for z in heard:
         value, texts, _ = nearest(memory, z, settings.neighbours)
@@ -98,7 +101,9 @@ def project(heard: torch.Tensor, memory: Memory, settings: SantaSettings) -> tor
 def shift(heard: torch.Tensor, memory: Memory, settings: SantaSettings) -> torch.Tensor:
     """normalise(z - (mean audio - mean text)). Errors: UsageError where the memory knows no mean of audio."""
     if memory.audio_mean is None:
-        raise UsageError("way=shift needs the mean of some recordings: build the memory with `mats index memory --audio FOLDER`.")
+        raise UsageError(
+            "way=shift needs the mean of some recordings: build the memory with `mats index memory --audio FOLDER`."
+        )
     return F.normalize(heard - (memory.audio_mean - memory.text_mean), dim=-1)
 
 
@@ -127,18 +132,26 @@ def changed(settings: SantaSettings, text: str) -> SantaSettings:
             raise UsageError(f"--santa {pair}: {name} should be {'text' if kind is str else 'a number'}.") from None
     if settings.way not in WAYS:
         raise UsageError(f"--santa way={settings.way}: choose one of {', '.join(WAYS)}.")
-    if not (0.0 <= settings.blend <= 1.0 and settings.temperature > 0 and settings.neighbours > 0 and settings.clusters > 0):
+    if not (
+        0.0 <= settings.blend <= 1.0 and settings.temperature > 0 and settings.neighbours > 0 and settings.clusters > 0
+    ):
         raise UsageError(f"--santa {text}: lambda lies between 0 and 1; tau, k and clusters are above 0.")
     if settings.near_names < 0 or not 0 <= settings.prompt <= 32:
         raise UsageError(f"--santa {text}: names is 0 or more, prompt between 0 and 32.")
     return settings
 
 
-WAYS: dict[str, Callable[[torch.Tensor, Memory, SantaSettings], torch.Tensor]] = {"blend": blend, "project": project, "shift": shift, "none": stay}
+WAYS: dict[str, Callable[[torch.Tensor, Memory, SantaSettings], torch.Tensor]] = {
+    "blend": blend,
+    "project": project,
+    "shift": shift,
+    "none": stay,
+}
 
 
 class Santa(nn.Module):
-    """A memory (m, d) that lies in the model folder, or another one, and the way across; (n, d) unit length -> (n, d) unit length."""
+    """A memory (m, d) that lies in the model folder, or another one, and the way across; (n, d) unit length -> (n, d)
+    unit length."""
 
     memory: torch.Tensor
     centres: torch.Tensor
@@ -150,7 +163,9 @@ class Santa(nn.Module):
         self.settings = settings
         self.other: Memory | None = None
         self.audio_mean: torch.Tensor | None = None
-        self.captions: list[str] = []  # what the memory's embeddings are of, and below those of the names; where they were kept
+        self.captions: list[
+            str
+        ] = []  # what the memory's embeddings are of, and below those of the names; where they were kept
         self.name_texts: list[str] = []
         self.register_buffer("memory", torch.zeros(settings.size, width))
         self.register_buffer("centres", torch.zeros(settings.clusters, width))
@@ -158,8 +173,16 @@ class Santa(nn.Module):
         self.register_buffer("names", torch.zeros(settings.names, width), persistent=settings.names > 0)
 
     @classmethod
-    def build(cls, texts: torch.Tensor, settings: SantaSettings, rounds: int = 25, seed: int = 0, names: torch.Tensor | None = None) -> Santa:
-        """Cluster the embeddings (m, d) of the training texts, noise included if they carry any; m and K are `settings`'.
+    def build(
+        cls,
+        texts: torch.Tensor,
+        settings: SantaSettings,
+        rounds: int = 25,
+        seed: int = 0,
+        names: torch.Tensor | None = None,
+    ) -> Santa:
+        """Cluster the embeddings (m, d) of the training texts, noise included if they carry any; m and K are
+        `settings`'.
 
         `names` (c, d) are embeddings of class names, kept beside them.
         """
@@ -188,7 +211,10 @@ class Santa(nn.Module):
         """As `Memory` has it."""
         if self.captions:
             return [self.captions[place] for place in places]
-        raise UsageError("this model's memory holds embeddings only: build one of your captions with `mats index memory`, and give it with --memory.")
+        raise UsageError(
+            "this model's memory holds embeddings only: build one of your captions with `mats index memory`, and give "
+            "it with --memory."
+        )
 
     @property
     def used(self) -> Memory:
@@ -202,25 +228,35 @@ class Santa(nn.Module):
 
     def forward(self, heard: torch.Tensor) -> torch.Tensor:
         """The settings' way across."""
-        if (self.settings.way == "blend" and self.settings.blend == 0.0) or (self.other is None and not len(self.memory)):
+        if (self.settings.way == "blend" and self.settings.blend == 0.0) or (
+            self.other is None and not len(self.memory)
+        ):
             return heard
         return WAYS[self.settings.way](heard, self.used, self.settings)
 
     def looks(self, heard: torch.Tensor) -> list[torch.Tensor]:
-        """What the mapper may be given, each (n, d) unit length: the way above, and where names are kept the nearest of those.
+        """What the mapper may be given, each (n, d) unit length: the way above, and where names are kept the nearest of
+        those.
 
-        Captions are vague where several sounds are alike; a name is not. Which of the answers fits best is judged by the encoder.
+        Captions are vague where several sounds are alike; a name is not. Which of the answers fits best is judged by
+        the encoder.
         """
         first = self(heard)
         if not len(self.names) or not self.settings.near_names or not self.crosses:
             return [first]
-        near = [_weighed(*heard_names(self.names, z, self.settings.near_names), self.settings.temperature) for z in heard]
+        near = [
+            _weighed(*heard_names(self.names, z, self.settings.near_names), self.settings.temperature) for z in heard
+        ]
         return [first, F.normalize(torch.stack(near), dim=-1)]
 
     def cross(self, settings: SantaSettings, memory: Memory | None = None) -> None:
-        """Another way across, or another memory. Errors: UsageError for clusters that a memory on disk does not have."""
+        """Another way across, or another memory. Errors: UsageError for clusters that a memory on disk does not
+        have."""
         if memory is not None and settings.clusters not in (self.settings.clusters, len(memory.centres)):
-            raise UsageError(f"clusters={settings.clusters}: this memory has {len(memory.centres)}; `mats index memory --clusters` sets them.")
+            raise UsageError(
+                f"clusters={settings.clusters}: this memory has {len(memory.centres)}; `mats index memory --clusters` "
+                "sets them."
+            )
         if memory is None and settings.clusters != len(self.centres):
             again = Santa.build(self.memory, settings, names=self.names if len(self.names) else None)
             self.centres, self.assign = again.centres, again.assign

@@ -1,4 +1,5 @@
-"""Folders -> what is new, changed or gone in a library; one file -> what is stored of it. Work for one machine or many."""
+"""Folders -> what is new, changed or gone in a library; one file -> what is stored of it. Work for one machine or
+many."""
 
 from __future__ import annotations
 
@@ -55,7 +56,9 @@ def hear(mats: Ears, path: str, digest: str) -> tuple[Sound, Source]:
     whole = F.normalize(raw.sum(0), dim=-1)
     half = [part.half().numpy() for part in (F.normalize(raw, dim=-1), whole)]
     about = item.about[0] if item.about else Facts()
-    return Sound(digest, seconds, about.format, about.rate, about.channels, np.array(times, np.float32).reshape(-1, 2), *half), item
+    return Sound(
+        digest, seconds, about.format, about.rate, about.channels, np.array(times, np.float32).reshape(-1, 2), *half
+    ), item
 
 
 def read(mats: Ears, path: str, known: Callable[[str], bool]) -> Read:
@@ -68,17 +71,21 @@ def read(mats: Ears, path: str, known: Callable[[str], bool]) -> Read:
                 digest = digest_of(path)
                 sound, item = (None, None) if known(digest) else hear(mats, path, digest)
                 if state.same(state_of(path)):
-                    return Read(path, state, digest, sound, tuple(item.notes) if item else (), bool(item and item.missing))
+                    return Read(
+                        path, state, digest, sound, tuple(item.notes) if item else (), bool(item and item.missing)
+                    )
             raise InputError(f"{path} changes while it is read: index it again when it is finished.")
     except InputError as error:
         return failed(path, state, error)
 
 
 def failed(path: str, state: State, error: InputError) -> Read:
-    """A file that cannot be heard, in the state that it was read in; without a time where it is the disk that failed, or permissions are lacking,
-    which says nothing of the file: it is tried again."""
+    """A file that cannot be heard, in the state that it was read in; without a time where it is the disk that failed,
+    or permissions are lacking, which says nothing of the file: it is tried again."""
     passing = isinstance(error.__cause__, OSError) and not isinstance(error, UnexpectedError)
-    return Read(path, State(state.size, 0 if passing else state.mtime_ns, str(error)), "", trace=getattr(error, "trace", ""))
+    return Read(
+        path, State(state.size, 0 if passing else state.mtime_ns, str(error)), "", trace=getattr(error, "trace", "")
+    )
 
 
 def read_all(mats: Ears, paths: Iterable[str], known: Callable[[str], bool]) -> Iterator[Read]:

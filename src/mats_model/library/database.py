@@ -1,7 +1,9 @@
-"""An SQLite file that may come from anywhere: opened only where it is exactly what it should be, read within bounds, left as one file.
+"""An SQLite file that may come from anywhere: opened only where it is exactly what it should be, read within bounds,
+left as one file.
 
-A crafted file can hold views that never end, pages that lead in circles, or lengths that fill the memory. So nothing is asked of a file whose
-schema is not ours word for word, and each question may take so many steps, rows and bytes as a file of this length can honestly need.
+A crafted file can hold views that never end, pages that lead in circles, or lengths that fill the memory. So nothing is
+asked of a file whose schema is not ours word for word, and each question may take so many steps, rows and bytes as a
+file of this length can honestly need.
 """
 
 from __future__ import annotations
@@ -59,11 +61,14 @@ class Database:
     def __enter__(self: Self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
-        """What was written moves into the file, and the log goes; where another process reads meanwhile, it stays there, empty."""
+        """What was written moves into the file, and the log goes; where another process reads meanwhile, it stays
+        there, empty."""
         for base, lock in self._beside:
             with lock:
                 base.close()
@@ -73,7 +78,8 @@ class Database:
             with contextlib.suppress(sqlite3.Error):
                 self.base.execute(f"PRAGMA busy_timeout = {_LEAVING}")
                 self.base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            # a file that says of itself that it has a log cannot be read everywhere, and its readers leave files beside it
+            # a file that says of itself that it has a log cannot be read everywhere, and its readers leave files beside
+            # it
             with contextlib.suppress(sqlite3.Error):
                 self.base.execute("PRAGMA journal_mode = DELETE")
         self.base.close()
@@ -81,7 +87,9 @@ class Database:
     # ---- opening
 
     def _connect(self, how: str = "", **more: Any) -> sqlite3.Connection:
-        base = sqlite3.connect(f"{self.path.absolute().as_uri()}{how}", uri=True, timeout=_PATIENCE, isolation_level=None, **more)
+        base = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}{how}", uri=True, timeout=_PATIENCE, isolation_level=None, **more
+        )
         # bytes that are no UTF-8 stay recognisable, as in names of files
         base.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
         for rule in ("trusted_schema = OFF", "cell_size_check = ON", "foreign_keys = ON"):
@@ -101,7 +109,10 @@ class Database:
             base.close()
             raise
         if _left(self.path, "-wal"):
-            raise ModelError(f"{self.path}: a part of it lies in {self.path.name}-wal and cannot be read in this folder: copy both to another one.")
+            raise ModelError(
+                f"{self.path}: a part of it lies in {self.path.name}-wal and cannot be read in this folder: copy both "
+                "to another one."
+            )
         # on a medium that takes no writing there is nobody else to write either
         return self._connect("?mode=ro&immutable=1")
 
@@ -112,7 +123,10 @@ class Database:
             with contextlib.closing(self._connect("?mode=rw")) as base:
                 base.execute("SELECT 1 FROM sqlite_master").fetchone()
         except sqlite3.OperationalError:
-            raise ModelError(f"{self.path} was left in mid-work ({self.path.name}-journal), and its folder takes no writing: copy both.") from None
+            raise ModelError(
+                f"{self.path} was left in mid-work ({self.path.name}-journal), and its folder takes no writing: copy "
+                "both."
+            ) from None
         self.base = self._connect("?mode=ro")
 
     def _writable(self) -> sqlite3.Connection:
@@ -125,7 +139,10 @@ class Database:
                 base.execute("PRAGMA journal_mode = WAL")
             base.execute("PRAGMA synchronous = NORMAL")
             base.execute("BEGIN IMMEDIATE")
-            if not base.execute("SELECT 1 FROM sqlite_master").fetchone() and not base.execute("PRAGMA user_version").fetchone()[0]:
+            if (
+                not base.execute("SELECT 1 FROM sqlite_master").fetchone()
+                and not base.execute("PRAGMA user_version").fetchone()[0]
+            ):
                 for statement in self._schema:
                     base.execute(statement)
                 base.execute(f"PRAGMA user_version = {self._version}")  # a number, not a text of the user's
@@ -136,7 +153,8 @@ class Database:
         return base
 
     def _check(self, create: bool) -> None:
-        """That this is a file of ours and of this version, or one without anything in it, which may become one. Else it is closed."""
+        """That this is a file of ours and of this version, or one without anything in it, which may become one. Else it
+        is closed."""
         try:
             version = int(self.one("PRAGMA user_version")[0])
             found: set[str] = set()
@@ -146,7 +164,10 @@ class Database:
                 if len(found) > len(self._schema):
                     break
             if version > self._version and found <= set(self._schema):
-                raise ModelError(f"{self.path} was made by a newer mats (its format is {version}, this one reads {self._version}): update mats.")
+                raise ModelError(
+                    f"{self.path} was made by a newer mats (its format is {version}, this one reads {self._version}): "
+                    "update mats."
+                )
             if version == 0 and not found:
                 if not create:
                     raise ModelError(f"the index {self.path} is empty: {self.how}.")
@@ -180,7 +201,8 @@ class Database:
             return self._run(statement, values)
 
     def _run(self, statement: str, values: Sequence[Any]) -> sqlite3.Cursor:
-        # no Python runs in between, so that a signal is never taken for damage; the end of the steps is a StopIteration, which stops it
+        # no Python runs in between, so that a signal is never taken for damage; the end of the steps is a
+        # StopIteration, which stops it
         steps = itertools.repeat(0, (5_000_000 + 2 * self.size()) // _STEPS)
         self.base.set_progress_handler(steps.__next__, _STEPS)
         return self.base.execute(statement, values)
@@ -229,8 +251,8 @@ class Database:
 
     @contextlib.contextmanager
     def job(self, waiting: Callable[[], None]) -> Iterator[None]:
-        """One writing job at a time: a second one says so through `waiting` and waits. The operating system takes the lock off a
-        job that was killed."""
+        """One writing job at a time: a second one says so through `waiting` and waits. The operating system takes the
+        lock off a job that was killed."""
         place = Path(f"{self.path}.lock")
         if place.exists() and not place.is_file():
             raise UsageError(f"{place} is in the way, and no file: remove it.")
@@ -269,17 +291,23 @@ class Database:
             if str(error) == "interrupted":
                 raise self.damaged("it does not come to an end") from None
             # a file may say of itself that it is not to be written or read
-            closed = str(error) == "attempt to write a readonly database" and all(os.access(each, os.W_OK) for each in (self.path, self.path.parent))
+            closed = str(error) == "attempt to write a readonly database" and all(
+                os.access(each, os.W_OK) for each in (self.path, self.path.parent)
+            )
             if closed or str(error) == "unsupported file format":
                 raise self.damaged(str(error)) from None
-            raise UsageError(f"the index {self.path} cannot be used ({error}): make room, or give another path with --index.") from None
+            raise UsageError(
+                f"the index {self.path} cannot be used ({error}): make room, or give another path with --index."
+            ) from None
         except sqlite3.DatabaseError as error:
             raise self.damaged(str(error)) from None
         except UnicodeDecodeError:
             # what SQLite has to say would name a thing of the file whose name is none
             raise self.damaged("its names are no text") from None
         except OSError as error:
-            raise UsageError(f"the index {self.path} cannot be used ({error.strerror}): give another path with --index.") from None
+            raise UsageError(
+                f"the index {self.path} cannot be used ({error.strerror}): give another path with --index."
+            ) from None
 
 
 def _one_line(statement: str) -> str:

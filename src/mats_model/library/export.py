@@ -16,7 +16,8 @@ _ROWS = 65_536
 
 
 def export_to(library: Library, target: Path, kind: str) -> int:
-    """path, start, end (seconds) and vector (float16, unit length) of each window; returns how many. Errors: UsageError."""
+    """path, start, end (seconds) and vector (float16, unit length) of each window; returns how many. Errors:
+    UsageError."""
     try:
         with whole(target) as file, library.reading():
             return _npz(library, file) if kind == "npz" else _parquet(library, file)
@@ -48,7 +49,9 @@ def _parquet(library: Library, file: IO[bytes]) -> int:
     with parquet.ParquetWriter(file, schema) as writer:
         for sound in library.export():
             windows = len(sound["vectors"])
-            vectors = arrow.FixedSizeListArray.from_arrays(arrow.array(sound["vectors"].reshape(-1), arrow.float16()), width)
+            vectors = arrow.FixedSizeListArray.from_arrays(
+                arrow.array(sound["vectors"].reshape(-1), arrow.float16()), width
+            )
             # a name that is no text in Unicode has no place in a Parquet file
             name = sound["path"].encode("utf-8", "backslashreplace").decode()
             columns = [[name] * windows, [sound["hash"]] * windows, sound["times"][:, 0], sound["times"][:, 1], vectors]

@@ -19,7 +19,8 @@ _LONGEST = 1.02  # of a vector of unit length, in float16
 
 @dataclass(frozen=True)
 class Moment:
-    """A stretch of a sound of the library, in seconds; `score` is its cosine to what was asked for, less what was not wanted."""
+    """A stretch of a sound of the library, in seconds; `score` is its cosine to what was asked for, less what was not
+    wanted."""
 
     sound: int
     start: float
@@ -43,7 +44,10 @@ def query(mats: Ears, texts: Sequence[str], like: Sequence[Sound] = (), unlike: 
     vectors = [mats.clap.embed_text([text])[0] for text in texts] + [mats.embed(sound) for sound in like]
     if not vectors:
         raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
-    return Query(torch.stack(vectors), torch.stack([mats.clap.embed_text([text])[0] for text in unlike]) if unlike else torch.zeros(0, mats.clap.dim))
+    return Query(
+        torch.stack(vectors),
+        torch.stack([mats.clap.embed_text([text])[0] for text in unlike]) if unlike else torch.zeros(0, mats.clap.dim),
+    )
 
 
 def caution(mats: Ears, text: str) -> str | None:
@@ -70,7 +74,8 @@ class Searcher:
         self.vectors = torch.from_numpy(matrix.vectors)
 
     def scores(self, asked: Query) -> torch.Tensor:
-        """(windows,): mean cosine to what is wanted, less the largest to what is not, where that is above 0; in float16."""
+        """(windows,): mean cosine to what is wanted, less the largest to what is not, where that is above 0; in
+        float16."""
         score = self.vectors @ asked.wanted.mean(0).half()
         for vector in asked.unwanted:
             score -= (self.vectors @ vector.half()).clamp(min=0.0)
@@ -79,7 +84,10 @@ class Searcher:
     def _exact(self, asked: Query, rows: torch.Tensor) -> torch.Tensor:
         vectors = self.vectors[rows].float()
         if float(vectors.norm(dim=-1).max()) > _LONGEST:
-            raise ModelError("the index holds vectors that are not of unit length, which would come first: remove it and build it again.")
+            raise ModelError(
+                "the index holds vectors that are not of unit length, which would come first: remove it and build it "
+                "again."
+            )
         score = vectors @ asked.wanted.mean(0)
         for vector in asked.unwanted:
             score -= (vectors @ vector).clamp(min=0.0)

@@ -1,13 +1,15 @@
-"""A library of sounds in one SQLite file: files, what they hold, and a vector for each window. Any tool that speaks SQL reads it.
+"""A library of sounds in one SQLite file: files, what they hold, and a vector for each window. Any tool that speaks SQL
+reads it.
 
 files   path, its sound, size and time of change, or why it could not be heard
-sounds  one row for each content, however many paths it has: SHA-256, length, format, caption, tags; `times` is float32 (windows, 2)
+sounds  one row for each content, however many paths it has: SHA-256, length, format, caption, tags; `times` is float32
+        (windows, 2)
         in seconds, `vectors` float16 (windows, d), `vector` float16 (d) the whole, all little-endian and of unit length
 meta    `pipeline`: id of the encoder that made the vectors; `width`: d
 roots   folders to bring up to date
 
-Write-ahead logging, one transaction for each file: a killed job loses the file in work, and a search may run beside it. A library may come
-from others: what it holds is checked as it is read, and numbers that are none are never compared.
+Write-ahead logging, one transaction for each file: a killed job loses the file in work, and a search may run beside it.
+A library may come from others: what it holds is checked as it is read, and numbers that are none are never compared.
 """
 
 from __future__ import annotations
@@ -26,13 +28,15 @@ from mats_model.errors import MismatchError
 from mats_model.library.database import Database
 
 VERSION = 1
-_ABOVE_ONE = 0x3C10  # 1.016 in the bits of a float16, whose order is that of the numbers; what is infinite or no number lies above
+# 1.016 in the bits of a float16, whose order is that of the numbers; what is infinite or no number lies above
+_ABOVE_ONE = 0x3C10
 _FACTS = ("seconds", "format", "rate", "channels", "caption", "tags")
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE roots (path PRIMARY KEY);
 CREATE TABLE sounds (
-  id INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, seconds REAL NOT NULL, format TEXT NOT NULL, rate INTEGER NOT NULL, channels INTEGER NOT NULL,
+  id INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, seconds REAL NOT NULL, format TEXT NOT NULL,
+  rate INTEGER NOT NULL, channels INTEGER NOT NULL,
   caption TEXT, tags TEXT, windows INTEGER NOT NULL, times BLOB NOT NULL, vectors BLOB NOT NULL, vector BLOB NOT NULL);
 CREATE TABLE files (
   path PRIMARY KEY, sound INTEGER REFERENCES sounds (id), size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, error TEXT);
@@ -123,14 +127,16 @@ def _under(folder: str) -> tuple[str, tuple[str | bytes, ...]]:
 
 
 def in_shard(path: str, shard: tuple[int, int]) -> bool:
-    """Whether a path, as it stands in the folder that was named, is of part i (from 1) of n: the same on every machine."""
+    """Whether a path, as it stands in the folder that was named, is of part i (from 1) of n: the same on every
+    machine."""
     number, count = shard
     return int.from_bytes(hashlib.sha256(os.fsencode(path)).digest()[:8], "big") % count == number - 1
 
 
 class Library(Database):
-    """Opened with `with`; every method is one transaction. Errors: ModelError when it is not there, no index of ours, damaged, or of a
-    newer mats; MismatchError when its vectors come from another encoder than `pipeline`; UsageError when the disk takes no more."""
+    """Opened with `with`; every method is one transaction. Errors: ModelError when it is not there, no index of ours,
+    damaged, or of a newer mats; MismatchError when its vectors come from another encoder than `pipeline`; UsageError
+    when the disk takes no more."""
 
     def __init__(self, path: Path, pipeline: str = "", width: int = 0, create: bool = False) -> None:
         super().__init__(path, _SCHEMA, VERSION, create, "`mats index library FOLDER` builds one")
@@ -165,7 +171,8 @@ class Library(Database):
         have = self.pipeline
         if have and have != pipeline:
             raise MismatchError(
-                f"{self.path} was made with another encoder ({have[:40]}, this one is {pipeline}), and their vectors do not compare:"
+                f"{self.path} was made with another encoder ({have[:40]}, this one is {pipeline}), and their vectors "
+                "do not compare:"
                 " `mats index library --rebuild` makes it again."
             )
         if have and self.width != width:
@@ -179,10 +186,23 @@ class Library(Database):
         """Counts and sizes."""
         # not COUNT(*) alone, which SQLite answers without counting its steps
         files, failed = self.one("SELECT COUNT(*), COUNT(error) FROM files")
-        sounds, captions, windows, seconds = self.one("SELECT COUNT(*), COUNT(caption), TOTAL(windows), TOTAL(seconds) FROM sounds")
+        sounds, captions, windows, seconds = self.one(
+            "SELECT COUNT(*), COUNT(caption), TOTAL(windows), TOTAL(seconds) FROM sounds"
+        )
         if not 0 <= windows < 1e15 or not 0 <= seconds < 1e15:
             raise self.damaged("its lengths are no lengths")
-        return Info(str(self.path), self.pipeline, files, sounds, failed, captions, int(windows), seconds, self.size(), self.roots())
+        return Info(
+            str(self.path),
+            self.pipeline,
+            files,
+            sounds,
+            failed,
+            captions,
+            int(windows),
+            seconds,
+            self.size(),
+            self.roots(),
+        )
 
     def roots(self) -> list[str]:
         """Folders that were given, in the order of their names."""
@@ -208,16 +228,24 @@ class Library(Database):
     def _files(self, folder: str | None = None) -> Iterator[tuple[str, int | None, State]]:
         """Path, sound and state."""
         condition, values = _under(folder) if folder else ("1", ())
-        for path, sound, size, mtime, error in self.ask(f"SELECT path, sound, size, mtime_ns, error FROM files WHERE {condition}", values):
-            if not isinstance(size, int) or not isinstance(mtime, int) or not isinstance(error, str | None) or not isinstance(sound, int | None):
+        for path, sound, size, mtime, error in self.ask(
+            f"SELECT path, sound, size, mtime_ns, error FROM files WHERE {condition}", values
+        ):
+            if (
+                not isinstance(size, int)
+                or not isinstance(mtime, int)
+                or not isinstance(error, str | None)
+                or not isinstance(sound, int | None)
+            ):
                 raise self.damaged("what it says of its files is no size, time or sentence")
             yield self._named(path), sound, State(size, mtime, error)
 
     def _named(self, stored: Any) -> str:
         """As the system names it."""
-        if not isinstance(stored, str | bytes) or not stored or (b"\0" if isinstance(stored, bytes) else "\0") in stored:  # type: ignore[operator]
+        name = os.fsdecode(stored) if isinstance(stored, str | bytes) else ""
+        if not name or "\0" in name:
             raise self.damaged("it holds the name of a file that is none")
-        return os.fsdecode(stored)
+        return name
 
     def finder(self) -> Callable[[str], bool]:
         """Whether a content is known, by its digest; may be asked from any thread."""
@@ -236,14 +264,20 @@ class Library(Database):
             if isinstance(sound, Sound):
                 known = self.sound_of(sound.hash)
                 sound = self._insert(sound) if known is None else known
-            self.do("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, NULL)", (_stored(path), sound, state.size, state.mtime_ns))
+            self.do(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, NULL)",
+                (_stored(path), sound, state.size, state.mtime_ns),
+            )
             self._forget([before[0]] if before and before[0] != sound else [])
 
     def fail(self, path: str, state: State, why: str) -> None:
         """A file that cannot be heard: it is not tried again until it changes."""
         with self.writing():
             before = self.one("SELECT sound FROM files WHERE path = ?", (_stored(path),))
-            self.do("INSERT OR REPLACE INTO files VALUES (?, NULL, ?, ?, ?)", (_stored(path), state.size, state.mtime_ns, _readable(why)))
+            self.do(
+                "INSERT OR REPLACE INTO files VALUES (?, NULL, ?, ?, ?)",
+                (_stored(path), state.size, state.mtime_ns, _readable(why)),
+            )
             self._forget([before[0]] if before else [])
 
     def drop(self, paths: Iterable[str]) -> None:
@@ -263,9 +297,14 @@ class Library(Database):
         return len(paths)
 
     def _insert(self, sound: Sound) -> int:
-        blobs = (sound.times.astype("<f4").tobytes(), sound.vectors.astype("<f2").tobytes(), sound.vector.astype("<f2").tobytes())
+        blobs = (
+            sound.times.astype("<f4").tobytes(),
+            sound.vectors.astype("<f2").tobytes(),
+            sound.vector.astype("<f2").tobytes(),
+        )
         cursor = self.do(
-            "INSERT INTO sounds (hash, seconds, format, rate, channels, windows, times, vectors, vector) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO sounds (hash, seconds, format, rate, channels, windows, times, vectors, vector) VALUES (?, "
+            "?, ?, ?, ?, ?, ?, ?, ?)",
             (sound.hash, sound.seconds, sound.format, sound.rate, sound.channels, len(sound.vectors), *blobs),
         )
         assert cursor.lastrowid is not None
@@ -273,7 +312,9 @@ class Library(Database):
 
     def _forget(self, sounds: Iterable[int | None]) -> None:
         for sound in sounds:
-            self.do("DELETE FROM sounds WHERE id = ? AND NOT EXISTS (SELECT 1 FROM files WHERE sound = sounds.id)", (sound,))
+            self.do(
+                "DELETE FROM sounds WHERE id = ? AND NOT EXISTS (SELECT 1 FROM files WHERE sound = sounds.id)", (sound,)
+            )
 
     # ---- words about them
 
@@ -286,7 +327,10 @@ class Library(Database):
     def describe(self, column: str, said: Iterable[tuple[int, Any]]) -> None:
         """Captions as text, or tags as a list of (name, score), of sounds."""
         assert column in ("caption", "tags")
-        rows = [(words if isinstance(words, str) else json.dumps(words, ensure_ascii=False), number) for number, words in said]
+        rows = [
+            (words if isinstance(words, str) else json.dumps(words, ensure_ascii=False), number)
+            for number, words in said
+        ]
         with self.writing():
             for row in rows:
                 self.do(f"UPDATE sounds SET {column} = ? WHERE id = ?", row)
@@ -318,7 +362,9 @@ class Library(Database):
             vectors = np.empty((count, width), "<f2")
             times, sounds = np.empty((count, 2), "<f4"), np.empty(count, np.int64)
             at = 0
-            for number, *row in self.ask(f"SELECT id, windows, times, vectors FROM sounds WHERE {where} ORDER BY id", values):
+            for number, *row in self.ask(
+                f"SELECT id, windows, times, vectors FROM sounds WHERE {where} ORDER BY id", values
+            ):
                 when, what = self._windows(number, row, width)
                 part = slice(at, at + len(what))
                 if part.stop > count:
@@ -328,7 +374,8 @@ class Library(Database):
         return Matrix(vectors[:at], times[:at], sounds[:at])
 
     def _windows(self, number: Any, row: Sequence[Any], width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Times (windows, 2) and vectors (windows, d) of a sound, out of its windows, times and vectors as they lie there. Errors: ModelError."""
+        """Times (windows, 2) and vectors (windows, d) of a sound, out of its windows, times and vectors as they lie
+        there. Errors: ModelError."""
         windows, times, vectors = row
         if not isinstance(windows, int) or windows < 0 or not isinstance(times, bytes) or len(times) != 8 * windows:
             raise self.damaged(f"sound {number} has not a start and an end for each of its windows")
@@ -339,7 +386,8 @@ class Library(Database):
         return when, self._vectors(number, vectors, windows, width)
 
     def _vectors(self, number: Any, blob: Any, count: int, width: int) -> np.ndarray:
-        """(count, d) of a blob: no part of a vector of unit length is above 1, and none is infinite or no number. Errors: ModelError."""
+        """(count, d) of a blob: no part of a vector of unit length is above 1, and none is infinite or no number.
+        Errors: ModelError."""
         if not isinstance(blob, bytes) or len(blob) != 2 * width * count:
             raise self.damaged(f"sound {number} has vectors of another width than {width}")
         bits = np.frombuffer(blob, "<u2") & 0x7FFF
@@ -354,16 +402,31 @@ class Library(Database):
             row = self.one(f"SELECT {', '.join(_FACTS)} FROM sounds WHERE id = ?", (number,))
             if row is None:
                 continue  # it left since
-            paths = [self._named(each[0]) for each in self.ask("SELECT path FROM files WHERE sound = ? ORDER BY path", (number,))]
+            paths = [
+                self._named(each[0])
+                for each in self.ask("SELECT path FROM files WHERE sound = ? ORDER BY path", (number,))
+            ]
             found[number] = {**self._facts(number, row), "paths": paths}
         return found
 
     def _facts(self, number: Any, row: tuple[Any, ...]) -> dict[str, Any]:
         """`_FACTS` of a sound by name; tags as a list of [name, score]. Errors: ModelError."""
         facts = dict(zip(_FACTS, row, strict=True))
-        kinds = {"seconds": float, "format": str, "rate": int, "channels": int, "caption": str | None, "tags": str | None}
+        kinds = {
+            "seconds": float,
+            "format": str,
+            "rate": int,
+            "channels": int,
+            "caption": str | None,
+            "tags": str | None,
+        }
         wrong = next(
-            (name for name, kind in kinds.items() if not isinstance(facts[name], kind) or _readable(str(facts[name])) != str(facts[name])), None
+            (
+                name
+                for name, kind in kinds.items()
+                if not isinstance(facts[name], kind) or _readable(str(facts[name])) != str(facts[name])
+            ),
+            None,
         )
         if wrong or not 0.0 <= facts["seconds"] < 1e9:
             raise self.damaged(f"the {wrong or 'length'} of sound {number} is none")
@@ -379,7 +442,8 @@ class Library(Database):
     def export(self) -> Iterator[dict[str, Any]]:
         """Every sound with its vectors, and the first of its paths."""
         query = (
-            "SELECT (SELECT MIN(path) FROM files WHERE sound = sounds.id), hash, seconds, caption, id, windows, times, vectors"
+            "SELECT (SELECT MIN(path) FROM files WHERE sound = sounds.id), hash, seconds, caption, id, windows, "
+            "times, vectors"
             " FROM sounds ORDER BY id"
         )
         width = self.width
@@ -393,7 +457,8 @@ class Library(Database):
     # ---- several
 
     def merge(self, other: Path) -> int:
-        """Take in another index, in one transaction; returns its files. A file that both know is taken from the other."""
+        """Take in another index, in one transaction; returns its files. A file that both know is taken from the
+        other."""
         columns = (*_FACTS, "hash", "vector", "windows", "times", "vectors")
         count = 0
         with Library(other) as theirs, theirs.reading():
@@ -409,7 +474,10 @@ class Library(Database):
                         raise theirs.damaged(f"the hash of sound {number} is none")
                     theirs._vectors(number, vector, 1, width)
                     theirs._windows(number, windows, width)
-                    self.do(f"INSERT OR IGNORE INTO sounds ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})", row)
+                    self.do(
+                        f"INSERT OR IGNORE INTO sounds ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+                        row,
+                    )
                     mine[number] = self.sound_of(digest)
                 for path, sound, state in theirs._files():
                     kept = (

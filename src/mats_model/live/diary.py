@@ -1,4 +1,5 @@
-"""What happens in a stream that never ends: an event each time the sound changes, by its level and by what is heard, not by a clock.
+"""What happens in a stream that never ends: an event each time the sound changes, by its level and by what is heard,
+not by a clock.
 
 All state is bounded: a diary runs for days.
 """
@@ -93,8 +94,8 @@ class Diary:
         self._other_since: float | None = None
 
     def feed(self, time: float, now: Now, loud: float, scores: dict[str, float] | None = None) -> Iterator[Event]:
-        """One look at `time` (seconds, its end): what was heard in the last two seconds, the level of the last tick alone, and the
-        probabilities of the labels."""
+        """One look at `time` (seconds, its end): what was heard in the last two seconds, the level of the last tick
+        alone, and the probabilities of the labels."""
         yield from self._labels(time, scores or {})
         low = loud < self.settings.gate + (self.settings.close if self._start is not None else 0.0)
         if self._start is None:

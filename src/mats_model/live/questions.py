@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# what: a description; present: whether a thing is there; which: of several; when: at what times; loud, long: what is measured
+# what: a description; present: whether a thing is there; which: of several; when: at what times; loud, long: what is
+# measured
 KINDS = ("what", "present", "which", "when", "loud", "long", "beyond")
 
 
@@ -17,24 +18,37 @@ class Asked:
     things: tuple[str, ...] = ()
 
 
-_POLITE = r"^(?:hey |hi |hello |so |and |ok(?:ay)? |well |now |then |please |mats,? |can you tell me |could you tell me |tell me |do you think )+"
+_POLITE = (
+    r"^(?:hey |hi |hello |so |and |ok(?:ay)? |well |now |then |please |mats,? |can you tell me |could you tell me "
+    r"|tell me |do you think )+"
+)
 _SOUND = r"(?:sound|noise|recording|clip|file|audio|track|song|music)s?"
 _PLACE = rf"(?:in|on|at) (?:this|that|the)(?: \w+)? ?(?:{_SOUND}|background|moment)?"
 _LAST = rf"(?: (?:too|as well|please|here|there|now|right now|at all|in it|in there|{_PLACE}))+$"
-_ARTICLES = r"^(?:a|an|the|any|some|also|really|perhaps|maybe|more like|like|any kind of|some kind of|the sound of|sounds? of|sound like) "
+_ARTICLES = (
+    r"^(?:a|an|the|any|some|also|really|perhaps|maybe|more like|like|any kind of|some kind of|the sound of|sounds? "
+    r"of|sound like) "
+)
 _PEOPLE = r"\b(?:any|some)(?:one|body)\b"
 _NOBODY = r"(?:this|that|it|he|she|they|you|i|we)\b"
 _BE = r"(?:'s| is| was| are| were)"
 _WHAT = "|".join(
     (
-        rf"what(?:{_BE}| do| did| can| could)?(?: (?:you|i|we|one))? ?(?:hear|heard|hearing|happening|happens|going on|there|up)?(?: \w+ {_SOUND})?",
+        rf"what(?:{_BE}| do| did| can| could)?(?: (?:you|i|we|one))? ?"
+        rf"(?:hear|heard|hearing|happening|happens|going on|there|up)?"
+        rf"(?: \w+ {_SOUND})?",
         rf"what{_BE} (?:this|that|it|these|those|the)(?: {_SOUND})?",
-        rf"what (?:(?:kind|sort|type)s? of \w+|{_SOUND}|(?:animal|bird|instrument|vehicle|machine|tool|engine|weather)s?)(?: .*)?",
+        rf"what (?:(?:kind|sort|type)s? of \w+|{_SOUND}"
+        r"|(?:animal|bird|instrument|vehicle|machine|tool|engine|weather)s?)(?: .*)?",
         rf"what{_BE}? (?:making|causing|producing) .*|what makes .*|what does (?:it|this|that) sound like",
-        r"(?:describe|caption|summari[sz]e|listen)(?: .*)?|what (?:you|i) (?:can )?hear|what else(?: .*)?|anything else",
+        r"(?:describe|caption|summari[sz]e|listen)(?: .*)?|what (?:you|i) (?:can )?hear|what else(?: .*)?|anything "
+        r"else",
     )
 )
-_HEARD = r"(?:(?:is|are|was|were) there|(?:do|can|could|did) (?:you|i|we) (?:also )?hear|does (?:it|this|that) (?:contain|have|sound like))"
+_HEARD = (
+    r"(?:(?:is|are|was|were) there|(?:do|can|could|did) (?:you|i|we) (?:also )?hear|does (?:it|this|that) "
+    r"(?:contain|have|sound like))"
+)
 # a judgement, or nobody's business: no sound has such a name
 _JUDGED = r"(?:good|bad|dangerous|safe|real|fake|ok|true|right|wrong|loud|quiet|far|near|close|old|young)\b"
 
@@ -58,15 +72,26 @@ def understand(question: str) -> Asked:
     text = re.sub(_POLITE, "", text)
     if re.match(r"how (?:loud|quiet|noisy)\b|what(?:'s| is) the (?:level|volume|loudness)\b", text):
         return Asked("loud")
-    if re.match(rf"how long(?: (?:is|was|does|did) (?:it|this|that|the)(?: {_SOUND})?(?: last)?)?$|what(?:'s| is) the (?:length|duration)", text):
+    if re.match(
+        rf"how long(?: (?:is|was|does|did) (?:it|this|that|the)(?: {_SOUND})?(?: last)?)?$"
+        r"|what(?:'s| is) the (?:length|duration)",
+        text,
+    ):
         return Asked("long")
-    if found := re.match(rf"(?:when|at what time|at which point|where in .+?) (?:{_HEARD}|do|does|did|is|are|was|were) (.+)", text):
+    if found := re.match(
+        rf"(?:when|at what time|at which point|where in .+?) (?:{_HEARD}|do|does|did|is|are|was|were) (.+)", text
+    ):
         return Asked("beyond") if re.match(_NOBODY, found[1]) else Asked("when", (_thing(found[1]),))
     if found := re.match(r"(?:which|what)(?: one)? of (.+?)(?: (?:is|was|do|does|can|did|are)\b.*)?$", text):
         options = _several(re.sub(r"^(?:these|those|the following|them):? ?", "", found[1]))
         return Asked("which", options) if len(options) > 1 else Asked("beyond")
     if " or " in text:
-        rest = re.sub(rf"^(?:{_HEARD}|which (?:is it|do you hear),?|(?:is|was|are) (?:it|this|that|there|they)|what is it,?)[:,]? ", "", text)
+        rest = re.sub(
+            rf"^(?:{_HEARD}|which (?:is it|do you hear),?|(?:is|was|are) (?:it|this|that|there|they)|what is it,?)"
+            r"[:,]? ",
+            "",
+            text,
+        )
         options = _several(rest)
         if 1 < len(options) <= 20 and all(len(option.split()) <= 6 for option in options):
             return Asked("which", options)

@@ -1,4 +1,5 @@
-"""A stream that is still going on: the last seconds of it are kept, and what sounds right now is heard a few times a second."""
+"""A stream that is still going on: the last seconds of it are kept, and what sounds right now is heard a few times a
+second."""
 
 from __future__ import annotations
 
@@ -20,14 +21,16 @@ FLOOR = -120.0
 
 
 class Ring:
-    """The last samples of a stream, (s, channels) float32: one thread writes, others read; positions count from the beginning."""
+    """The last samples of a stream, (s, channels) float32: one thread writes, others read; positions count from the
+    beginning."""
 
     def __init__(self, seconds: float, rate: int, channels: int = 1) -> None:
         self.rate, self.channels = rate, channels
         self.size = max(1, round(seconds * rate))
         self.total = 0  # samples written so far
         self.overruns = 0  # blocks that the device says were lost before they came here
-        # readers take no lock, so that the sound card never waits for them: a second more is kept than is given, which may be written
+        # readers take no lock, so that the sound card never waits for them: a second more is kept than is given, which
+        # may be written
         # over while it is read
         self._samples = np.zeros((self.size + rate, channels), np.float32)
         self._changed = threading.Condition()
@@ -58,7 +61,9 @@ class Ring:
         end = min(end, total)
         first = min(max(first, total - self.size, 0), end)
         at, count = first % len(self._samples), end - first
-        copy = np.concatenate([self._samples[at : at + count], self._samples[: max(0, at + count - len(self._samples))]])
+        copy = np.concatenate(
+            [self._samples[at : at + count], self._samples[: max(0, at + count - len(self._samples))]]
+        )
         return copy[max(0, self.total - self.size - first) :]
 
     def last(self, seconds: float) -> np.ndarray:
@@ -78,13 +83,18 @@ def level(samples: np.ndarray, rate: int) -> float:
     channels = samples.reshape(len(samples), -1)
     channels = channels - channels.mean(0, dtype=np.float64)
     whole = len(channels) // step * step
-    powers = np.square(channels[:whole].reshape(-1, step, channels.shape[1])).mean(1) if whole else np.square(channels).mean(0)
+    powers = (
+        np.square(channels[:whole].reshape(-1, step, channels.shape[1])).mean(1)
+        if whole
+        else np.square(channels).mean(0)
+    )
     return max(FLOOR, 10 * float(np.log10(max(powers.max(), 1e-12))))
 
 
 @dataclass(frozen=True)
 class Now:
-    """What sounds at a moment: its level in dB, and its unit-length embedding (d,), or None where it is below the gate."""
+    """What sounds at a moment: its level in dB, and its unit-length embedding (d,), or None where it is below the
+    gate."""
 
     level: float
     embedding: torch.Tensor | None

@@ -1,7 +1,7 @@
 """A conversation about a sound: what was heard answers where it can, the language model where it must.
 
-A small decoder, or a model that only captions, answers what its scores and captions know, and declines the rest; a larger model
-answers all, in the light of the turns before. With `strict` nothing is said that no window supports.
+A small decoder, or a model that only captions, answers what its scores and captions know, and declines the rest; a
+larger model answers all, in the light of the turns before. With `strict` nothing is said that no window supports.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def take(mats: Mats, item: Source, gate: float | None = None) -> Hearing:
         if raw is not None:
             total = raw if total is None else total + raw
     silent = total is None or (gate is not None and loudest < gate)
-    return Hearing(item, windows[-1].end, loudest, windows, None if silent or total is None else F.normalize(total, dim=-1))
+    return Hearing(
+        item, windows[-1].end, loudest, windows, None if silent or total is None else F.normalize(total, dim=-1)
+    )
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Stretch:
 
 @dataclass
 class Answer:
-    """What was said, and why; `kind` is that of the question, or silence, or model where the language model spoke freely."""
+    """What was said, and why; `kind` is that of the question, or silence, or model where the language model spoke
+    freely."""
 
     question: str
     kind: str
@@ -138,7 +141,8 @@ class Conversation:
             yield from self._which(asked, answer, hearing.embedding)
         else:
             yield (
-                f"{self.mats.config.name} cannot say that: it answers what is heard, whether a thing is there (is there a dog?), when,"
+                f"{self.mats.config.name} cannot say that: it answers what is heard, whether a thing is there (is "
+                "there a dog?), when,"
                 " and which of several it is (a dog or a cat?)."
             )
 
@@ -161,7 +165,9 @@ class Conversation:
         where = ", ".join(f"{each.start:.1f}-{each.end:.1f} s" for each in answer.stretches[:6])
         where += f" and {len(answer.stretches) - 6} times more" if len(answer.stretches) > 6 else ""
         if best >= YES:
-            yield f"At {where}: {thing}, {best:.2f}." if asked.kind == "when" else f"Yes, {thing}: {best:.2f} at {where}."
+            yield (
+                f"At {where}: {thing}, {best:.2f}." if asked.kind == "when" else f"Yes, {thing}: {best:.2f} at {where}."
+            )
         elif best >= PERHAPS:
             yield f"Perhaps at {where}: {thing}, no more than {best:.2f}."
         else:
@@ -202,7 +208,9 @@ class Conversation:
             raise SilenceError("nothing is heard.")
         vectors = self.mats.label_embeddings(things)
         rows = [
-            torch.zeros(len(things)) if window.embedding is None else self.mats.score(window.embedding, vectors, multi=True)
+            torch.zeros(len(things))
+            if window.embedding is None
+            else self.mats.score(window.embedding, vectors, multi=True)
             for window in self.hearing.windows
         ]
         # the whole may be surer than any part
@@ -244,7 +252,8 @@ class Conversation:
         return _sentence(", ".join(kept)) if kept else "I cannot say that: nothing that was heard supports it."
 
     def why(self, count: int = 5) -> tuple[list[Label], list[tuple[str, float]]]:
-        """Tags with their probabilities, and the memory's captions nearest to the sound. Errors: SilenceError; UsageError."""
+        """Tags with their probabilities, and the memory's captions nearest to the sound. Errors: SilenceError;
+        UsageError."""
         if self.hearing is None or self.hearing.embedding is None:
             raise SilenceError("nothing is heard.")
         tags = self.tags.best(self.hearing.embedding, count, 0.0) if self.tags else []

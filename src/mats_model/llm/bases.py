@@ -1,4 +1,5 @@
-"""Base language models: loaded in the precision asked for, in 4 bits on CUDA; converted from GGUF; told apart; counted."""
+"""Base language models: loaded in the precision asked for, in 4 bits on CUDA; converted from GGUF; told apart;
+counted."""
 
 from __future__ import annotations
 
@@ -38,7 +39,10 @@ def load_base(source: str | Path, config: LLMConfig, placement: Placement, offli
     if placement.quantise == "nf4":
         need("bitsandbytes")
         more["quantization_config"] = transformers.BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=placement.dtype
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=placement.dtype,
         )
         more["device_map"] = {"": placement.device}
     # weights are trained in float32 where all of them are trained
@@ -46,10 +50,13 @@ def load_base(source: str | Path, config: LLMConfig, placement: Placement, offli
     _in_reason(source, config.base)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(source), local_files_only=offline)
-        base = transformers.AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, local_files_only=offline, use_safetensors=True, **more)
+        base = transformers.AutoModelForCausalLM.from_pretrained(
+            str(source), dtype=dtype, local_files_only=offline, use_safetensors=True, **more
+        )
     except torch.OutOfMemoryError:
         raise DeviceError(
-            f"{config.base} does not fit into the memory of {placement.device}: set llm.quantise to nf4 or take a smaller base."
+            f"{config.base} does not fit into the memory of {placement.device}: set llm.quantise to nf4 or take a "
+            "smaller base."
         ) from None
     except (MatsError, MemoryError):
         raise
@@ -60,7 +67,10 @@ def load_base(source: str | Path, config: LLMConfig, placement: Placement, offli
         base = base.to(placement.device)
     found = fingerprint(base)
     if config.fingerprint and config.fingerprint != found:
-        raise ModelError(f"{config.base} is not the base this model was trained on (fingerprint {found}, wanted {config.fingerprint}).")
+        raise ModelError(
+            f"{config.base} is not the base this model was trained on (fingerprint {found}, wanted "
+            f"{config.fingerprint})."
+        )
     llm = HubLLM(base, tokenizer, config)
     llm.int8 = placement.quantise == "int8"
     return llm
@@ -76,7 +86,11 @@ def _in_reason(source: str | Path, name: str) -> None:
         raise ModelError(f"the language model {name} cannot be loaded (config.json: {error}).") from None
     for key, value in values.items():
         most = 1000 if "layer" in key else 10**8
-        if isinstance(value, int | float) and not abs(value) <= most and ("layer" in key or "size" in key or "head" in key or "dim" in key):
+        if (
+            isinstance(value, int | float)
+            and not abs(value) <= most
+            and ("layer" in key or "size" in key or "head" in key or "dim" in key)
+        ):
             raise ModelError(f"the language model {name} cannot be loaded (config.json: {key[:80]} is above {most}).")
 
 
@@ -87,8 +101,12 @@ def convert_gguf(file: Path, folder: Path) -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     with contextlib.redirect_stderr(io.StringIO()):  # a bar that cannot be turned off otherwise
-        read = transformers.AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32, local_files_only=True)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True)
+        read = transformers.AutoModelForCausalLM.from_pretrained(
+            str(file.parent), gguf_file=file.name, dtype=torch.float32, local_files_only=True
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            str(file.parent), gguf_file=file.name, local_files_only=True
+        )
     # what was read counts as quantised and refuses to be saved; its weights are plain, so they go into a plain model
     settings = {key: value for key, value in read.config.to_dict().items() if key != "quantization_config"}
     base = transformers.AutoModelForCausalLM.from_config(type(read.config)(**settings))
@@ -105,4 +123,6 @@ def empty_base(folder: Path) -> Any:
         with torch.device("meta"):
             return transformers.AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{folder} is no language model that transformers knows ({str(error).strip().splitlines()[0][:200]}).") from None
+        raise ModelError(
+            f"{folder} is no language model that transformers knows ({str(error).strip().splitlines()[0][:200]})."
+        ) from None

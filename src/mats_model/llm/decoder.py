@@ -114,7 +114,8 @@ class Decoder(nn.Module):
 
 # words that may come twice in one sentence
 PLAIN = frozenset(
-    "a an the and or as while with without in on at of to into onto from by for then followed before after over under near nearby off out up"
+    "a an the and or as while with without in on at of to into onto from by for then followed before after over under "
+    "near nearby off out up"
     " down is are was be being it its that this there some another other one two , . ; - '".split()
 )
 
@@ -130,7 +131,9 @@ class Words:
         if "<end>" not in vocabulary or sorted(vocabulary.values()) != list(range(size)):
             raise ModelError("the tokenizer is none of mats: it has no <end>, or leaves numbers out.")
         self.end = vocabulary["<end>"]
-        self.special = [number for name, number in vocabulary.items() if name[:1] == "<" and name[-1:] == ">" and len(name) > 2]
+        self.special = [
+            number for name, number in vocabulary.items() if name[:1] == "<" and name[-1:] == ">" and len(name) > 2
+        ]
         # tokens that begin the same word in another form (dog, dogs) share a stem; -1 may always come again
         self.stem = torch.full((size,), -1, dtype=torch.long)
         stems: dict[str, int] = {}
@@ -182,7 +185,9 @@ ROWS = 16
 
 
 @torch.inference_mode()
-def beam_search(decoder: Decoder, words: Words, prefix: torch.Tensor, prompt: str, settings: SearchSettings) -> list[list[Candidate]]:
+def beam_search(
+    decoder: Decoder, words: Words, prefix: torch.Tensor, prompt: str, settings: SearchSettings
+) -> list[list[Candidate]]:
     """prefix (n, p, h) and one prompt -> for each row its finished answers, best first.
 
     No sampling; no word that carries meaning comes twice in an answer.
@@ -194,7 +199,9 @@ def beam_search(decoder: Decoder, words: Words, prefix: torch.Tensor, prompt: st
     return answers
 
 
-def _search(decoder: Decoder, words: Words, prefix: torch.Tensor, real: int, prompt: list[int], settings: SearchSettings) -> list[list[Candidate]]:
+def _search(
+    decoder: Decoder, words: Words, prefix: torch.Tensor, real: int, prompt: list[int], settings: SearchSettings
+) -> list[list[Candidate]]:
     rows, beams, vocabulary, device = len(prefix), settings.beams, decoder.config.vocabulary, prefix.device
     asked = decoder.embed(torch.tensor(prompt, device=device)).expand(rows, -1, -1)
     hidden, past = decoder.read(torch.cat([prefix, asked], 1))
@@ -206,7 +213,8 @@ def _search(decoder: Decoder, words: Words, prefix: torch.Tensor, real: int, pro
     never[words.special] = True
     banned = never.expand(rows, 1, -1)
     finished: list[list[tuple[float, list[int]]]] = [[] for _ in range(rows)]
-    # rows that are not asked for are settled from the start, and a settled row takes no more answers from the wait for others
+    # rows that are not asked for are settled from the start, and a settled row takes no more answers from the wait for
+    # others
     settled = [row >= real for row in range(rows)]
     for length in range(settings.longest):
         width = tokens.shape[1]
@@ -218,7 +226,9 @@ def _search(decoder: Decoder, words: Words, prefix: torch.Tensor, real: int, pro
         total, flat = (scores[..., None] + options).view(rows, -1).topk(2 * beams, -1)
         beam, token = flat // vocabulary, flat % vocabulary
         keep = torch.zeros(rows, beams, dtype=torch.long)
-        for row, (values, beam_of, token_of) in enumerate(zip(total.tolist(), beam.tolist(), token.tolist(), strict=True)):
+        for row, (values, beam_of, token_of) in enumerate(
+            zip(total.tolist(), beam.tolist(), token.tolist(), strict=True)
+        ):
             goes_on = [rank for rank in range(2 * beams) if token_of[rank] != words.end][:beams]
             keep[row] = torch.tensor(goes_on)
             if settled[row]:
@@ -243,7 +253,10 @@ def _search(decoder: Decoder, words: Words, prefix: torch.Tensor, real: int, pro
     for row in range(real):
         if not finished[row]:
             finished[row].append((float("-inf"), tokens[row, 0].tolist()))
-    return [[Candidate(words.decode(ids), score) for score, ids in sorted(finished[row], reverse=True)] for row in range(real)]
+    return [
+        [Candidate(words.decode(ids), score) for score, ids in sorted(finished[row], reverse=True)]
+        for row in range(real)
+    ]
 
 
 class SmallLLM(LanguageModel):

@@ -33,7 +33,9 @@ def need(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         extra = {"bitsandbytes": "cuda"}.get(module, "llm")
-        raise UsageError(f"this language model needs {module}, which is not installed: pip install 'mats[{extra}]'.") from None
+        raise UsageError(
+            f"this language model needs {module}, which is not installed: pip install 'mats[{extra}]'."
+        ) from None
 
 
 class HubLLM(LanguageModel):
@@ -56,7 +58,8 @@ class HubLLM(LanguageModel):
             weight.requires_grad_(config.tuning == "full")
         self.ends = [tokenizer.eos_token_id]
         if config.prompt == "none":
-            # texts were taught with " <|endoftext|>" after them: the space is a token of its own, and ends them as surely
+            # texts were taught with " <|endoftext|>" after them: the space is a token of its own, and ends them as
+            # surely
             self.ends += tokenizer(" ", add_special_tokens=False)["input_ids"][:1]
         if config.tuning == "lora":
             self._add_lora()
@@ -64,13 +67,26 @@ class HubLLM(LanguageModel):
 
     def _add_lora(self) -> None:
         peft = need("peft")
-        names = [name for name, module in self.base.named_modules() if hasattr(module, "weight") and module.weight is not None]
+        names = [
+            name
+            for name, module in self.base.named_modules()
+            if hasattr(module, "weight") and module.weight is not None
+        ]
         targets = self.config.targets or next(
-            (some for some in (["q_proj", "v_proj"], ["c_attn"], ["query_key_value"], ["qkv_proj"]) if any(n.endswith(some[0]) for n in names)), []
+            (
+                some
+                for some in (["q_proj", "v_proj"], ["c_attn"], ["query_key_value"], ["qkv_proj"])
+                if any(n.endswith(some[0]) for n in names)
+            ),
+            [],
         )
         if not targets or not all(any(name.split(".")[-1] == target for name in names) for target in targets):
-            linear = sorted({name.split(".")[-1] for name in names if name.split(".")[-1].endswith(("proj", "attn", "fc"))})
-            raise UsageError(f"llm.targets {targets}: {self.config.base} has no such layers; it has {', '.join(linear)}.")
+            linear = sorted(
+                {name.split(".")[-1] for name in names if name.split(".")[-1].endswith(("proj", "attn", "fc"))}
+            )
+            raise UsageError(
+                f"llm.targets {targets}: {self.config.base} has no such layers; it has {', '.join(linear)}."
+            )
         settings = peft.LoraConfig(
             r=self.config.rank,
             lora_alpha=self.config.alpha,
@@ -91,7 +107,9 @@ class HubLLM(LanguageModel):
                 return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
             except Exception as error:  # templates are programs of the base's makers: some refuse a system's turn
                 problem = error
-        raise UsageError(f"llm.prompt chat: {self.config.base} has no chat template that can be used ({problem}); choose paper.")
+        raise UsageError(
+            f"llm.prompt chat: {self.config.base} has no chat template that can be used ({problem}); choose paper."
+        )
 
     def _ask(self, asked: Question) -> tuple[list[int], list[int]]:
         """Tokens before and after the prefix; the same few questions are asked of a hundred thousand captions."""
@@ -129,12 +147,16 @@ class HubLLM(LanguageModel):
         positions = torch.arange(prefix.shape[1], device=prefix.device)
         places_of_prefix = torch.tensor([[len(tokens.before)] for tokens in batch], device=prefix.device) + positions
         embedded = self.base.get_input_embeddings()(ids)
-        inputs = embedded.index_put((torch.arange(len(batch), device=prefix.device)[:, None], places_of_prefix), prefix.to(embedded.dtype))
+        inputs = embedded.index_put(
+            (torch.arange(len(batch), device=prefix.device)[:, None], places_of_prefix), prefix.to(embedded.dtype)
+        )
         rows, places, wanted = answer_places(batch, prefix.shape[1], prefix.device)
         if any(getattr(self.base.config, name, None) for name in _RESHAPED):
             logits = self.base(inputs_embeds=inputs, attention_mask=mask, use_cache=False).logits[rows, places]
         else:
-            hidden = self.base.get_decoder()(inputs_embeds=inputs, attention_mask=mask, use_cache=False).last_hidden_state
+            hidden = self.base.get_decoder()(
+                inputs_embeds=inputs, attention_mask=mask, use_cache=False
+            ).last_hidden_state
             logits = self.base.get_output_embeddings()(hidden[rows, places])
         return F.cross_entropy(logits.float(), wanted, reduction="sum"), len(wanted)
 
@@ -184,30 +206,43 @@ class HubLLM(LanguageModel):
         return ROWS if self.memory is None else ROWS_ON_GPU
 
     def _fitting_rows(self, positions: int) -> int:
-        """How many rows of so many positions are answered at once: on a GPU keys and values take at most half of what the weights leave."""
+        """How many rows of so many positions are answered at once: on a GPU keys and values take at most half of what
+        the weights leave."""
         if self.memory is None:
             return ROWS
         config = self.base.config
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         per_head = getattr(config, "head_dim", None) or self.width // config.num_attention_heads
-        each = 2 * config.num_hidden_layers * heads * per_head * positions * self.base.get_input_embeddings().weight.element_size()
+        each = (
+            2
+            * config.num_hidden_layers
+            * heads
+            * per_head
+            * positions
+            * self.base.get_input_embeddings().weight.element_size()
+        )
         weights = sum(weight.nbytes for weight in self.base.parameters())
         fits = int((self.memory - weights) / 2 // each)
         return max(1, min(ROWS_ON_GPU, 1 << max(0, fits.bit_length() - 1)))
 
     def context(self) -> int:
         """Positions the base can look back on."""
-        return int(getattr(self.base.config, "max_position_embeddings", 0) or getattr(self.base.config, "n_positions", 0) or 2048)
+        return int(
+            getattr(self.base.config, "max_position_embeddings", 0)
+            or getattr(self.base.config, "n_positions", 0)
+            or 2048
+        )
 
     def fitting(self, asked: Question, prefix: int, longest: int) -> Question:
-        """The question with as many of its latest turns as the context holds beside `prefix` positions and an answer."""
+        """The question with as many of its latest turns as the context holds beside `prefix` positions and an
+        answer."""
         while asked.history and sum(map(len, self._ask(asked))) + prefix + longest > self.context():
             asked = replace(asked, history=asked.history[1:], since=max(0, asked.since - 1))
         return asked
 
     def stream(self, prefix: torch.Tensor, asked: Question, settings: SearchSettings) -> Iterator[str]:
-        """The most probable next token each time, or one that is drawn, with the same penalties as a search; whoever reads it may stop at any
-        piece."""
+        """The most probable next token each time, or one that is drawn, with the same penalties as a search; whoever
+        reads it may stop at any piece."""
         drawn = torch.Generator().manual_seed(settings.seed)
         before, after = self._ask(self.fitting(asked, prefix.shape[1], settings.longest))
         processors = need("transformers").LogitsProcessorList()
@@ -244,7 +279,8 @@ class HubLLM(LanguageModel):
         return {key: value for key, value in state.items() if "lora_" in key}
 
     def settle(self) -> None:
-        """LoRA becomes part of the weights, and those int8, where that was asked for; neither can be trained any more."""
+        """LoRA becomes part of the weights, and those int8, where that was asked for; neither can be trained any
+        more."""
         if not self.int8:
             return
         from mats_model.llm.int8 import to_int8
@@ -252,7 +288,9 @@ class HubLLM(LanguageModel):
         if self.config.tuning == "lora":
             self.merge()
             tuner = need("peft.tuners.tuners_utils").BaseTunerLayer
-            for name, module in [(name, module) for name, module in self.base.named_modules() if isinstance(module, tuner)]:
+            for name, module in [
+                (name, module) for name, module in self.base.named_modules() if isinstance(module, tuner)
+            ]:
                 parent, _, last = name.rpartition(".")
                 setattr(self.base.get_submodule(parent), last, module.get_base_layer())
         to_int8(self.base)
@@ -273,7 +311,8 @@ class HubLLM(LanguageModel):
 
 
 def _next(logits: torch.Tensor, settings: SearchSettings, drawn: torch.Generator) -> torch.Tensor:
-    """logits (1, v) -> token (1, 1): the likeliest, or with a temperature one drawn from the likeliest that together make up `top_p`."""
+    """logits (1, v) -> token (1, 1): the likeliest, or with a temperature one drawn from the likeliest that together
+    make up `top_p`."""
     if not settings.temperature:
         return logits.argmax(-1, keepdim=True)
     # on the CPU, so that a seed means the same everywhere

@@ -1,6 +1,8 @@
-"""Linear layers kept as int8, for answering on a CPU: a token is as fast as its weights can be read, and these are half of bfloat16's.
+"""Linear layers kept as int8, for answering on a CPU: a token is as fast as its weights can be read, and these are half
+of bfloat16's.
 
-W is kept as s * q, a whole number q in -127..127 for each weight and one scale s for each output, so that |W - s q| <= s / 2. No data is needed.
+W is kept as s * q, a whole number q in -127..127 for each weight and one scale s for each output, so that |W - s q| <=
+s / 2. No data is needed.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ def _packed() -> bool:
     """Whether this build of torch multiplies int8 weights itself."""
     try:
         one = torch.ones(1, 32, dtype=torch.bfloat16)
-        made = torch.ops.aten._weight_int8pack_mm(one, torch.ones(16, 32, dtype=torch.int8), torch.ones(16, dtype=torch.bfloat16))
+        made = torch.ops.aten._weight_int8pack_mm(
+            one, torch.ones(16, 32, dtype=torch.int8), torch.ones(16, dtype=torch.bfloat16)
+        )
         return bool((made == 32).all())
     except (AttributeError, RuntimeError):
         return False
@@ -58,7 +62,8 @@ class Int8Linear(nn.Module):
 
 
 def to_int8(module: nn.Module) -> int:
-    """Replace every linear layer below `module`; returns how many. An embedding that shares its weights with one stays as it is."""
+    """Replace every linear layer below `module`; returns how many. An embedding that shares its weights with one stays
+    as it is."""
     count = 0
     for name, layer in list(module.named_modules()):
         # GPT-2's layers keep their weights the other way round

@@ -5,7 +5,8 @@ paper   USER: <Speech> prefix </Speech> [task tag] instruction / ASSISTANT:     
 chat    the base's own chat template, the prefix at the beginning of the user's turn; no tags
 none    the prefix and no text at all: a caption is all that can be asked for
 
-In a conversation the prefix stands in the first turn about the sound; turns about an earlier one come before it, as text.
+In a conversation the prefix stands in the first turn about the sound; turns about an earlier one come before it, as
+text.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _ANOTHER = "Now another sound:"
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked: "" asks for a caption. Turns of `history` come before it; those from `since` on are about the same sound.
+    """What is asked: "" asks for a caption. Turns of `history` come before it; those from `since` on are about the same
+    sound.
 
     The small decoder knows two tasks, no tags and no history.
     """

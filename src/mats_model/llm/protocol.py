@@ -49,7 +49,8 @@ class LanguageModel(nn.Module):
 
     @abstractmethod
     def loss(self, prefix: torch.Tensor, batch: list[Tokens]) -> tuple[torch.Tensor, int]:
-        """prefix (n, p, h) -> the sum of the cross entropy over answers and their ends, and how many tokens those are."""
+        """prefix (n, p, h) -> the sum of the cross entropy over answers and their ends, and how many tokens those
+        are."""
 
     @abstractmethod
     def answers(self, prefix: torch.Tensor, asked: Question, settings: SearchSettings) -> list[list[Candidate]]:
@@ -78,9 +79,14 @@ def padded(rows: list[list[int]], fill: int, device: torch.device) -> torch.Tens
     return torch.tensor([row + [fill] * (width - len(row)) for row in rows], device=device)
 
 
-def answer_places(batch: list[Tokens], prefix: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Rows, positions and ids (answer tokens,): the position whose output predicts each id, when the prefix has `prefix` positions."""
+def answer_places(
+    batch: list[Tokens], prefix: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows, positions and ids (answer tokens,): the position whose output predicts each id, when the prefix has
+    `prefix` positions."""
     rows = [number for number, tokens in enumerate(batch) for _ in tokens.answer]
-    places = [len(tokens.before) + prefix + len(tokens.after) + k - 1 for tokens in batch for k in range(len(tokens.answer))]
+    places = [
+        len(tokens.before) + prefix + len(tokens.after) + k - 1 for tokens in batch for k in range(len(tokens.answer))
+    ]
     ids = [token for tokens in batch for token in tokens.answer]
     return torch.tensor(rows, device=device), torch.tensor(places, device=device), torch.tensor(ids, device=device)

@@ -1,8 +1,8 @@
 """Tie audio to text: the audio head lands on the words for what is heard, and the words come a little way towards it.
 
-What may be said of an example: the phrases of the recordings in it, or those of the tags that the teacher hears. First the table of
-word pieces is taught, with a head on the teacher's own feature, and stays near where it began; then, the table fixed, the head that ships
-is fitted to what the tower hears.
+What may be said of an example: the phrases of the recordings in it, or those of the tags that the teacher hears. First
+the table of word pieces is taught, with a head on the teacher's own feature, and stays near where it began; then, the
+table fixed, the head that ships is fitted to what the tower hears.
 """
 
 from __future__ import annotations
@@ -92,9 +92,16 @@ class _Teller:
     def tell(self, row: int) -> list[tuple[int, float]]:
         """Phrases and their weights: one for each recording, or for one or two tags drawn by score."""
         if self.rng.random() < self.labels:
-            clips = [(clip, level) for clip, level in zip(self.heard.clips[row], self.heard.levels[row], strict=True) if clip >= 0]
+            clips = [
+                (clip, level)
+                for clip, level in zip(self.heard.clips[row], self.heard.levels[row], strict=True)
+                if clip >= 0
+            ]
             if clips and all(self.phrases.of_clips[clip] for clip, _ in clips):
-                return [(self._pick(self.phrases.of_clips[clip]), min(1.0, 10.0 ** (float(level) / 20.0))) for clip, level in clips]
+                return [
+                    (self._pick(self.phrases.of_clips[clip]), min(1.0, 10.0 ** (float(level) / 20.0)))
+                    for clip, level in clips
+                ]
         count = int(self.rng.integers(1, 3))
         last = len(self.phrases.of_tags) - 1
         tags = np.searchsorted(self.odds[row], self.rng.random(count)).clip(max=last)
@@ -122,7 +129,8 @@ def fit(heard: Heard, words: Words, phrases: Phrases, settings: AlignSettings) -
             group["lr"] = settings.rate * (1.0 - step / settings.steps)
         rows = np.concatenate([
             teller.rng.choice(heard.single, singles, p=odds / odds.sum()) if singles else np.zeros(0, int),
-            teller.rng.integers(heard.single if len(heard.feature) > heard.single else 0, len(heard.feature), settings.batch - singles),
+            teller.rng.integers(heard.single if len(heard.feature) > heard.single else 0, len(heard.feature),
+            settings.batch - singles),
         ])  # fmt: skip
         told = [(at, *each) for at, row in enumerate(rows.tolist()) for each in teller.tell(row)]
         owner, places, weights = zip(*told, strict=True)
@@ -138,11 +146,14 @@ def fit(heard: Heard, words: Words, phrases: Phrases, settings: AlignSettings) -
     return head.requires_grad_(False)
 
 
-def calibrate(audio: torch.Tensor, texts: torch.Tensor, right: torch.Tensor, seed: int = 0) -> tuple[float, float, float]:
+def calibrate(
+    audio: torch.Tensor, texts: torch.Tensor, right: torch.Tensor, seed: int = 0
+) -> tuple[float, float, float]:
     """cosine -> score: (scale of the softmax over 20 labels, scale and bias of one label's probability).
 
-    `audio` (n, d) are recordings that nothing was trained on, `texts` (t, d) labels, `right` (n,) the place of each one's own label. Beside the
-    right one 19 others are drawn, but none that means the same (cosine above .8); a label that is there is taken to be one in ten.
+    `audio` (n, d) are recordings that nothing was trained on, `texts` (t, d) labels, `right` (n,) the place of each
+    one's own label. Beside the right one 19 others are drawn, but none that means the same (cosine above .8); a label
+    that is there is taken to be one in ten.
     """
     generator = torch.Generator().manual_seed(seed)
     likeness, same = audio @ texts.T, texts @ texts.T > 0.8

@@ -1,7 +1,8 @@
 """A model that was trained on nano's old words, carried to new ones without training.
 
-The old embeddings are a nearly linear function of the new ones: least squares over many captions gives the matrix R, and since the first thing
-that a mapper does is to multiply by a matrix, R goes into that. The memory is embedded anew from its texts.
+The old embeddings are a nearly linear function of the new ones: least squares over many captions gives the matrix R,
+and since the first thing that a mapper does is to multiply by a matrix, R goes into that. The memory is embedded anew
+from its texts.
 """
 
 from __future__ import annotations
@@ -26,7 +27,15 @@ def between(new: torch.Tensor, old: torch.Tensor) -> torch.Tensor:
     return torch.linalg.solve(gram, new.T @ old)
 
 
-def carry(kept: Kept, old: NanoClap, new: NanoClap, captions: list[str], scales: tuple[float, float, float], out: Path, folder: Path) -> MatsConfig:
+def carry(
+    kept: Kept,
+    old: NanoClap,
+    new: NanoClap,
+    captions: list[str],
+    scales: tuple[float, float, float],
+    out: Path,
+    folder: Path,
+) -> MatsConfig:
     """Write the model of `folder` as read (`kept`) anew to `out`, for the encoder `new`. Errors: UsageError."""
     if len(kept.captions) != kept.config.santa.size or kept.config.santa.names or kept.config.santa.clusters != 1:
         raise UsageError(f"{folder}: only a model whose memory has its texts, one cluster and no names can be carried.")

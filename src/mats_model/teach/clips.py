@@ -81,7 +81,8 @@ def prepare(audio: Path, folder: Path) -> Clips:
     shards = sorted({row["shard"] for row in manifest}, key=int)
     parts = [folder / f"part-{shard}" for shard in shards]
     jobs = [
-        (audio / f"shard-{shard}.tar", [row for row in manifest if row["shard"] == shard], part) for shard, part in zip(shards, parts, strict=True)
+        (audio / f"shard-{shard}.tar", [row for row in manifest if row["shard"] == shard], part)
+        for shard, part in zip(shards, parts, strict=True)
     ]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         tables = list(pool.map(_decode_shard, *zip(*jobs, strict=True)))

@@ -1,6 +1,8 @@
-"""Sounds for distillation: recordings cut, mixed and changed in the ways that recorders, rooms and lines change them, and further.
+"""Sounds for distillation: recordings cut, mixed and changed in the ways that recorders, rooms and lines change them,
+and further.
 
-Example `i` is made from `seed` and `i` alone. The teacher hears the result, so what it says of it is right by definition.
+Example `i` is made from `seed` and `i` alone. The teacher hears the result, so what it says of it is right by
+definition.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ def _speed(wave: np.ndarray, factor: float) -> np.ndarray:
 
 
 def cut(wave: np.ndarray, rng: np.random.Generator, plain: bool) -> np.ndarray:
-    """5 s of a clip: some place of it, zeros after it; unless `plain` at another speed and tilt, and if short again and again."""
+    """5 s of a clip: some place of it, zeros after it; unless `plain` at another speed and tilt, and if short again and
+    again."""
     if not plain:
         wide = rng.random() < 0.2
         wave = _speed(wave, float(np.exp(rng.uniform(-0.69, 0.69) if wide else rng.uniform(-0.16, 0.16))))
@@ -108,9 +111,11 @@ def channel(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def make(clips: Clips, odds: np.ndarray, seed: int, index: int) -> tuple[np.ndarray, list[int], list[float]]:
-    """Example `index`: wave (s,), its clips (-1 where there is none or nothing can be said of it), their levels in dB against the first.
+    """Example `index`: wave (s,), its clips (-1 where there is none or nothing can be said of it), their levels in dB
+    against the first.
 
-    A third are one clip as it is; the rest one to three, some through filters, rooms and modulations, over textures, or crossed.
+    A third are one clip as it is; the rest one to three, some through filters, rooms and modulations, over textures, or
+    crossed.
     """
     rng = np.random.default_rng([seed, index])
     ids, levels = [-1] * MOST, [0.0] * MOST

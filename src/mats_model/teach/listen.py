@@ -1,9 +1,10 @@
 """Distil the teacher into the audio tower, section by section, then all of it together.
 
-Each section of the tower ends where a map of the teacher does. A section is given the teacher's own map and taught the next one: it does not wait
-for the sections before it, nor learn from their mistakes, and what it must learn is so local that a few hours of sound decide it. Then
-each is given what the section before it makes, and the aim itself counts: the teacher's feature (384, at 16 places in time and in all)
-and its 527 tags. Everything is seeded; a checkpoint is written after each pass and the same command goes on from it.
+Each section of the tower ends where a map of the teacher does. A section is given the teacher's own map and taught the
+next one: it does not wait for the sections before it, nor learn from their mistakes, and what it must learn is so local
+that a few hours of sound decide it. Then each is given what the section before it makes, and the aim itself counts: the
+teacher's feature (384, at 16 places in time and in all) and its 527 tags. Everything is seeded; a checkpoint is written
+after each pass and the same command goes on from it.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Pass:
 
 
 class Pupil(nn.Module):
-    """The tower with what is thrown away afterwards: a hint, and the statistics by which the teacher's maps are measured."""
+    """The tower with what is thrown away afterwards: a hint, and the statistics by which the teacher's maps are
+    measured."""
 
     def __init__(self, part: dict[str, np.ndarray]) -> None:
         super().__init__()
@@ -152,7 +154,8 @@ def _rows(parts: list[dict[str, np.ndarray]], rows: np.ndarray, name: str) -> to
 
 
 def teach(lesson: str, pupil: Pupil, parts: Parts, folder: Path, settings: LessonSettings) -> Iterator[Pass]:
-    """One lesson, after which `pupil` holds the running mean of the weights; `folder`/LESSON.pt goes on where it was killed."""
+    """One lesson, after which `pupil` holds the running mean of the weights; `folder`/LESSON.pt goes on where it was
+    killed."""
     losses_of, names, learns = _LESSONS[lesson]
     file = folder / f"{lesson}.pt"
     averaged = copy.deepcopy(pupil).requires_grad_(False)
@@ -180,7 +183,9 @@ def teach(lesson: str, pupil: Pupil, parts: Parts, folder: Path, settings: Lesso
                     pupil.get_submodule(module).train()
                 ramp = min(1.0, (step + 1) / settings.warmup)
                 for group_of in optimiser.param_groups:
-                    group_of["lr"] = settings.rate * ramp * (0.5 + 0.5 * math.cos(math.pi * step / (each * settings.passes))) + 1e-6
+                    group_of["lr"] = (
+                        settings.rate * ramp * (0.5 + 0.5 * math.cos(math.pi * step / (each * settings.passes))) + 1e-6
+                    )
                 losses = losses_of(pupil, {name: _rows(group, some, name) for name in names})
                 optimiser.zero_grad(set_to_none=True)
                 torch.stack(list(losses.values())).sum().backward()

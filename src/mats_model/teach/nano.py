@@ -69,13 +69,17 @@ class NanoRecipe:
 class NanoMaker:
     """`run(stages)` yields a sentence whenever there is something to say."""
 
-    def __init__(self, recipe: NanoRecipe, language: TextRecipe, folder: Path, data: Path, minilm: Path, work: Path) -> None:
+    def __init__(
+        self, recipe: NanoRecipe, language: TextRecipe, folder: Path, data: Path, minilm: Path, work: Path
+    ) -> None:
         """`folder` is the recipe's own. Errors: UsageError."""
         self.recipe, self.language, self.folder = recipe, language, folder
         self.data, self.minilm, self.work = data, minilm, work
         for folder in (data / "audio", data / "teachers", data / "captions"):
             if not folder.is_dir():
-                raise UsageError(f"{folder} is missing: give the folder that holds audio/, teachers/ and captions/ with --data.")
+                raise UsageError(
+                    f"{folder} is missing: give the folder that holds audio/, teachers/ and captions/ with --data."
+                )
         work.mkdir(parents=True, exist_ok=True)
 
     def run(self, stages: tuple[str, ...], out: Path | None) -> Iterator[str]:
@@ -111,7 +115,9 @@ class NanoMaker:
         folder, chosen = self.work / "listen", self.recipe.examples
         folder.mkdir(exist_ok=True)
         odds = even_odds(Clips(self.work / "clips"), self._alone()["local"].mean(2))
-        with Parts(self.work / "clips", self._teacher(), self.work / "parts", odds, chosen.seed, chosen.parts, chosen.size) as parts:
+        with Parts(
+            self.work / "clips", self._teacher(), self.work / "parts", odds, chosen.seed, chosen.parts, chosen.size
+        ) as parts:
             torch.manual_seed(chosen.seed)
             pupil = Pupil(parts[0])
             for lesson in LESSONS:
@@ -144,7 +150,9 @@ class NanoMaker:
         fit(self._heard(None), words, phrases, self.recipe.align)
         tower.set_table(words.written(tower))
         write_state(dict(tower.state_dict()), folder / "table.pt")
-        yield f"words: {len(tower.codes)} word pieces of width {tower.codes.shape[1]}, {len(words.pieces)} of them taught"
+        yield (
+            f"words: {len(tower.codes)} word pieces of width {tower.codes.shape[1]}, {len(words.pieces)} of them taught"
+        )
 
     def _phrases(self) -> Phrases:
         return read_phrases(self.folder / self.recipe.phrases, Clips(self.work / "clips").rows)
@@ -172,11 +180,20 @@ class NanoMaker:
     # ---- where they meet
 
     def _heard(self, tower: AudioTower | None) -> Heard:
-        """What the tower, or without one the teacher, makes of every recording that may be trained on and of every example."""
+        """What the tower, or without one the teacher, makes of every recording that may be trained on and of every
+        example."""
         clips, chosen = Clips(self.work / "clips"), self.recipe.examples
         known = np.array([number for number, row in enumerate(clips.rows) if row.split != "held"])
         alone = {name: array[known] for name, array in self._alone().items()}
-        shelf = Parts(self.work / "clips", self._teacher(), self.work / "parts", np.zeros(0), chosen.seed, chosen.parts, chosen.size)
+        shelf = Parts(
+            self.work / "clips",
+            self._teacher(),
+            self.work / "parts",
+            np.zeros(0),
+            chosen.seed,
+            chosen.parts,
+            chosen.size,
+        )
         ids = np.full((len(known), 3), -1)
         ids[:, 0] = known
         sets = [{**alone, "clips": ids, "levels": np.zeros((len(known), 3))}, *shelf]
@@ -201,9 +218,13 @@ class NanoMaker:
         write(self.work / "scales.json", json.dumps(self._scales(tower, audio, head, phrases)).encode())
         yield f"align: {sum(map(bool, phrases.of_clips))} clips with phrases"
 
-    def _scales(self, tower: TextTower, audio: AudioTower, head: AudioHead, phrases: Phrases) -> tuple[float, float, float]:
+    def _scales(
+        self, tower: TextTower, audio: AudioTower, head: AudioHead, phrases: Phrases
+    ) -> tuple[float, float, float]:
         """cosine -> score, on the recordings that are held back, by their own names."""
-        rows = [at for at, row in enumerate(Clips(self.work / "clips").rows) if row.split == "held" and phrases.of_clips[at]]
+        rows = [
+            at for at, row in enumerate(Clips(self.work / "clips").rows) if row.split == "held" and phrases.of_clips[at]
+        ]
         vectors = torch.nn.functional.normalize(head(*hear_codes(audio, self._alone()["mels"][rows])), dim=-1)
         said = [phrases.of_clips[at][0] for at in rows]
         places = sorted(set(said))
@@ -219,11 +240,21 @@ class NanoMaker:
         clap.head.load_state_dict(torch.load(self.work / "align.pt", weights_only=True))
         label_scale, multi_scale, multi_bias = json.loads((self.work / "scales.json").read_text())
         told = load_folder(self.work / "text", locate, clap=clap)
-        own = {example.text for example in read_source(SourceSettings(file="plain.csv", text="caption"), self.data).examples}
+        own = {
+            example.text
+            for example in read_source(SourceSettings(file="plain.csv", text="caption"), self.data).examples
+        }
         theirs = {example.text for source in read_all(self.language, self.data, False) for example in source.examples}
         for done in retell(told, own, theirs - own):
             yield f"model: {done} texts of the memory told anew"
-        told.config = replace(told.config, clap="inside", space="", label_scale=label_scale, multi_scale=multi_scale, multi_bias=multi_bias)
+        told.config = replace(
+            told.config,
+            clap="inside",
+            space="",
+            label_scale=label_scale,
+            multi_scale=multi_scale,
+            multi_bias=multi_bias,
+        )
         config = save(told, out, written(self.language))
         size = sum(file.stat().st_size for file in out.iterdir() if file.is_file())
         yield f"model: {out} written, {size / 1e6:.1f} MB, id {config.id}"

@@ -1,8 +1,8 @@
 """What the teacher makes of the examples, in parts that are made while the tower learns from the earlier ones.
 
 A part is a folder with one array a file, written whole or not at all:
-mels (n, 500, 128) 8-bit log-mel; early, middle, late: the teacher's maps at three depths; local (n, 384, 16) its last map, averaged
-over frequency; logits (n, 527); clips (n, 3) and levels (n, 3) as `examples.make` has them.
+mels (n, 500, 128) 8-bit log-mel; early, middle, late: the teacher's maps at three depths; local (n, 384, 16) its last
+map, averaged over frequency; logits (n, 527); clips (n, 3) and levels (n, 3) as `examples.make` has them.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def plain(clips: Clips, teacher: Teacher, rows: list[int]) -> dict[str, np.ndarr
 
 
 def even_odds(clips: Clips, feature: np.ndarray, clusters: int = 300, power: float = 0.6) -> np.ndarray:
-    """How often each clip is drawn (clips,): seldom where many sound alike to the teacher (clips, 384); never what is held."""
+    """How often each clip is drawn (clips,): seldom where many sound alike to the teacher (clips, 384); never what is
+    held."""
     x = torch.from_numpy(feature.astype(np.float32))
     x = (x - x.mean(0)) / (x.std(0) + 1e-3)
     known = np.array([number for number, row in enumerate(clips.rows) if row.split != "held"])
@@ -91,7 +92,9 @@ def produce(clips: Path, weights: Path, folder: Path, odds: np.ndarray, seed: in
             continue
         rows: list[dict[str, np.ndarray]] = []
         for start in range(number * size, (number + 1) * size, _CHUNK):
-            examples = [make(recordings, odds, seed, index) for index in range(start, min(start + _CHUNK, (number + 1) * size))]
+            examples = [
+                make(recordings, odds, seed, index) for index in range(start, min(start + _CHUNK, (number + 1) * size))
+            ]
             row = heard(teacher, torch.from_numpy(np.stack([wave for wave, _, _ in examples])))
             row["clips"] = np.array([ids for _, ids, _ in examples], np.int32)
             row["levels"] = np.array([levels for _, _, levels in examples], np.float16)
@@ -104,7 +107,9 @@ def produce(clips: Path, weights: Path, folder: Path, odds: np.ndarray, seed: in
 class Parts:
     """Parts of a folder, made by another process while they are read. Use as a context."""
 
-    def __init__(self, clips: Path, weights: Path, folder: Path, odds: np.ndarray, seed: int, count: int, size: int) -> None:
+    def __init__(
+        self, clips: Path, weights: Path, folder: Path, odds: np.ndarray, seed: int, count: int, size: int
+    ) -> None:
         self.folder, self.count, self.size = folder, count, size
         self._job = (clips, weights, folder, odds, seed, count, size)
         self._maker: BaseProcess | None = None

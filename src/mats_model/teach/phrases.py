@@ -1,4 +1,5 @@
-"""What may be said of a recording or a tag: recipes/nano/phrases.csv and words/tags.csv, which were written for this project.
+"""What may be said of a recording or a tag: recipes/nano/phrases.csv and words/tags.csv, which were written for this
+project.
 
 phrases.csv: source, label (of the manifest), phrases; tags.csv: index, name, phrases. Phrases are parted by "; ".
 """

@@ -1,7 +1,7 @@
 """The memory in words of our own: what the decoder says of each embedding, in place of the caption that it was made of.
 
-A sentence that somebody else wrote is never kept, even where the decoder happens to say the very same: then its next answer is, and in
-the end the nearest of the texts that are ours.
+A sentence that somebody else wrote is never kept, even where the decoder happens to say the very same: then its next
+answer is, and in the end the nearest of the texts that are ours.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _ROWS = 256
 
 @torch.inference_mode()
 def retell(mats: Mats, ours: set[str], theirs: set[str]) -> Iterator[int]:
-    """Put new texts into the memory, but where the text is one of `ours`; none of `theirs` is kept. Yields how many are done."""
+    """Put new texts into the memory, but where the text is one of `ours`; none of `theirs` is kept. Yields how many are
+    done."""
     memory, texts = mats.santa.memory.float(), list(mats.santa.captions)
     own = [row for row, text in enumerate(texts) if tidy(text) in ours]
     rest = sorted(set(range(len(texts))) - set(own))

@@ -46,7 +46,9 @@ def _width(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-def _conv(inp: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act: nn.Module | None = None) -> nn.Sequential:
+def _conv(
+    inp: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act: nn.Module | None = None
+) -> nn.Sequential:
     parts: list[nn.Module] = [
         nn.Conv2d(inp, out, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
         nn.BatchNorm2d(out, eps=0.001),
@@ -122,7 +124,14 @@ class Teacher(nn.Module):
             inp = _width(out * 0.4)
         layers.append(_conv(inp, FEATURE, 1, act=nn.Hardswish()))
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(nn.Identity(), nn.Identity(), nn.Linear(FEATURE, 512), nn.Hardswish(), nn.Identity(), nn.Linear(512, CLASSES))
+        self.classifier = nn.Sequential(
+            nn.Identity(),
+            nn.Identity(),
+            nn.Linear(FEATURE, 512),
+            nn.Hardswish(),
+            nn.Identity(),
+            nn.Linear(512, CLASSES),
+        )
 
     def log_mel(self, waves: torch.Tensor) -> torch.Tensor:
         """(n, s) -> (n, 1, 128, frames): pre-emphasis .97, power, (ln(x + 1e-5) + 4.5) / 5."""

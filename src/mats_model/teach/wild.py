@@ -1,4 +1,5 @@
-"""Sounds that no recording holds: textures from noise, drops and pulses, and clips changed by filter, room and modulation.
+"""Sounds that no recording holds: textures from noise, drops and pulses, and clips changed by filter, room and
+modulation.
 
 All take a numpy generator and repeat with its seed. They carry no label: the teacher says what it hears in them.
 """
@@ -27,7 +28,9 @@ def _band(rng: np.random.Generator, bins: int) -> np.ndarray:
     """Gain of a band between two random edges (bins,), with a random slope within it."""
     frequency = np.linspace(0.0, RATE / 2, bins) + 1.0
     low, high = np.exp(rng.uniform(3.0, 7.0)), np.exp(rng.uniform(7.0, 9.7))
-    return (frequency / 1000.0) ** (-rng.uniform(-0.3, 1.2)) / (1 + (low / frequency) ** 4) / (1 + (frequency / high) ** 4)
+    return (
+        (frequency / 1000.0) ** (-rng.uniform(-0.3, 1.2)) / (1 + (low / frequency) ** 4) / (1 + (frequency / high) ** 4)
+    )
 
 
 def vary(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:

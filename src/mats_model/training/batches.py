@@ -1,4 +1,5 @@
-"""Which examples a step trains on: a pure function of recipe and step, so that a stopped run goes on with the same draws."""
+"""Which examples a step trains on: a pure function of recipe and step, so that a stopped run goes on with the same
+draws."""
 
 from __future__ import annotations
 
@@ -55,17 +56,22 @@ class Data:
 def some_words(text: str, keep: float, seed: int) -> str:
     """Each word is kept with odds `keep`; a text that would lose every word keeps them all."""
     words = text.split()
-    draws = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")]).random(len(words))
+    draws = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")]).random(
+        len(words)
+    )
     return " ".join(word for word, draw in zip(words, draws, strict=True) if draw < keep) or text
 
 
 def split(source: Source, share: float, most: int) -> tuple[list[TextExample], list[TextExample]]:
-    """To train on, and held out: by a hash of the text, so that a caption is on one side only, in whatever file it stands."""
+    """To train on, and held out: by a hash of the text, so that a caption is on one side only, in whatever file it
+    stands."""
 
     def out(example: TextExample) -> bool:
         return int.from_bytes(hashlib.sha256(example.text.encode()).digest()[:4], "big") < share * 2**32
 
-    return [example for example in source.examples if not out(example)], [example for example in source.examples if out(example)][:most]
+    return [example for example in source.examples if not out(example)], [
+        example for example in source.examples if out(example)
+    ][:most]
 
 
 def encode(
@@ -82,20 +88,34 @@ def encode(
     starts = np.cumsum([0, *(len(part) for part, _ in parts)]).tolist()
     tokens = [llm.encode(example.asked, example.answer) for example in examples]
     end = [t.answer[-1] for t in tokens[:1]]
-    tokens = [t if len(t.answer) <= settings.longest else Tokens(t.before, t.after, t.answer[: settings.longest - 1] + end) for t in tokens]
+    tokens = [
+        t if len(t.answer) <= settings.longest else Tokens(t.before, t.after, t.answer[: settings.longest - 1] + end)
+        for t in tokens
+    ]
     texts = [example.text for example in examples]
     fewer = [some_words(text, noise.keep, settings.seed) for text in texts] if noise.keywords else texts
     wanted = list(dict.fromkeys([*texts, *fewer]))
     for done in cache.fill(wanted, clap.embed_text):
         if len(wanted) > 10_000:
             yield Note(f"{done} of {len(wanted)} texts embedded")
-    data = Data(examples, tokens, cache.index(texts), cache.index(fewer), starts, [source for _, source in parts], cache)
-    return replace(data, odds=_even_odds(data, names)) if names is not None and any(source.even for source in data.sources) else data
+    data = Data(
+        examples, tokens, cache.index(texts), cache.index(fewer), starts, [source for _, source in parts], cache
+    )
+    return (
+        replace(data, odds=_even_odds(data, names))
+        if names is not None and any(source.even for source in data.sources)
+        else data
+    )
 
 
 def _even_odds(data: Data, names: torch.Tensor) -> np.ndarray:
     """(n,): by how many examples of the source have the same nearest class name; names are (c, d)."""
-    near = np.concatenate([(data.cache.vectors(data.rows[at : at + 8192]) @ names.T).argmax(-1).numpy() for at in range(0, len(data.rows), 8192)])
+    near = np.concatenate(
+        [
+            (data.cache.vectors(data.rows[at : at + 8192]) @ names.T).argmax(-1).numpy()
+            for at in range(0, len(data.rows), 8192)
+        ]
+    )
     odds = np.ones(len(near))
     for first, end, source in zip(data.starts, data.starts[1:], data.sources, strict=False):
         odds[first:end] = np.bincount(near[first:end])[near[first:end]] ** -source.even
@@ -106,21 +126,29 @@ def _stretches(sources: list[SourceSettings], steps: int) -> Iterator[tuple[torc
     """The odds of the sources, and for how many steps they hold. Errors: UsageError when at some step none is drawn."""
     turns = sorted({round(share * steps) for source in sources for share in (source.begin, source.end)} | {0, steps})
     for first, last in itertools.pairwise(turns):
-        odds = torch.tensor([each.ratio if round(each.begin * steps) <= first and last <= round(each.end * steps) else 0.0 for each in sources])
+        odds = torch.tensor(
+            [
+                each.ratio if round(each.begin * steps) <= first and last <= round(each.end * steps) else 0.0
+                for each in sources
+            ]
+        )
         if not odds.any():
             raise UsageError(f"no source is drawn between steps {first} and {last}: change begin or end of one.")
         yield odds, last - first
 
 
 class Plan:
-    """Step -> source and rows: each step takes its whole batch from one source, drawn by ratio; each source goes through its
-    examples in passes, in an order of its own for each pass, batches of like length together."""
+    """Step -> source and rows: each step takes its whole batch from one source, drawn by ratio; each source goes
+    through its examples in passes, in an order of its own for each pass, batches of like length together."""
 
     def __init__(self, data: Data, settings: LoopSettings) -> None:
         self.data, self.settings = data, settings
         generator = torch.Generator().manual_seed(settings.seed)
         self.source_of = torch.cat(
-            [torch.multinomial(odds, count, replacement=True, generator=generator) for odds, count in _stretches(data.sources, settings.steps)]
+            [
+                torch.multinomial(odds, count, replacement=True, generator=generator)
+                for odds, count in _stretches(data.sources, settings.steps)
+            ]
         )
         self.turn_of = torch.zeros(settings.steps, dtype=torch.long)
         for source in range(len(data.sources)):
@@ -166,7 +194,9 @@ class Plan:
 class Draw:
     """Step -> noised embeddings (batch, d) and tokens; noise is fresh at each step and the same at each run."""
 
-    def __init__(self, data: Data, plan: Plan, noise: NoiseSettings, variance: float, names: torch.Tensor | None) -> None:
+    def __init__(
+        self, data: Data, plan: Plan, noise: NoiseSettings, variance: float, names: torch.Tensor | None
+    ) -> None:
         self.data, self.plan, self.noise, self.variance, self.names = data, plan, noise, variance, names
 
     def __call__(self, step: int) -> tuple[torch.Tensor, list[Tokens]]:

@@ -59,7 +59,9 @@ class TextCache:
                 missing[key] = text
             if missing and (len(missing) == _BLOCK or number == len(texts)):
                 vectors = torch.cat([embed(part) for part in _parts(list(missing.values()), 1024)])
-                data = b"".join(missing) + F.normalize(vectors.float(), dim=-1).cpu().numpy().astype(np.float16).tobytes()
+                data = (
+                    b"".join(missing) + F.normalize(vectors.float(), dim=-1).cpu().numpy().astype(np.float16).tobytes()
+                )
                 path = self.folder / f"{uuid.uuid4().hex}.block"
                 write(path, data)
                 self._open(path)

@@ -72,7 +72,11 @@ def _base_shape(config: LLMConfig) -> _Shape:
 
 def _speed(placement: Placement) -> float:
     """Multiplications and additions a second that this device shows."""
-    dtype = torch.bfloat16 if placement.dtype == torch.bfloat16 or (placement.device.type == "cpu" and fast_bf16()) else torch.float32
+    dtype = (
+        torch.bfloat16
+        if placement.dtype == torch.bfloat16 or (placement.device.type == "cpu" and fast_bf16())
+        else torch.float32
+    )
     a = torch.ones(1024, 1024, dtype=dtype, device=placement.device)
     a @ a
     began, done = time.monotonic(), 0
@@ -111,7 +115,11 @@ def estimate(recipe: TextRecipe, sources: list[Source], device: str = "auto", fo
         # a trained weight is kept in float32 with its gradient and two moments
         Part("language model", total, trained, (frozen * size + trained * 16) / 1e6),
     ]
-    answers = [len(example.answer.split()) * 1.4 + len(example.instruction.split()) * 1.4 + 16 for source in sources for example in source.examples]
+    answers = [
+        len(example.answer.split()) * 1.4 + len(example.instruction.split()) * 1.4 + 16
+        for source in sources
+        for example in source.examples
+    ]
     length = mapper_config.prefix_length + sum(answers) / len(answers)
     micro = train.micro_batch or train.batch
     depth = 2.0 if train.checkpointing else 34.0
@@ -123,5 +131,11 @@ def estimate(recipe: TextRecipe, sources: list[Source], device: str = "auto", fo
         work *= 4 / 3
     examples = sum(len(source.examples) for source in sources)
     return Estimate(
-        placement.reason, parts, activations, examples, train.steps, train.steps * train.batch / examples, work / (0.5 * _speed(placement)) / 60
+        placement.reason,
+        parts,
+        activations,
+        examples,
+        train.steps,
+        train.steps * train.batch / examples,
+        work / (0.5 * _speed(placement)) / 60,
     )

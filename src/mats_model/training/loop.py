@@ -1,7 +1,8 @@
-"""Text-only training: captions in, answers out, noise on the embedding, no audio. A generator of events; the caller shows them.
+"""Text-only training: captions in, answers out, noise on the embedding, no audio. A generator of events; the caller
+shows them.
 
-A step is a pure function of recipe, data and the weights before it, so a run that was stopped anywhere ends with the same
-weights, bit for bit, on the same machine.
+A step is a pure function of recipe, data and the weights before it, so a run that was stopped anywhere ends with the
+same weights, bit for bit, on the same machine.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Loss on held-out examples, with the same noise each time; ROUGE-L of some of their answers, where any were asked for."""
+    """Loss on held-out examples, with the same noise each time; ROUGE-L of some of their answers, where any were asked
+    for."""
 
     step: int
     loss: float
@@ -153,8 +155,14 @@ class Trainer:
         # a base, which may be in 4 bits, lies where it was put
         if isinstance(self.mats.llm, SmallLLM):
             self.mats.llm.to(self.device)
-        self.optimiser = make_optimiser(self.learner, self.settings.rate, self.settings.weight_decay, self.settings.beta2)
-        self.averaged = {key: value.detach().float().clone() for key, value in self.learner.trained().items()} if self.settings.ema else {}
+        self.optimiser = make_optimiser(
+            self.learner, self.settings.rate, self.settings.weight_decay, self.settings.beta2
+        )
+        self.averaged = (
+            {key: value.detach().float().clone() for key, value in self.learner.trained().items()}
+            if self.settings.ema
+            else {}
+        )
         self.step, self.started, self.best = 0, 0, math.inf
         self.owed = False  # an evaluation that was put off, since the run was told to stop
         self.facts: dict[str, Any] = {
@@ -178,7 +186,10 @@ class Trainer:
                 continue
             state = _read(path)
             if state is None:
-                yield Note(f"{path} cannot be read, perhaps because the disk was full or it was cut: going on from the one before it.")
+                yield Note(
+                    f"{path} cannot be read, perhaps because the disk was full or it was cut: going on from the one "
+                    "before it."
+                )
                 continue
             self._same_run(state["facts"])
             self._load(state)
@@ -193,7 +204,9 @@ class Trainer:
         other = [key for key in self.facts if key != "recipe" and facts.get(key) != self.facts[key]]
         if changed or other:
             which = f"its recipe differs: {changed}" if changed else f"its {other[0]} differs"
-            raise UsageError(f"{self.work} holds another run ({which}): give another folder with -o, or begin anew with --restart.")
+            raise UsageError(
+                f"{self.work} holds another run ({which}): give another folder with -o, or begin anew with --restart."
+            )
 
     def _load(self, state: dict[str, Any]) -> None:
         own = self.learner.trained()
@@ -237,15 +250,18 @@ class Trainer:
     # ---- the loop
 
     def steps(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
-        """Goes on until the last step, or saves and ends when `stop` says so. Errors: DeviceError when memory runs out, with
-        the setting to lower."""
+        """Goes on until the last step, or saves and ends when `stop` says so. Errors: DeviceError when memory runs out,
+        with the setting to lower."""
         self.work.mkdir(parents=True, exist_ok=True)
         yield from self.resume()
         self.started = self.step
         settings, crew = self.settings, self.crew
         micro = settings.micro_batch or settings.batch // crew.size
         if settings.batch % (micro * crew.size):
-            raise UsageError(f"train.batch {settings.batch} should be a multiple of train.micro_batch {micro} times {crew.size} processes.")
+            raise UsageError(
+                f"train.batch {settings.batch} should be a multiple of train.micro_batch {micro} times {crew.size} "
+                "processes."
+            )
         learner: nn.Module = self.learner
         optimiser: Any = self.optimiser
         if crew.accelerator:
@@ -278,9 +294,14 @@ class Trainer:
                 if "not enough memory" in str(error) or "can't allocate memory" in str(error):
                     raise DeviceError(_lower(micro)) from None
                 raise
-            norm = float(nn.utils.clip_grad_norm_([w for w in self.learner.parameters() if w.requires_grad], settings.clip))
+            norm = float(
+                nn.utils.clip_grad_norm_([w for w in self.learner.parameters() if w.requires_grad], settings.clip)
+            )
             if not math.isfinite(norm):
-                raise UsageError(f"the gradient is not finite at step {self.step + 1}: lower train.rate ({settings.rate:g}) or set train.bf16=false.")
+                raise UsageError(
+                    f"the gradient is not finite at step {self.step + 1}: lower train.rate ({settings.rate:g}) or set "
+                    "train.bf16=false."
+                )
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             if self.averaged:
@@ -292,7 +313,12 @@ class Trainer:
             seconds = time.monotonic() - began
             if self.step % _EVERY == 0 or last or seconds > _SECONDS:
                 yield Step(
-                    self.step, settings.steps, losses / tokens, scheduled(settings, self.step - 1), done * settings.batch / seconds, norms / done
+                    self.step,
+                    settings.steps,
+                    losses / tokens,
+                    scheduled(settings, self.step - 1),
+                    done * settings.batch / seconds,
+                    norms / done,
                 )
                 began, done, losses, tokens, norms = time.monotonic(), 0, 0.0, 0, 0.0
             if crew.rank == 0:
@@ -308,7 +334,8 @@ class Trainer:
                 return
 
     def _looks(self, stop: Callable[[], bool]) -> Iterator[Event]:
-        """What is due after this step: held-out loss, and some answers. A run that is told to stop does not wait for them: they are `owed`."""
+        """What is due after this step: held-out loss, and some answers. A run that is told to stop does not wait for
+        them: they are `owed`."""
         settings, last = self.settings, self.step == self.settings.steps
         self.owed = True
         if self.prepared.held_out and (self.step % settings.evaluate_every == 0 or last):
@@ -323,7 +350,8 @@ class Trainer:
         self.owed = False
 
     def evaluate(self, stop: Callable[[], bool] = lambda: False) -> Evaluated | None:
-        """Mean loss per token on held-out examples; the best weights so far are kept in best.pt. None where `stop` came first."""
+        """Mean loss per token on held-out examples; the best weights so far are kept in best.pt. None where `stop` came
+        first."""
         data = self.prepared.held_out
         assert data is not None
         size = min(self.settings.batch, 64)
@@ -333,14 +361,23 @@ class Trainer:
                 if stop():
                     return None
                 generator = torch.Generator().manual_seed(at)
-                noised = add_noise(data.cache.vectors(data.rows[at : at + size]), self.prepared.mats.config.noise_variance, generator).to(self.device)
+                noised = add_noise(
+                    data.cache.vectors(data.rows[at : at + size]), self.prepared.mats.config.noise_variance, generator
+                ).to(self.device)
                 loss, tokens = self.learner(noised, data.tokens[at : at + size])
                 total, count = total + float(loss), count + tokens
         better = total / count < self.best
         if better:
             self.best = total / count
             write_state(
-                {"trained": self._kept(), "step": self.step, "loss": self.best, "facts": self.facts, "versions": self.versions}, self.work / BEST
+                {
+                    "trained": self._kept(),
+                    "step": self.step,
+                    "loss": self.best,
+                    "facts": self.facts,
+                    "versions": self.versions,
+                },
+                self.work / BEST,
             )
         return Evaluated(self.step, total / count, better, self._rouge(data))
 
@@ -359,7 +396,9 @@ class Trainer:
         """Answers to held-out texts, and to the sounds that the recipe names."""
         data = self.prepared.held_out
         with self._as_kept(), torch.inference_mode():
-            told = [Sample(self.step, e.text, e.answer, self._answer(e)) for e in (data.examples[:count] if data else [])]
+            told = [
+                Sample(self.step, e.text, e.answer, self._answer(e)) for e in (data.examples[:count] if data else [])
+            ]
             return told + [Sample(self.step, path, "", self._heard(path)) for path in self.recipe.held_out.audio]
 
     def _heard(self, path: str) -> str:
@@ -369,7 +408,8 @@ class Trainer:
             return f"({error})"
 
     def finish(self) -> MatsConfig:
-        """The weights that `keep` asks for, as a model folder; the last where nothing was held out or best.pt was cut."""
+        """The weights that `keep` asks for, as a model folder; the last where nothing was held out or best.pt was
+        cut."""
         state = _read(self.work / BEST) if self.prepared.held_out and self.settings.keep == "best" else None
         trained = state["trained"] if state else dict(self._kept())
         with torch.no_grad():
@@ -389,8 +429,13 @@ def make_optimiser(module: nn.Module, rate: float, decay: float, beta2: float) -
 
 def _lower(micro: int) -> str:
     if micro > 1:
-        return f"memory ran out: set train.micro_batch={micro // 2} (it is {micro}; the batch stays the same), or train.checkpointing=true."
-    return "memory ran out with one example at a time: set train.checkpointing=true, llm.quantise=nf4 or a smaller base."
+        return (
+            f"memory ran out: set train.micro_batch={micro // 2} (it is {micro}; the batch stays the same), or "
+            "train.checkpointing=true."
+        )
+    return (
+        "memory ran out with one example at a time: set train.checkpointing=true, llm.quantise=nf4 or a smaller base."
+    )
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -46,15 +46,23 @@ def read_all(recipe: TextRecipe, data: Path, strict: bool) -> list[Source]:
 
 
 def prepare(
-    recipe: TextRecipe, data: Path, device: str = "auto", strict: bool = False, force: bool = False, clap: Clap | None = None
+    recipe: TextRecipe,
+    data: Path,
+    device: str = "auto",
+    strict: bool = False,
+    force: bool = False,
+    clap: Clap | None = None,
 ) -> Iterator[Note | Prepared]:
-    """Read, embed and build; yields what to say, then the `Prepared`. `clap` stands in for the encoder that the recipe names, as while
-    a new one is made. Errors: MatsError."""
+    """Read, embed and build; yields what to say, then the `Prepared`. `clap` stands in for the encoder that the recipe
+    names, as while a new one is made. Errors: MatsError."""
     torch.manual_seed(recipe.train.seed)
     sources = read_all(recipe, data, strict)
     for source in sources:
         more = f", {source.duplicates} duplicates" if source.duplicates else ""
-        yield Note(f"{source.name}: {len(source.examples)} examples{more}" + (f", {len(source.bad)} bad rows skipped" if source.bad else ""))
+        yield Note(
+            f"{source.name}: {len(source.examples)} examples{more}"
+            + (f", {len(source.bad)} bad rows skipped" if source.bad else "")
+        )
         yield from (Note(str(bad)) for bad in source.bad[:5])
         if len(source.bad) > 5:
             yield Note(f"... and {len(source.bad) - 5} more in {source.name} (--strict stops at the first)")
@@ -65,19 +73,24 @@ def prepare(
     clap, llm, variance = mats.clap, mats.llm, mats.config.noise_variance
     cosine = 1 / math.sqrt(1 + variance * clap.dim)
     yield Note(
-        f"santa: {mats.santa.settings.size} texts in {mats.santa.settings.clusters} clusters; noise variance {variance:.4f}, cosine {cosine:.2f}"
+        f"santa: {mats.santa.settings.size} texts in {mats.santa.settings.clusters} clusters; noise variance "
+        f"{variance:.4f}, cosine {cosine:.2f}"
     )
     store = TextCache(cache() / "text", clap.space, clap.dim)
     held = [example for _, out in parts for example in out][: recipe.held_out.most]
     names = clap.embed_text(read_names(data / recipe.noise.names)) if recipe.noise.names else None
     taught = [(told, source.settings) for (told, _), source in zip(parts, sources, strict=True)]
     told = yield from encode(taught, llm, clap, store, recipe.noise, recipe.train, names)
-    held_out = (yield from encode([(held, SourceSettings())], llm, clap, store, recipe.noise, recipe.train)) if held else None
+    held_out = (
+        (yield from encode([(held, SourceSettings())], llm, clap, store, recipe.noise, recipe.train)) if held else None
+    )
     where = place(mats.config.llm, device, force).device
     yield Prepared(recipe, mats, told, held_out, names if recipe.noise.tags else None, where)
 
 
-def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, device: str, force: bool, clap: Clap | None = None) -> Mats:
+def make_model(
+    recipe: TextRecipe, told: list[list[TextExample]], data: Path, device: str, force: bool, clap: Clap | None = None
+) -> Mats:
     """Encoder, memory, mapper and language model of a recipe, before any training. Errors: MatsError."""
     start = read(find(recipe.start)) if recipe.start else None
     borrowed = clap is None and (here(recipe.clap, "model") is None or is_encoder(find(recipe.clap)))
@@ -89,16 +102,24 @@ def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, de
     if start:
         like = start.config
     config = MatsConfig(
-        name=recipe.name, width=like.width, label_scale=like.label_scale, multi_scale=like.multi_scale, multi_bias=like.multi_bias,
-        clap=recipe.clap, mapper=recipe.mapper, llm=recipe.llm, decoder=recipe.decoder, santa=recipe.santa, search=recipe.search,
+        name=recipe.name, width=like.width, label_scale=like.label_scale, multi_scale=like.multi_scale,
+        multi_bias=like.multi_bias,
+        clap=recipe.clap, mapper=recipe.mapper, llm=recipe.llm, decoder=recipe.decoder, santa=recipe.santa,
+        search=recipe.search,
     )  # fmt: skip
     if start:
         config = replace(config, mapper=like.mapper, llm=like.llm, decoder=like.decoder)
     clap = clap or borrowed_clap(config, locate)
     if start and start.config.width != clap.dim:
-        raise UsageError(f"start: {recipe.start} hears in {start.config.width} numbers, the encoder {recipe.clap} gives {clap.dim}: leave start out.")
+        raise UsageError(
+            f"start: {recipe.start} hears in {start.config.width} numbers, the encoder {recipe.clap} gives "
+            f"{clap.dim}: leave start out."
+        )
     if start and start.config.audio:
-        raise UsageError(f"start: {recipe.start} hears with an audio side of its own, which a run on text does not go on with: begin from another.")
+        raise UsageError(
+            f"start: {recipe.start} hears with an audio side of its own, which a run on text does not go on with: "
+            "begin from another."
+        )
     variance = recipe.noise.variance if recipe.noise.variance >= 0 else 0.015 * 1024 / clap.dim
     captions, vectors = memory_of(recipe, told, data, clap)
     if start and not recipe.memory.file:
@@ -106,14 +127,20 @@ def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, de
         new = [place for place, text in enumerate(captions) if text not in known]
         vectors = torch.cat([start.state["santa.memory"].float(), vectors[new]])
         # texts are kept for each of the embeddings, or for none
-        captions = start.captions + [captions[place] for place in new] if len(start.captions) == start.config.santa.size else []
+        captions = (
+            start.captions + [captions[place] for place in new]
+            if len(start.captions) == start.config.santa.size
+            else []
+        )
     name_texts = read_names(data / recipe.memory.names) if recipe.memory.names else start.name_texts if start else []
     names = vectors[:0]
     if recipe.memory.names:
         names = clap.embed_text(name_texts)
     elif start and start.config.santa.names:
         names = start.state["santa.names"].float()
-    santa = replace(config.santa, size=len(vectors), clusters=min(config.santa.clusters, len(vectors)), names=len(names))
+    santa = replace(
+        config.santa, size=len(vectors), clusters=min(config.santa.clusters, len(vectors)), names=len(names)
+    )
     config = replace(config, santa=santa, space=clap.space, noise_variance=variance)
     tokenizer = ""
     if start and start.tokenizer:
@@ -136,19 +163,27 @@ def make_model(recipe: TextRecipe, told: list[list[TextExample]], data: Path, de
     mats.santa.captions, mats.santa.name_texts = captions, name_texts
     if start:
         learnt = ("mapper.", "llm.")
-        own, theirs = ({key: value for key, value in some.items() if key.startswith(learnt)} for some in (tensors(mats), start.state))
+        own, theirs = (
+            {key: value for key, value in some.items() if key.startswith(learnt)}
+            for some in (tensors(mats), start.state)
+        )
         take(own, theirs, find(recipe.start))
     return mats
 
 
-def memory_of(recipe: TextRecipe, told: list[list[TextExample]], data: Path, clap: Clap) -> tuple[list[str], torch.Tensor]:
-    """Texts, and their embeddings (m, d): of a memory folder, or of texts that are trained on. Errors: ModelError, MismatchError."""
+def memory_of(
+    recipe: TextRecipe, told: list[list[TextExample]], data: Path, clap: Clap
+) -> tuple[list[str], torch.Tensor]:
+    """Texts, and their embeddings (m, d): of a memory folder, or of texts that are trained on. Errors: ModelError,
+    MismatchError."""
     if recipe.memory.file:
         memory = DiskMemory(data / recipe.memory.file, clap.space)
         vectors = memory.every()
         return memory.texts(list(range(len(vectors)))), vectors
     texts = memory_texts(recipe, told)
-    return texts, add_noise(clap.embed_text(texts), recipe.memory.variance, torch.Generator().manual_seed(recipe.memory.seed))
+    return texts, add_noise(
+        clap.embed_text(texts), recipe.memory.variance, torch.Generator().manual_seed(recipe.memory.seed)
+    )
 
 
 def memory_texts(recipe: TextRecipe, parts: list[list[TextExample]]) -> list[str]:
@@ -156,7 +191,10 @@ def memory_texts(recipe: TextRecipe, parts: list[list[TextExample]]) -> list[str
     memory = recipe.memory
     sources = [source.name or source.file for source in recipe.sources]
     first = {e.text: None for name, part in zip(sources, parts, strict=True) if name in memory.whole for e in part}
-    texts = sorted({e.text for part in parts for e in part if not memory.longest or len(e.text.split()) <= memory.longest} - first.keys())
+    texts = sorted(
+        {e.text for part in parts for e in part if not memory.longest or len(e.text.split()) <= memory.longest}
+        - first.keys()
+    )
     texts = texts or sorted({e.text for part in parts for e in part} - first.keys())
     order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(memory.seed))
     return [*first, *(texts[place] for place in order.tolist())][: memory.captions]

@@ -51,7 +51,9 @@ class MemorySettings:
     captions: int = 5172
     longest: int = 0  # words of a text that may enter; 0 takes all
     whole: list[str] = field(default_factory=list)  # names of sources whose texts all enter, before any other is drawn
-    names: str = ""  # CSV (display_name) or TXT of class names for a second look; those of `start` are kept if not given
+    names: str = (
+        ""  # CSV (display_name) or TXT of class names for a second look; those of `start` are kept if not given
+    )
     variance: float = 0.0  # of the noise drawn once on it
     seed: int = 0
 
@@ -74,7 +76,8 @@ class LoopSettings:
     longest: int = 150  # tokens of an answer
     bf16: bool = True  # where the device multiplies it in hardware
     checkpointing: bool = False  # recompute activations: less memory, a third more time
-    keep: str = "best"  # the weights with the least loss on what is held out, or the last, where later sources are unlike the first
+    # the weights with the least loss on what is held out, or the last, where later sources are unlike the first
+    keep: str = "best"
     evaluate_every: int = 500
     sample_every: int = 500
     save_every: int = 500
@@ -119,7 +122,11 @@ def read_values(path: Path) -> tuple[dict[str, Any], Where]:
     except Exception as error:  # numbers and dates that are none, lists as names: the library has many kinds
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
-        why = "it is too deep" if isinstance(error, RecursionError) else getattr(error, "problem", None) or str(error) or type(error).__name__
+        why = (
+            "it is too deep"
+            if isinstance(error, RecursionError)
+            else getattr(error, "problem", None) or str(error) or type(error).__name__
+        )
         raise UsageError(f"{path} is no YAML{where}: {str(why).splitlines()[0][:200]}.") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path}: a recipe is a list of settings; this one is empty or something else.")
@@ -129,11 +136,14 @@ def read_values(path: Path) -> tuple[dict[str, Any], Where]:
 
 
 def _unfolded(node: Any, known: dict[int, int]) -> int:
-    """Values below a node, those that aliases stand for counted wherever they stand. Errors: ValueError where it holds itself."""
+    """Values below a node, those that aliases stand for counted wherever they stand. Errors: ValueError where it holds
+    itself."""
     if id(node) not in known:
         known[id(node)] = -1
         children = (
-            [each for entry in node.value for each in (entry if isinstance(entry, tuple) else (entry,))] if isinstance(node.value, list) else []
+            [each for entry in node.value for each in (entry if isinstance(entry, tuple) else (entry,))]
+            if isinstance(node.value, list)
+            else []
         )
         known[id(node)] = 1 + sum(_unfolded(child, known) for child in children)
     if known[id(node)] < 0:
@@ -213,11 +223,20 @@ def text_recipe(values: Mapping[str, Any], where: Where) -> TextRecipe:
         raise wrong("train.keep", f"{train.keep!r}: choose best or last")
     if train.schedule not in ("cosine", "linear", "constant"):
         raise wrong("train.schedule", f"{train.schedule!r}: choose cosine, linear or constant")
-    for name, value in (("held_out.share", recipe.held_out.share), ("noise.keywords", recipe.noise.keywords), ("noise.tags", recipe.noise.tags)):
+    for name, value in (
+        ("held_out.share", recipe.held_out.share),
+        ("noise.keywords", recipe.noise.keywords),
+        ("noise.tags", recipe.noise.tags),
+    ):
         if not 0.0 <= value < 1.0:
             raise wrong(name, "should be between 0 and 1")
     known = ENTRIES.get(recipe.start)
-    if recipe.start and not (known and known.kind == "model") and not HUB.fullmatch(recipe.start) and not Path(recipe.start).is_dir():
+    if (
+        recipe.start
+        and not (known and known.kind == "model")
+        and not HUB.fullmatch(recipe.start)
+        and not Path(recipe.start).is_dir()
+    ):
         raise wrong("start", f"{recipe.start!r} is no model; give a folder, or one of `mats models list`")
     if (recipe.noise.tags or any(source.even for source in recipe.sources)) and not recipe.noise.names:
         raise wrong("noise.names", "should be given where noise.tags, or even of a source, is above 0")
@@ -226,7 +245,10 @@ def text_recipe(values: Mapping[str, Any], where: Where) -> TextRecipe:
     if recipe.llm.kind == "transformers" and recipe.llm.prompt not in ("paper", "chat"):
         raise wrong("llm.prompt", f"{recipe.llm.prompt!r}: choose paper or chat for a base of transformers")
     if recipe.llm.quantise != "none" and recipe.llm.tuning == "full":
-        raise wrong("llm.quantise", f"{recipe.llm.quantise}: weights in 4 bits cannot be trained; set llm.tuning to lora or frozen")
+        raise wrong(
+            "llm.quantise",
+            f"{recipe.llm.quantise}: weights in 4 bits cannot be trained; set llm.tuning to lora or frozen",
+        )
     if recipe.llm.kind not in ("decoder", "transformers"):
         raise wrong("llm.kind", f"{recipe.llm.kind!r}: choose decoder or transformers")
     return recipe
@@ -244,12 +266,17 @@ def decisive(recipe: TextRecipe) -> TextRecipe:
     usual, held, search = LoopSettings(), HeldOutSettings(), SearchSettings()
     looks = {name: getattr(usual, name) for name in ("evaluate_every", "sample_every", "save_every", "keep")}
     train = replace(recipe.train, **looks)
-    return replace(recipe, train=train, held_out=replace(held, share=recipe.held_out.share, most=recipe.held_out.most), search=search)
+    return replace(
+        recipe,
+        train=train,
+        held_out=replace(held, share=recipe.held_out.share, most=recipe.held_out.most),
+        search=search,
+    )
 
 
 def differences(one: str, other: str) -> str:
-    """What differs between two recipes as written, in words; "" where nothing does. A setting that one of them does not know yet
-    counts as its default there, so that a run outlives a version of mats."""
+    """What differs between two recipes as written, in words; "" where nothing does. A setting that one of them does not
+    know yet counts as its default there, so that a run outlives a version of mats."""
     import yaml
 
     usual = _flat(asdict(TextRecipe()))
@@ -258,10 +285,18 @@ def differences(one: str, other: str) -> str:
     def whole(text: str) -> dict[str, Any]:
         values = _flat(yaml.safe_load(text))
         sources = {name.split(".")[1] for name in values if name.startswith("sources.")}
-        return {**usual, **{f"sources.{n}.{key}": value for n in sources for key, value in usual_source.items()}, **values}
+        return {
+            **usual,
+            **{f"sources.{n}.{key}": value for n in sources for key, value in usual_source.items()},
+            **values,
+        }
 
     a, b = whole(one), whole(other)
-    return ", ".join(f"{key} was {a.get(key)!r} and is {b.get(key)!r}" for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key))[:200]
+    return ", ".join(
+        f"{key} was {a.get(key)!r} and is {b.get(key)!r}"
+        for key in sorted(a.keys() | b.keys())
+        if a.get(key) != b.get(key)
+    )[:200]
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -31,21 +31,28 @@ class SourceSettings:
 
     file: str = ""
     name: str = ""  # the file's name if not given
-    # caption: the text is also the answer; question: text, instruction, answer; labels: text or templates, label; presence: captions
-    # that say a thing are asked whether there is one, and as often whether there is another; conversation: the same and more, in turns
+    # caption: the text is also the answer; question: text, instruction, answer; labels: text or templates, label;
+    # presence: captions
+    # that say a thing are asked whether there is one, and as often whether there is another; conversation: the same and
+    # more, in turns
     task: str = "caption"
     columns: list[str] = field(default_factory=list)  # names of the columns, for a CSV without a header
     text: str = ""  # column that the encoder reads
     instruction: str = ""  # column with the question
     answer: str = ""  # column with the answer, or the label
     instructions: list[str] = field(default_factory=list)  # asked in turn where there is no such column
-    templates: list[str] = field(default_factory=list)  # labels without a text column: how a sound is described, {} for the label
+    templates: list[str] = field(
+        default_factory=list
+    )  # labels without a text column: how a sound is described, {} for the label
     names: str = ""  # presence and conversation: CSV (display_name) or TXT of the things that are asked after
     tag: str = ""  # task tag of the prompt; the task's own if not given
     ratio: float = 1.0  # odds of this source being drawn
-    begin: float = 0.0  # share of all steps before it is drawn for the first time: language first, say, then plain words
+    begin: float = (
+        0.0  # share of all steps before it is drawn for the first time: language first, say, then plain words
+    )
     end: float = 1.0  # share of all steps after which it is drawn no more
-    even: float = 0.0  # common subjects are drawn less: odds of an example are (examples with the same nearest class name) ** -even
+    # common subjects are drawn less: odds of an example are (examples with the same nearest class name) ** -even
+    even: float = 0.0
     words: int = 0  # at most so many in a text; longer ones are left out; 0 takes all
     without: list[str] = field(default_factory=list)  # texts with a word that begins so are left out
     first_sentences: int = 0  # of the text; 0 takes all
@@ -55,7 +62,8 @@ class SourceSettings:
 
 @dataclass(frozen=True)
 class TextExample:
-    """What the encoder reads, what is asked, what is answered; in a conversation also the turns before, from `since` on about this text."""
+    """What the encoder reads, what is asked, what is answered; in a conversation also the turns before, from `since` on
+    about this text."""
 
     text: str
     tag: str
@@ -99,7 +107,11 @@ def _rows(path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any] 
         raise UsageError(f"{path} is no file: write the text into one first, a pipe or a folder is not read.")
     try:
         # a byte that is no UTF-8 spoils its row only; the csv module and ours split lines themselves
-        handle = path.open(encoding="utf-8-sig", errors="surrogateescape", newline="" if path.suffix.lower() in (".csv", ".tsv") else "\n")
+        handle = path.open(
+            encoding="utf-8-sig",
+            errors="surrogateescape",
+            newline="" if path.suffix.lower() in (".csv", ".tsv") else "\n",
+        )
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); --data says where a recipe's files lie.") from None
     with handle:
@@ -130,7 +142,8 @@ def _rows_of(handle: TextIO, path: Path, columns: list[str]) -> Iterator[tuple[i
         if not isinstance(entries, list):
             raise UsageError(f"{path} should hold a list of rows.")
         yield from (
-            (number, entry if isinstance(entry, dict) else f"is {type(entry).__name__}, not a group") for number, entry in enumerate(entries, 1)
+            (number, entry if isinstance(entry, dict) else f"is {type(entry).__name__}, not a group")
+            for number, entry in enumerate(entries, 1)
         )
     elif kind in (".jsonl", ".ndjson"):
         for number, line in enumerate(handle, 1):
@@ -143,7 +156,11 @@ def _rows_of(handle: TextIO, path: Path, columns: list[str]) -> Iterator[tuple[i
                 except RecursionError:
                     yield number, "is nested too deeply"
     elif kind == ".txt":
-        yield from ((number, {"text": line.rstrip("\n")}) for number, line in enumerate(handle, 1) if line.strip() and not line.startswith("#"))
+        yield from (
+            (number, {"text": line.rstrip("\n")})
+            for number, line in enumerate(handle, 1)
+            if line.strip() and not line.startswith("#")
+        )
     else:
         raise UsageError(f"{path}: mats reads .jsonl, .json, .csv, .tsv and .txt.")
 
@@ -185,7 +202,9 @@ class _Columns:
                 if self.path.suffix.lower() in (".csv", ".tsv"):
                     raise
                 self.missing = self.missing or error
-                raise ValueError(f"lacks a column that is needed; it has {', '.join(map(str, row)) or 'none'}") from None
+                raise ValueError(
+                    f"lacks a column that is needed; it has {', '.join(map(str, row)) or 'none'}"
+                ) from None
         return self.known
 
     def check(self) -> None:
@@ -213,9 +232,14 @@ def _value(row: dict[str, Any], column: str) -> str:
 
 
 def _defaults(settings: SourceSettings, path: Path, first: dict[str, Any]) -> SourceSettings:
-    """Columns that were not named, from the task and what the file has. Errors: UsageError, naming the columns there are."""
+    """Columns that were not named, from the task and what the file has. Errors: UsageError, naming the columns there
+    are."""
     have = [str(key) for key in first if key is not None]
-    guesses = {"text": ("caption", "text", "description"), "answer": ("answer", "label", "name"), "instruction": ("instruction", "question")}
+    guesses = {
+        "text": ("caption", "text", "description"),
+        "answer": ("answer", "label", "name"),
+        "instruction": ("instruction", "question"),
+    }
     known: dict[str, Any] = {}
     for part, names in guesses.items():
         named = getattr(settings, part)
@@ -231,7 +255,9 @@ def _defaults(settings: SourceSettings, path: Path, first: dict[str, Any]) -> So
     needed = {"question": ("text", "answer"), "labels": ("answer",)}.get(settings.task, ("text",))
     for part in needed:
         if not known[part]:
-            raise UsageError(f"{path}: say which column is the {part} of this {settings.task} source; it has {', '.join(have)}.")
+            raise UsageError(
+                f"{path}: say which column is the {part} of this {settings.task} source; it has {', '.join(have)}."
+            )
     return replace(settings, **known)
 
 
@@ -247,11 +273,15 @@ def _examples(settings: SourceSettings, row: dict[str, Any], number: int) -> Ite
         yield TextExample(clean(text), tag, asked, clean(answer))
     elif settings.task == "question":
         question = _value(row, settings.instruction) if settings.instruction else asked or _WHAT
-        yield TextExample(clean(_value(row, settings.text)), tag, " ".join(question.split()), clean(_value(row, settings.answer)))
+        yield TextExample(
+            clean(_value(row, settings.text)), tag, " ".join(question.split()), clean(_value(row, settings.answer))
+        )
     else:
         label = clean(_value(row, settings.answer))
         texts = (
-            [_value(row, settings.text)] if settings.text else [each.replace("{}", label) for each in settings.templates or ["{}", "the sound of {}"]]
+            [_value(row, settings.text)]
+            if settings.text
+            else [each.replace("{}", label) for each in settings.templates or ["{}", "the sound of {}"]]
         )
         for text in texts:
             yield TextExample(clean(text), tag, asked or _WHAT, label)
@@ -259,7 +289,9 @@ def _examples(settings: SourceSettings, row: dict[str, Any], number: int) -> Ite
 
 def _wanted(text: str, settings: SourceSettings) -> bool:
     words = re.findall(r"\w+", text.lower())
-    return (not settings.words or len(words) <= settings.words) and not any(word.startswith(tuple(settings.without)) for word in words)
+    return (not settings.words or len(words) <= settings.words) and not any(
+        word.startswith(tuple(settings.without)) for word in words
+    )
 
 
 def read_source(settings: SourceSettings, folder: Path, strict: bool = False) -> Source:
@@ -271,16 +303,24 @@ def read_source(settings: SourceSettings, folder: Path, strict: bool = False) ->
     if settings.ratio <= 0:
         raise UsageError(f"{settings.file}: ratio {settings.ratio:g} should be above 0.")
     if not 0.0 <= settings.begin < settings.end <= 1.0:
-        raise UsageError(f"{settings.file}: begin {settings.begin:g} and end {settings.end:g} should lie between 0 and 1, in this order.")
+        raise UsageError(
+            f"{settings.file}: begin {settings.begin:g} and end {settings.end:g} should lie between 0 and 1, in this "
+            "order."
+        )
     if settings.task in _OF_CAPTIONS and not settings.names:
-        raise UsageError(f"{settings.file}: a {settings.task} source needs names, a file of the things that are asked after.")
+        raise UsageError(
+            f"{settings.file}: a {settings.task} source needs names, a file of the things that are asked after."
+        )
     path = folder / settings.file
     if not path.exists() and (OURS / settings.file).is_file():
         path = OURS / settings.file
     never: set[str] = set()
     kind = "caption" if settings.task in _OF_CAPTIONS else settings.task
     for other in settings.leave_out:
-        never |= {example.text for example in read_source(replace(settings, file=other, leave_out=[], task=kind), folder).examples}
+        never |= {
+            example.text
+            for example in read_source(replace(settings, file=other, leave_out=[], task=kind), folder).examples
+        }
     examples: dict[TextExample, None] = {}
     bad: list[BadRow] = []
     asked = _Columns(settings, path)

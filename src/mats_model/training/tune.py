@@ -1,4 +1,5 @@
-"""Ways across the gap, compared on recordings with references: which settings of Santa say what is heard, with intervals over clips."""
+"""Ways across the gap, compared on recordings with references: which settings of Santa say what is heard, with
+intervals over clips."""
 
 from __future__ import annotations
 
@@ -19,8 +20,10 @@ from mats_model.training.sources import cells
 
 # way and settings, each as `mats caption --santa` takes them; `rerank` is the search's
 METHODS = (
-    "way=none", "way=shift", "lambda=0.3,tau=0.1,k=32", "lambda=0.6,tau=0.1,k=32", "lambda=0.9,tau=0.1,k=32", "lambda=1,tau=0.1,k=32",
-    "lambda=0.6,tau=0.02,k=8", "lambda=0.9,tau=0.02,k=8", "lambda=1,tau=0.02,k=8", "lambda=1,tau=0.02,k=32", "way=project,tau=0.02",
+    "way=none", "way=shift", "lambda=0.3,tau=0.1,k=32", "lambda=0.6,tau=0.1,k=32", "lambda=0.9,tau=0.1,k=32",
+    "lambda=1,tau=0.1,k=32",
+    "lambda=0.6,tau=0.02,k=8", "lambda=0.9,tau=0.02,k=8", "lambda=1,tau=0.02,k=8", "lambda=1,tau=0.02,k=32",
+    "way=project,tau=0.02",
     "way=project,tau=0.01", "names=1", "names=4", "lambda=0.6,tau=0.1,k=32,names=2",
 )  # fmt: skip
 _DRAWS = 2000
@@ -48,8 +51,8 @@ class Score:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One method; a measure without references of its kind is left out. `gain` is the paired interval of the first measure against
-    the settings of the model itself."""
+    """One method; a measure without references of its kind is left out. `gain` is the paired interval of the first
+    measure against the settings of the model itself."""
 
     method: str
     scores: dict[str, Score]
@@ -57,12 +60,15 @@ class Outcome:
 
 
 def references(table: Path, audio: Path) -> list[Reference]:
-    """Rows of a CSV, TSV or JSONL: a file (relative to `audio`), any number of caption columns or rows, a label. Errors: UsageError."""
+    """Rows of a CSV, TSV or JSONL: a file (relative to `audio`), any number of caption columns or rows, a label.
+    Errors: UsageError."""
     found: dict[Path, tuple[list[str], str]] = {}
     for row in cells(table):
         name = next((row[key] for key in _FILE if row.get(key)), None)
         if name is None:
-            raise UsageError(f"{table} has no column that names the sound ({', '.join(_FILE)}); it has {', '.join(row)}.")
+            raise UsageError(
+                f"{table} has no column that names the sound ({', '.join(_FILE)}); it has {', '.join(row)}."
+            )
         path = (audio / name).resolve()
         if audio.resolve() not in path.parents:
             raise UsageError(f"{table}: {name} leads out of {audio}.")
@@ -121,10 +127,14 @@ def measure(mats: Mats, heard: torch.Tensor, told: list[Reference]) -> dict[str,
 
 
 def compare(
-    mats: Mats, heard: torch.Tensor, told: list[Reference], methods: Sequence[str] = METHODS, memory: Memory | None = None
+    mats: Mats,
+    heard: torch.Tensor,
+    told: list[Reference],
+    methods: Sequence[str] = METHODS,
+    memory: Memory | None = None,
 ) -> Iterator[Outcome]:
-    """The model's own settings first, then each method, then each of the best three without the judging of its candidates by the
-    encoder (`rerank`). The model is left as it was."""
+    """The model's own settings first, then each method, then each of the best three without the judging of its
+    candidates by the encoder (`rerank`). The model is left as it was."""
     own, search, before = mats.santa.settings, mats.config.search, mats.santa.other
     used: Memory = mats.santa if memory is None else memory
     kept, used.audio_mean = used.audio_mean, heard.mean(0)
@@ -153,7 +163,8 @@ def _first(outcome: Outcome) -> float:
 
 
 def _outcome(
-    mats: Mats, heard: torch.Tensor, told: list[Reference], name: str, plain: SantaSettings, settings: str, memory: Memory | None, first: Outcome,
+    mats: Mats, heard: torch.Tensor, told: list[Reference], name: str, plain: SantaSettings, settings: str,
+    memory: Memory | None, first: Outcome,
     done: list[Outcome],
 ) -> Outcome:  # fmt: skip
     mats.santa.cross(changed(plain, settings), memory)
@@ -172,4 +183,7 @@ def recommend(outcomes: Sequence[Outcome]) -> str:
         return f"the model's own settings are the best by {key}"
     low, high = best.gain
     sure = "surely better" if low > 0 else "not surely better"
-    return f"{best.method} is the best by {key}, and {sure} than the model's own settings (difference between {low:+.3f} and {high:+.3f})"
+    return (
+        f"{best.method} is the best by {key}, and {sure} than the model's own settings (difference between {low:+.3f} "
+        f"and {high:+.3f})"
+    )

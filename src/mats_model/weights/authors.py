@@ -1,7 +1,8 @@
 """The checkpoint of MATS' authors -> a model folder of ours: mapper, projection and LoRA, under our names, strictly.
 
-Layout: audio_mapper.* and audio_llama_proj.* are the mapper; llama_model.base_model.model.* holds LoRA, alpha / r = 4. Their settings come with
-it: the paper's prompt with task tags, 4 beams, penalties. No memory was published, so that Santa does nothing until one is given.
+Layout: audio_mapper.* and audio_llama_proj.* are the mapper; llama_model.base_model.model.* holds LoRA, alpha / r = 4.
+Their settings come with it: the paper's prompt with task tags, 4 beams, penalties. No memory was published, so that
+Santa does nothing until one is given.
 """
 
 from __future__ import annotations
@@ -31,13 +32,19 @@ def is_authors(keys: Iterable[str]) -> bool:
     return any(key.startswith(_MAPPER) for key in keys)
 
 
-def convert_authors(state: dict[str, torch.Tensor], out: Path, name: str, base: str = BASE, clap: str = CLAP) -> MatsConfig:
+def convert_authors(
+    state: dict[str, torch.Tensor], out: Path, name: str, base: str = BASE, clap: str = CLAP
+) -> MatsConfig:
     """Tensors by their names -> a model folder that keeps their precision.
 
-    `base` and `clap` are the language model and the encoder it was trained beside: neither is needed here. Errors: ModelError, with the names of
-    what is missing or left over.
+    `base` and `clap` are the language model and the encoder it was trained beside: neither is needed here. Errors:
+    ModelError, with the names of what is missing or left over.
     """
-    given = {key: value for key, value in state.items() if not key.startswith(_UNUSED) and not key.endswith("rotary_emb.inv_freq")}
+    given = {
+        key: value
+        for key, value in state.items()
+        if not key.startswith(_UNUSED) and not key.endswith("rotary_emb.inv_freq")
+    }
     mapper, d = mapper_of(given, _MAPPER)
     renamed: dict[str, torch.Tensor] = {}
     for key, value in given.items():
@@ -54,16 +61,24 @@ def convert_authors(state: dict[str, torch.Tensor], out: Path, name: str, base: 
         else:
             renamed[key] = value
     lora = {key for key in renamed if key.startswith("llm.") and ".lora_" in key}
-    paired = lora | {key.replace(".lora_A.", ".lora_B.") for key in lora} | {key.replace(".lora_B.", ".lora_A.") for key in lora}
+    paired = (
+        lora
+        | {key.replace(".lora_A.", ".lora_B.") for key in lora}
+        | {key.replace(".lora_B.", ".lora_A.") for key in lora}
+    )
     project = renamed.get("mapper.project.weight")
-    wanted = {f"mapper.{key}": shape for key, shape in mapper_shapes(mapper, d, 1 if project is None else project.shape[0]).items()}
+    wanted = {
+        f"mapper.{key}": shape
+        for key, shape in mapper_shapes(mapper, d, 1 if project is None else project.shape[0]).items()
+    }
     check(renamed, wanted | {key: tuple(renamed[key].shape) if key in renamed else () for key in paired})
     adapters = {key.split(".")[-4]: value.shape[0] for key, value in renamed.items() if ".lora_A." in key}
     rank = next(iter(adapters.values()), 0)
     config = MatsConfig(
         name=name, width=d, noise_variance=LAST / d, label_scale=0.0, clap=clap, mapper=mapper, search=_SETTINGS,
         llm=LLMConfig(
-            kind="transformers", base=base, prompt="paper", tuning="lora" if rank else "frozen", rank=rank or 8, alpha=ALPHA_OVER_RANK * (rank or 8),
+            kind="transformers", base=base, prompt="paper", tuning="lora" if rank else "frozen", rank=rank or 8,
+            alpha=ALPHA_OVER_RANK * (rank or 8),
             targets=sorted(adapters), quantise="auto",
         ),
         santa=NO_MEMORY,
@@ -72,14 +87,20 @@ def convert_authors(state: dict[str, torch.Tensor], out: Path, name: str, base: 
 
 
 def mapper_of(state: dict[str, torch.Tensor], prefix: str) -> tuple[MapperConfig, int]:
-    """Sizes of the transformer mapper whose tensors have names that begin with `prefix`, and the width d it reads. Errors: ModelError."""
+    """Sizes of the transformer mapper whose tensors have names that begin with `prefix`, and the width d it reads.
+    Errors: ModelError."""
     constant, linear = need(state, f"{prefix}prefix_const"), need(state, f"{prefix}linear.weight")
     width, below = constant.shape[1], f"{prefix}transformer.layers."
     numbers = [key.removeprefix(below).split(".")[0] for key in state if key.startswith(below)]
     if linear.shape[0] % width or width % HEADS:
-        raise ModelError(f"the checkpoint's mapper is {tuple(linear.shape)} beside a prefix {tuple(constant.shape)}: these do not fit together.")
+        raise ModelError(
+            f"the checkpoint's mapper is {tuple(linear.shape)} beside a prefix {tuple(constant.shape)}: these do not "
+            "fit together."
+        )
     layers = 1 + max((int(number) for number in numbers if number.isdigit()), default=-1)
-    return MapperConfig("transformer", width, linear.shape[0] // width, constant.shape[0], layers, HEADS), linear.shape[1]
+    return MapperConfig("transformer", width, linear.shape[0] // width, constant.shape[0], layers, HEADS), linear.shape[
+        1
+    ]
 
 
 def mapper_shapes(config: MapperConfig, d: int, llm_width: int) -> dict[str, tuple[int, ...]]:
@@ -101,8 +122,13 @@ def check(state: dict[str, torch.Tensor], wanted: dict[str, tuple[int, ...]]) ->
     """Every tensor that is wanted, in its shape, and nothing else. Errors: ModelError, with names."""
     missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or extra:
-        said = [f"lacks {', '.join(missing[:3])}" if missing else "", f"holds {', '.join(extra[:3])}, which no part of MATS has" if extra else ""]
-        raise ModelError(f"the checkpoint {' and '.join(filter(None, said))} ({len(missing)} missing, {len(extra)} left over).")
+        said = [
+            f"lacks {', '.join(missing[:3])}" if missing else "",
+            f"holds {', '.join(extra[:3])}, which no part of MATS has" if extra else "",
+        ]
+        raise ModelError(
+            f"the checkpoint {' and '.join(filter(None, said))} ({len(missing)} missing, {len(extra)} left over)."
+        )
     for key, shape in wanted.items():
         if tuple(state[key].shape) != shape:
             raise ModelError(f"the checkpoint's {key} is {tuple(state[key].shape)} where {shape} is expected.")
@@ -110,4 +136,8 @@ def check(state: dict[str, torch.Tensor], wanted: dict[str, tuple[int, ...]]) ->
 
 def no_memory(d: int) -> dict[str, torch.Tensor]:
     """Santa's tensors where nothing was published for it to look up."""
-    return {"santa.memory": torch.zeros(0, d), "santa.centres": torch.zeros(1, d), "santa.assign": torch.zeros(0, dtype=torch.int32)}
+    return {
+        "santa.memory": torch.zeros(0, d),
+        "santa.centres": torch.zeros(1, d),
+        "santa.assign": torch.zeros(0, dtype=torch.int32),
+    }

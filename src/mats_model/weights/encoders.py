@@ -1,4 +1,5 @@
-"""Files of published encoders: LAION's .pt, transformers' ClapModel, Microsoft's .pth, and the folder of safetensors that each may become.
+"""Files of published encoders: LAION's .pt, transformers' ClapModel, Microsoft's .pth, and the folder of safetensors
+that each may become.
 
 Pickles are read as weights only: one that holds anything else is refused, and nothing in it is run.
 """
@@ -24,7 +25,8 @@ from mats_model.mats import Ears, Scales
 
 CARD, WEIGHTS, TOKENIZER = "encoder.json", "model.safetensors", "tokenizer.json"
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt")
-# LAION says of msclap, and both of themselves, that cosines of pairs that fit lie around this; a probability of one label is not calibrated
+# LAION says of msclap, and both of themselves, that cosines of pairs that fit lie around this; a probability of one
+# label is not calibrated
 _FITS = 0.3
 
 
@@ -51,14 +53,17 @@ def refuse_collapsed(clap: PublishedClap, name: str) -> None:
     """Errors: ModelError for a text tower that has nothing to say, as that of one published checkpoint."""
     if clap.collapsed():
         raise ModelError(
-            f"the text tower of {name} says the same of every text: this checkpoint is spoiled, as laion/larger_clap_music is; take another."
+            f"the text tower of {name} says the same of every text: this checkpoint is spoiled, as "
+            "laion/larger_clap_music is; take another."
         )
 
 
 def load_original(path: Path) -> Ears:
     """LAION's file, run by LAION's own package. Errors: UsageError where that is not installed; ModelError."""
     if path.is_dir():
-        raise ModelError(f"{path} is a folder, and LAION's own package reads .pt files: give it the file, or leave out the prefix.")
+        raise ModelError(
+            f"{path} is a folder, and LAION's own package reads .pt files: give it the file, or leave out the prefix."
+        )
     from mats_model.clap.original import OriginalClap
 
     clap = OriginalClap(read_tensors(path), path)
@@ -94,11 +99,15 @@ def make(state: dict[str, torch.Tensor], tokenizer_json: str | None) -> Publishe
         return LaionClap(from_transformers(state), tokenizer_json)
     if any(key.startswith("audio_branch.") for key in keys):
         return LaionClap(state, tokenizer_json)
-    raise ModelError(f"no encoder that mats knows has tensors like {', '.join(sorted(keys)[:3])}: it reads LAION's CLAP and Microsoft's CLAP 2023.")
+    raise ModelError(
+        f"no encoder that mats knows has tensors like {', '.join(sorted(keys)[:3])}: it reads LAION's CLAP and "
+        "Microsoft's CLAP 2023."
+    )
 
 
 def convert(path: Path, out: Path, tokenizer: Path | None = None, state: dict[str, torch.Tensor] | None = None) -> Card:
-    """A checkpoint (its tensors, if they were read) -> a folder of safetensors, after which no pickle is opened. Errors: ModelError, UsageError."""
+    """A checkpoint (its tensors, if they were read) -> a folder of safetensors, after which no pickle is opened.
+    Errors: ModelError, UsageError."""
     from safetensors.torch import save
 
     state = read_tensors(path) if state is None else state
@@ -122,7 +131,9 @@ def text_of(path: Path) -> str:
     try:
         return read_text(path)
     except (ValueError, OSError) as error:
-        raise ModelError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}); fetch or train the model again.") from None
+        raise ModelError(
+            f"{path} cannot be read ({getattr(error, 'strerror', None) or error}); fetch or train the model again."
+        ) from None
 
 
 def _folder(path: Path) -> tuple[dict[str, torch.Tensor], str | None]:
@@ -151,7 +162,9 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = named[1] if named else "more than weights"
-        raise ModelError(f"{path} holds {what} beside its weights, which could run: it was not opened; ask for it as safetensors.") from None
+        raise ModelError(
+            f"{path} holds {what} beside its weights, which could run: it was not opened; ask for it as safetensors."
+        ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise ModelError(f"{path} cannot be read ({str(error).splitlines()[0][:120]}); fetch it again.") from None
     for name in ("state_dict", "model"):

