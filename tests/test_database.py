@@ -20,9 +20,10 @@ import torch
 from test_library import D, filled, sound
 
 from mats_model.errors import MatsError, ModelError, UsageError
+from mats_model.library import database
 from mats_model.library.export import export_to
 from mats_model.library.search import Query, Searcher
-from mats_model.library.store import Library, State, database
+from mats_model.library.store import Library, State
 
 
 def beside(path: Path) -> list[str]:

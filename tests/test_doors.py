@@ -36,8 +36,9 @@ from mats_cli.microphone import RawPipe
 from mats_cli.options import _Verb
 from mats_model import audio, places
 from mats_model.errors import DeviceError, InputError, ModelError, UnexpectedError, UsageError, one_input
+from mats_model.library import crawl
 from mats_model.library.search import query
-from mats_model.library.store import Library, crawl
+from mats_model.library.store import Library
 from mats_model.mats import Mats
 from mats_model.training.sources import BadRow, SourceSettings, captions_in, read_source
 

@@ -332,7 +332,7 @@ def test_shards_make_the_whole(mats: Run, sounds: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_that_changes_while_it_is_read(nano: Mats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mats_model.library.store import crawl
+    from mats_model.library import crawl
 
     path = tmp_path / "growing.wav"
     path.write_bytes(encoded(noise(1)))
