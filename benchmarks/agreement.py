@@ -107,7 +107,7 @@ def main() -> None:
     for name, value in figures.items():
         print(f"| {name} | {value:.3f} |")
     sounds = esc10(options.data)
-    heard = torch.stack([mats.embed(clip.path) for clip in sounds])
+    heard = torch.stack([mats.embed_audio(clip.path) for clip in sounds])
     right = (heard @ mats.label_embeddings(CLASSES).T).argmax(1) == torch.tensor([clip.target for clip in sounds])
     print(f"| beside it, and deciding nothing: ESC-10 top-1 | {float(right.float().mean()):.4f} |")
 

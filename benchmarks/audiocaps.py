@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=975)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    mats = load(options.model, quantise=options.quantize)
+    mats = load(options.model, quantize=options.quantize)
     groups = references(options.data / "captions" / "audiocaps_v1_test.csv", "youtube_id", "caption", options.clips)
     *_, (_, scores) = text_to_text(mats, groups)
     others = [some[1:] for some in groups]

@@ -43,14 +43,14 @@ def main() -> None:
 
     transformers.utils.logging.set_verbosity_error()
     config = LLMConfig(
-        kind="transformers", base="random", prompt="paper", tuning="frozen", quantise="none" if options.cpu else "nf4"
+        kind="transformers", base="random", prompt="paper", tuning="frozen", quantize="none" if options.cpu else "nf4"
     )
     placement = place(config, "cpu" if options.cpu else "cuda", training=False)
     with tempfile.TemporaryDirectory() as folder:
         random_base(Path(folder), options.shape)
         llm = load_base(folder, config, placement).eval()
     asked = Question(DESCRIBE, CAPTION_TAG)
-    settings = SearchSettings(beams=BEAMS, longest=TOKENS, shortest=TOKENS)
+    settings = SearchSettings(beams=BEAMS, max_new_tokens=TOKENS, min_new_tokens=TOKENS)
     prefix = (
         torch.randn(options.sounds, PREFIX, llm.width, generator=torch.Generator().manual_seed(0)).to(placement.device)
         * 0.1

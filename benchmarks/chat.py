@@ -41,7 +41,7 @@ def main() -> None:
 
         def asked(question: str, hearing: Hearing = hearing) -> str:
             chat = Conversation(mats, tags, wanted.strict)
-            chat.hear(hearing)
+            chat.listen_to(hearing)
             answer = "".join(chat.ask(question)).lower()
             counts["withheld"] += bool(chat.last and chat.last.withheld)
             return answer

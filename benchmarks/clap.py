@@ -29,8 +29,8 @@ def theirs_audio(model: object, extractor: object, paths: list[Path], device: st
     for at in range(0, len(paths), rows):
         waves = []
         for path in paths[at : at + rows]:
-            wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
-            waves.append(soxr.resample(wave.mean(1), rate, 48_000))
+            wave, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
+            waves.append(soxr.resample(wave.mean(1), sample_rate, 48_000))
         inputs = extractor(waves, sampling_rate=48_000, return_tensors="pt").to(device)  # type: ignore[operator]
         with torch.inference_mode():
             made.append(model.get_audio_features(**inputs).pooler_output.cpu())  # type: ignore[attr-defined]

@@ -88,7 +88,7 @@ def main() -> None:
         )
         for beams in (1, 5):
             # theirs may say nothing at all, which ours may not unless it is allowed to
-            settings = replace(ours.config.search, beams=beams, shortest=0)
+            settings = replace(ours.config.search, beams=beams, min_new_tokens=0)
             mine = [row[0].text for row in llm.answers(second, Question(), settings)]
             told = [
                 beam_search(them, embed=first[row : row + 1], beam_size=beams)[0].strip() for row in range(len(heard))

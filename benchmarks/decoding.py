@@ -55,7 +55,7 @@ def main() -> None:
     for name, change in (
         ("float32", {}),
         ("bfloat16", {"dtype": "bfloat16"}),
-        ("int8", {"dtype": "auto", "quantise": "int8"}),
+        ("int8", {"dtype": "auto", "quantize": "int8"}),
     ):
         config = replace(exact, **change)
         models[name] = load_base(folder, config, place(config, "cpu", training=False)).eval()
@@ -63,7 +63,9 @@ def main() -> None:
     torch.manual_seed(0)
     prefix = torch.randn(4, PREFIX, models["float32"].width) * 0.1
     asked = Question("what is heard in this recording?")
-    plain = SearchSettings(beams=1, longest=TOKENS, shortest=TOKENS, no_repeat=0, repetition=1.0)
+    plain = SearchSettings(
+        beams=1, max_new_tokens=TOKENS, min_new_tokens=TOKENS, no_repeat_ngram_size=0, repetition_penalty=1.0
+    )
 
     def generate(llm: Any, rows: int, beams: int, **settings: str) -> Callable[[], object]:
         before, after = llm._ask(asked)

@@ -69,8 +69,8 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=1, help="take every n-th clip, where a model is slow")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    mats, clips = load(options.model, quantise=options.quantize), esc10(options.data)[:: options.step]
-    vectors = torch.stack([mats.embed(clip.path) for clip in clips])
+    mats, clips = load(options.model, quantize=options.quantize), esc10(options.data)[:: options.step]
+    vectors = torch.stack([mats.embed_audio(clip.path) for clip in clips])
     target = torch.tensor([clip.target for clip in clips])
     accuracy, per_class = top1(mats, vectors, target, CLASSES)
     captions = mats.answer(vectors)

@@ -30,8 +30,8 @@ def programme() -> np.ndarray:
     rng = np.random.default_rng(0)
     parts = []
     for path in sorted((ROOT / "examples").glob("*.ogg")):
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        parts += [soxr.resample(samples.mean(1), rate, RATE)[: 8 * RATE], np.zeros(4 * RATE, np.float32)]
+        samples, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
+        parts += [soxr.resample(samples.mean(1), sample_rate, RATE)[: 8 * RATE], np.zeros(4 * RATE, np.float32)]
     mono = np.concatenate(parts)
     mono = mono + rng.standard_normal(len(mono)).astype(np.float32) * 2e-4
     return np.repeat((np.clip(mono, -1, 1) * 32767).astype("<i2")[:, None], 2, 1)

@@ -39,8 +39,8 @@ KNOWN = {
 
 def scene(name: str) -> np.ndarray:
     """Quiet, a second of a recording, quiet: (s, 2) int16."""
-    samples, rate = soundfile.read(EXAMPLES / f"{name}.ogg", dtype="float32", always_2d=True)
-    sound = soxr.resample(samples.mean(1), rate, RATE)
+    samples, sample_rate = soundfile.read(EXAMPLES / f"{name}.ogg", dtype="float32", always_2d=True)
+    sound = soxr.resample(samples.mean(1), sample_rate, RATE)
     first = int(np.argmax(np.abs(sound) > 0.1 * np.abs(sound).max()))
     wave = np.concatenate([np.zeros(RATE), sound[first : first + RATE], np.zeros(4 * RATE)])
     wave = wave + np.random.default_rng(0).standard_normal(len(wave)) * 2e-4
@@ -110,11 +110,11 @@ def lost(session: Session, seconds: float, device: str | None) -> None:
     watcher.stop()
     watcher.join()
     microphone.close()
-    missing = elapsed - heard / microphone.ring.rate
+    missing = elapsed - heard / microphone.ring.sample_rate
     print(
-        f"{microphone.name} at {microphone.ring.rate} Hz: {answers} answers in {elapsed:.0f} s, "
+        f"{microphone.name} at {microphone.ring.sample_rate} Hz: {answers} answers in {elapsed:.0f} s, "
         f"{microphone.ring.overruns} blocks lost,"
-        f" {heard / microphone.ring.rate:.2f} s heard ({missing:+.2f} s missing)"
+        f" {heard / microphone.ring.sample_rate:.2f} s heard ({missing:+.2f} s missing)"
     )
 
 

@@ -165,7 +165,7 @@ def main() -> None:
     if not options.cpu and not torch.cuda.is_available():
         raise SystemExit("no CUDA device: --cpu --shape small runs the comparison without 4 bits.")
     config = LLMConfig(
-        kind="transformers", base="random", prompt="paper", tuning="lora", quantise="none" if options.cpu else "nf4"
+        kind="transformers", base="random", prompt="paper", tuning="lora", quantize="none" if options.cpu else "nf4"
     )
     placement = place(config, "cpu" if options.cpu else "cuda")
     clap = load().clap
@@ -183,12 +183,12 @@ def main() -> None:
     vectors = clap.embed_text(texts)
     print(
         f"{options.shape}: {sum(w.numel() for w in llm.parameters()) / 1e6:.0f} M stored numbers, {placement.reason}, "
-        f"{placement.quantise}"
+        f"{placement.quantize}"
     )
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         with torch.inference_mode():
-            llm.eval().answers(mapper(vectors[:1].to(device)), Question(), SearchSettings(beams=4, longest=60))
+            llm.eval().answers(mapper(vectors[:1].to(device)), Question(), SearchSettings(beams=4, max_new_tokens=60))
         print(f"caption, 4 beams, 60 tokens: {peak(device)} (asked: at most 6.0)")
         torch.cuda.reset_peak_memory_stats()
         llm.train()

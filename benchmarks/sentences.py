@@ -78,7 +78,7 @@ def said(model: str, data: Path, work: Path, most: int, every: int) -> None:
     with torch.inference_mode():
         for at in range(0, len(rows), 32):
             waves = openings(clips, rows[at : at + 32])
-            captions += mats.answer(F.normalize(mats.clap.hear(waves), dim=-1))
+            captions += mats.answer(F.normalize(mats.clap.embed_waves(waves), dim=-1))
     counts = Counter(captions)
     print(f"{len(captions)} recordings, {len(counts)} different captions, model {mats.config.id}")
     spoken = [at for at, row in enumerate(rows) if clips.rows[row].label.startswith("speech")]

@@ -48,7 +48,7 @@ def main() -> None:
     before, after = load(options.model), load(options.taught)
     vectors = before.clap.embed_text(list(PHRASES.values()))
     clips = esc10(options.data)
-    heard = torch.stack([before.embed(clip.path) for clip in clips])
+    heard = torch.stack([before.embed_audio(clip.path) for clip in clips])
     print(f"{machine()}\n\n| model | new words said, of 20 | ESC-10 captions that name the sound |\n|---|---|---|")
     for name, mats in ((before.config.name, before), (after.config.name, after)):
         said = mats.answer(vectors)

@@ -21,15 +21,15 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 
 
-def noise(seconds: float, rate: int = 32_000, seed: int = 0, level: float = 0.1) -> np.ndarray:
+def noise(seconds: float, sample_rate: int = 32_000, seed: int = 0, level: float = 0.1) -> np.ndarray:
     """White noise, float32 (s,)."""
-    return (np.random.default_rng(seed).standard_normal(round(seconds * rate)) * level).astype(np.float32)
+    return (np.random.default_rng(seed).standard_normal(round(seconds * sample_rate)) * level).astype(np.float32)
 
 
-def encoded(wave: np.ndarray, rate: int = 32_000, kind: str = "WAV", subtype: str | None = "FLOAT") -> bytes:
+def encoded(wave: np.ndarray, sample_rate: int = 32_000, kind: str = "WAV", subtype: str | None = "FLOAT") -> bytes:
     """The bytes of a sound file."""
     sink = io.BytesIO()
-    soundfile.write(sink, wave, rate, format=kind, subtype=subtype)
+    soundfile.write(sink, wave, sample_rate, format=kind, subtype=subtype)
     return sink.getvalue()
 
 

@@ -80,9 +80,9 @@ def filled(own: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {key: made.get(key, value) for key, value in own.items()}
 
 
-def wave(rate: int, seconds: float, seed: int) -> np.ndarray:
+def wave(sample_rate: int, seconds: float, seed: int) -> np.ndarray:
     """A tone, a sweep and noise that swells."""
-    t = np.arange(int(rate * seconds)) / rate
+    t = np.arange(int(sample_rate * seconds)) / sample_rate
     noise = np.random.default_rng(seed).standard_normal(len(t))
     sweep = np.sin(2 * np.pi * (200 * (seed % 5 + 1) + 300 * t) * t)
     made = (

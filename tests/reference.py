@@ -117,7 +117,7 @@ def main(file: Path, amodel: str) -> None:
     torch.set_num_threads(1)
     make(file, amodel.removesuffix("-fused"), amodel.endswith("-fused"))
     ears = load_ears(f"{PREFIX}{file}")
-    said = {f"heard {name}": ears.embed(encoded(sound)).numpy() for name, sound in sounds().items()}
+    said = {f"heard {name}": ears.embed_audio(encoded(sound)).numpy() for name, sound in sounds().items()}
     # the package alone, whose own way with short sounds it is
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

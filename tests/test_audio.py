@@ -151,7 +151,7 @@ def test_silence_is_marked() -> None:
 def m4a(path: Path, wave: np.ndarray) -> Path:
     av = pytest.importorskip("av", reason="the extra `media` is not installed")
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("aac", rate=RATE, layout="mono")
+        stream = container.add_stream("aac", sample_rate=RATE, layout="mono")
         frame = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
         frame.sample_rate = RATE
         for packet in [*stream.encode(frame), *stream.encode(None)]:

@@ -37,7 +37,7 @@ class NoEars(Clap):
 
     rate, window, dim, space, id = 16_000, 16_000, 64, "none", "none"
 
-    def hear(self, waves: torch.Tensor) -> torch.Tensor:
+    def embed_waves(self, waves: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
 
     def embed_text(self, texts: list[str]) -> torch.Tensor:
@@ -62,7 +62,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Mats:
     out = tmp_path_factory.mktemp("model")
     convert_authors(read_tensors(FILE), out, "tiny", str(base))
-    exact = replace(read_config(out).llm, quantise="none", dtype="float32")
+    exact = replace(read_config(out).llm, quantize="none", dtype="float32")
     made = load(out, lambda name, kind: Path(name), clap=NoEars(), llm=exact)
     made.llm._asked[ASKED] = ([1, *GOLDEN["ids_before"][0].tolist()], GOLDEN["ids_after"][0].tolist())  # type: ignore[union-attr]
     return made
@@ -84,19 +84,24 @@ def ids(text: str) -> list[int]:
 
 def test_greedy_and_beams(tiny: Mats) -> None:
     prefix = tiny.hear(F.normalize(torch.from_numpy(GOLDEN["z"]), dim=-1))
-    plain = SearchSettings(beams=1, longest=12, shortest=0, no_repeat=0, repetition=1.0)
+    plain = SearchSettings(beams=1, max_new_tokens=12, min_new_tokens=0, no_repeat_ngram_size=0, repetition_penalty=1.0)
     assert [ids(row[0].text) for row in tiny.llm.answers(prefix, ASKED, plain)] == GOLDEN["greedy"].tolist()
     assert ids("".join(tiny.llm.stream(prefix[:1], ASKED, plain))) == GOLDEN["greedy"][0].tolist()
     # the settings that come with the checkpoint are the published ones
     theirs = tiny.config.search
-    assert (theirs.beams, theirs.no_repeat, theirs.repetition, theirs.longest) == (4, 2, 2.0, 200)
-    found = tiny.llm.answers(prefix, ASKED, replace(theirs, longest=12, shortest=0))
+    assert (theirs.beams, theirs.no_repeat_ngram_size, theirs.repetition_penalty, theirs.max_new_tokens) == (
+        4,
+        2,
+        2.0,
+        200,
+    )
+    found = tiny.llm.answers(prefix, ASKED, replace(theirs, max_new_tokens=12, min_new_tokens=0))
     assert [ids(row[0].text) for row in found] == GOLDEN["beam"].tolist()
 
 
 def test_merged_says_the_same(tiny: Mats) -> None:
     prefix = tiny.hear(F.normalize(torch.from_numpy(GOLDEN["z"]), dim=-1))
-    plain = SearchSettings(beams=1, longest=12, shortest=0, no_repeat=0, repetition=1.0)
+    plain = SearchSettings(beams=1, max_new_tokens=12, min_new_tokens=0, no_repeat_ngram_size=0, repetition_penalty=1.0)
     tiny.llm.merge()  # type: ignore[union-attr]
     try:
         assert [ids(row[0].text) for row in tiny.llm.answers(prefix, ASKED, plain)] == GOLDEN["greedy"].tolist()

@@ -35,8 +35,8 @@ def scene(*parts: str | float) -> bytes:
     waves = []
     for part in parts:
         if isinstance(part, str):
-            samples, rate = soundfile.read(EXAMPLES / f"{part}.ogg", dtype="float32", always_2d=True)
-            waves.append(soxr.resample(samples.mean(1), rate, RATE))
+            samples, sample_rate = soundfile.read(EXAMPLES / f"{part}.ogg", dtype="float32", always_2d=True)
+            waves.append(soxr.resample(samples.mean(1), sample_rate, RATE))
         else:
             waves.append(np.zeros(round(part * RATE), np.float32))
     wave = np.concatenate(waves)
@@ -160,12 +160,12 @@ def test_diary_of_a_pipe(mats: Run, tmp_path: Path) -> None:
     assert [row[1] for row in rows if row[1].startswith("clips/")] == [f"clips/{path.name}" for path in clips] and len(
         clips
     ) == len(heard)
-    samples, rate = soundfile.read(clips[0])
+    samples, sample_rate = soundfile.read(clips[0])
     # two seconds before the dog, and half a second after it
     assert (
-        rate == RATE
-        and 6.5 < len(samples) / rate < 8.0
-        and np.abs(samples[: round(1.9 * rate)]).max() < 0.01 < np.abs(samples).max()
+        sample_rate == RATE
+        and 6.5 < len(samples) / sample_rate < 8.0
+        and np.abs(samples[: round(1.9 * sample_rate)]).max() < 0.01 < np.abs(samples).max()
     )
     # the same bytes, the same diary
     assert text(mats("listen", *RAW, "-q", stdin=sound))[1] == "".join(
@@ -405,9 +405,9 @@ def mic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualMic]:
 
 @pytest.fixture(scope="module")
 def dog_wav(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    samples, rate = soundfile.read(EXAMPLES / "dog.ogg", always_2d=True)
+    samples, sample_rate = soundfile.read(EXAMPLES / "dog.ogg", always_2d=True)
     path = tmp_path_factory.mktemp("wav") / "dog.wav"
-    soundfile.write(path, samples, rate)
+    soundfile.write(path, samples, sample_rate)
     return path
 
 
@@ -430,8 +430,8 @@ def test_chat_hears_the_microphone(mic: VirtualMic, dog_wav: Path, tmp_path: Pat
     chat.expect("saved to heard.wav")
     chat.type("/bye")
     assert chat.end() == 0
-    samples, rate = soundfile.read(tmp_path / "heard.wav")
-    assert 4.0 < len(samples) / rate <= 10.0 and np.abs(samples).max() > 0.1
+    samples, sample_rate = soundfile.read(tmp_path / "heard.wav")
+    assert 4.0 < len(samples) / sample_rate <= 10.0 and np.abs(samples).max() > 0.1
 
 
 def test_listen_hears_the_microphone(mic: VirtualMic, dog_wav: Path, tmp_path: Path) -> None:

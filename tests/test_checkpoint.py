@@ -26,7 +26,7 @@ def test_saved_comes_back(nano: Mats, tmp_path: Path, dog: Path) -> None:
     # saving what was loaded changes nothing, so the id stays
     assert config.id == nano.config.id and not list((tmp_path / "new").glob("*.tmp"))
     again = checkpoints.load(tmp_path / "new", resolve.locate)
-    assert again.caption(dog) == nano.caption(dog) and torch.equal(again.embed(dog), nano.embed(dog))
+    assert again.caption(dog) == nano.caption(dog) and torch.equal(again.embed_audio(dog), nano.embed_audio(dog))
 
 
 def test_embedded_model_keeps_its_promises(nano: Mats) -> None:

@@ -41,7 +41,7 @@ def test_a_list_of_names_is_no_sentence() -> None:
 
 
 def test_nothing_is_moved_without_santa(nano: Mats, dog: Path) -> None:
-    heard, own = nano.embed(dog)[None], nano.santa.settings
+    heard, own = nano.embed_audio(dog)[None], nano.santa.settings
     looks: list[torch.Tensor] = []
     answers = nano.llm.answers
 

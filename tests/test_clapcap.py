@@ -177,7 +177,9 @@ def test_prefix_logits_and_greedy(tiny: Mats, files: Path, state: State, heard: 
         assert (before, after) == ([], [])
         inputs = tiny.llm._inputs(prefix, before, torch.tensor([after] * len(prefix), dtype=torch.long))  # type: ignore[operator]
         assert float((tiny.llm.base(inputs_embeds=inputs).logits - gpt(inputs_embeds=prefix).logits).abs().max()) < 1e-5  # type: ignore[operator]
-        plain = SearchSettings(beams=1, longest=12, shortest=1, no_repeat=0, repetition=1.0)
+        plain = SearchSettings(
+            beams=1, max_new_tokens=12, min_new_tokens=1, no_repeat_ngram_size=0, repetition_penalty=1.0
+        )
         said = [row[0].text for row in tiny.llm.answers(prefix, Question(), plain)]
         tokenizer = tiny.llm.tokenizer  # type: ignore[union-attr]
         ends = {256, tokenizer.convert_tokens_to_ids("Ġ")}
@@ -195,7 +197,7 @@ def test_prefix_logits_and_greedy(tiny: Mats, files: Path, state: State, heard: 
                 tokens.append(int(logits.argmax()))
             assert text == tokenizer.decode(tokens)
             assert "".join(tiny.llm.stream(row[None], Question(), plain)) == text
-    # some end at a space before they are at their longest
+    # some end at a space before they are at their max_new_tokens
     assert min(map(len, said)) < 12
 
 
@@ -214,7 +216,13 @@ def test_what_is_said_of_it(tiny: Mats, files: Path) -> None:
         D,
         12,
     )
-    assert (search.beams, search.longest, search.length_power, search.no_repeat, search.repetition) == (
+    assert (
+        search.beams,
+        search.max_new_tokens,
+        search.length_penalty,
+        search.no_repeat_ngram_size,
+        search.repetition_penalty,
+    ) == (
         5,
         67,
         1.0,
@@ -301,7 +309,7 @@ def test_questions(tiny: Mats, heard: torch.Tensor, dog: Path) -> None:
     from mats_model.audio import source
 
     talk = Conversation(tiny)
-    talk.hear(take(tiny, source(dog)))
+    talk.listen_to(take(tiny, source(dog)))
     assert "".join(talk.ask("What is it?")) == tiny.caption(dog)
     assert "dog" in "".join(talk.ask("Is there a dog?")) and "cannot say that" in "".join(talk.ask("Who wrote this?"))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mats_model.live.diary import TICK, Diary, DiarySettings, Ended, Event, Passed, Quiet, Sound
+from mats_model.live.diary import TICK, Begun, Diary, DiarySettings, Ended, Event, Passed, Quiet
 from mats_model.live.ring import Now
 
 A, B = F.normalize(torch.tensor([1.0, 0.2, 0.0]), dim=0), F.normalize(torch.tensor([0.0, 0.2, 1.0]), dim=0)
@@ -27,17 +27,17 @@ def seconds(count: float, loud: float, vector: torch.Tensor | None) -> list[tupl
 
 def test_a_sound_begins_and_ends() -> None:
     looks = seconds(2, LOW, None) + seconds(6, LOUD, A) + seconds(3, LOW, None)
-    assert run(Diary(), looks) == [Sound(2.0, 5.0), Ended(2.0, 8.0), Quiet(8.0)]
+    assert run(Diary(), looks) == [Begun(2.0, 5.0), Ended(2.0, 8.0), Quiet(8.0)]
 
 
 def test_a_short_sound_is_said_when_it_is_over() -> None:
     looks = seconds(1, LOW, None) + seconds(0.5, LOUD, A) + seconds(3, LOW, None)
-    assert run(Diary(), looks) == [Sound(1.0, 1.5), Ended(1.0, 1.5), Quiet(1.5)]
+    assert run(Diary(), looks) == [Begun(1.0, 1.5), Ended(1.0, 1.5), Quiet(1.5)]
 
 
 def test_another_sound_without_a_pause() -> None:
     looks = seconds(6, LOUD, A) + seconds(6, LOUD, B) + seconds(2, LOW, None)
-    assert run(Diary(), looks) == [Sound(0.0, 3.0), Ended(0.0, 6.0), Sound(6.0, 9.0), Ended(6.0, 12.0), Quiet(12.0)]
+    assert run(Diary(), looks) == [Begun(0.0, 3.0), Ended(0.0, 6.0), Begun(6.0, 9.0), Ended(6.0, 12.0), Quiet(12.0)]
 
 
 def test_nothing_flickers() -> None:
@@ -45,19 +45,19 @@ def test_nothing_flickers() -> None:
     same."""
     assert float(A @ B) < 0.1 and 0.4 < float(A @ HALF) < 0.9
     pause = seconds(5, LOUD, A) + seconds(0.5, LOW, None) + seconds(5, LOUD, A)
-    assert [type(event) for event in run(Diary(), pause)] == [Sound]
+    assert [type(event) for event in run(Diary(), pause)] == [Begun]
     between = seconds(5, LOUD, A) + seconds(5, -58.0, A) + seconds(5, LOUD, A)
-    assert [type(event) for event in run(Diary(), between)] == [Sound]
+    assert [type(event) for event in run(Diary(), between)] == [Begun]
     # too quiet to begin, loud enough to go on
     assert run(Diary(), seconds(5, -58.0, A)) == []
     moment = seconds(5, LOUD, A) + seconds(0.5, LOUD, B) + seconds(5, LOUD, A)
-    assert [type(event) for event in run(Diary(), moment)] == [Sound]
-    assert [type(event) for event in run(Diary(), seconds(5, LOUD, A) + seconds(9, LOUD, HALF))] == [Sound]
+    assert [type(event) for event in run(Diary(), moment)] == [Begun]
+    assert [type(event) for event in run(Diary(), seconds(5, LOUD, A) + seconds(9, LOUD, HALF))] == [Begun]
 
 
 def test_the_end_of_the_stream() -> None:
     diary = Diary()
-    assert run(diary, seconds(2, LOUD, A)) == [] and list(diary.finish(2.0)) == [Sound(0.0, 2.0), Ended(0.0, 2.0)]
+    assert run(diary, seconds(2, LOUD, A)) == [] and list(diary.finish(2.0)) == [Begun(0.0, 2.0), Ended(0.0, 2.0)]
     assert list(diary.finish(2.0)) == [] and list(Diary().finish(5.0)) == []
 
 
@@ -78,7 +78,7 @@ def test_labels_pass_once_and_rearm() -> None:
 def test_gate_may_be_moved() -> None:
     looks = seconds(5, -70.0, A)
     assert run(Diary(), looks) == [] and [type(event) for event in run(Diary(DiarySettings(gate=-75.0)), looks)] == [
-        Sound
+        Begun
     ]
 
 

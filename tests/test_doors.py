@@ -83,10 +83,10 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """A decoder that stumbles over whatever is called odd, as one did over metadata that are no UTF-8."""
     real = audio.blocks
 
-    def blocks(item: audio.Source, rate: int) -> Iterator[np.ndarray]:
+    def blocks(item: audio.AudioSource, sample_rate: int) -> Iterator[np.ndarray]:
         if Path(item.name).name.startswith("odd"):
             b"\xff".decode()
-        yield from real(item, rate)
+        yield from real(item, sample_rate)
 
     monkeypatch.setattr("mats_model.audio.window.blocks", blocks)
 

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from conftest import Run, encoded, noise
 
-from mats_model.audio import Source, blocks, facts, source, windows
+from mats_model.audio import AudioSource, blocks, facts, source, windows
 from mats_model.audio.decode import plain
 from mats_model.errors import InputError
 
 RATE, SECONDS = 16_000, 2
 
 
-def heard(data: bytes | Path) -> tuple[float, Source]:
+def heard(data: bytes | Path) -> tuple[float, AudioSource]:
     """Seconds, and the source with its notes."""
     item = source(data)
     return sum(len(block) for block in blocks(item, RATE)) / RATE, item
@@ -40,30 +40,35 @@ def sized(claim: int) -> bytes:
 
 
 def compressed(
-    kind: str, subtype: str | None = None, rate: int = RATE, seconds: float = SECONDS, seed: int = 0
+    kind: str, subtype: str | None = None, sample_rate: int = RATE, seconds: float = SECONDS, seed: int = 0
 ) -> bytes:
-    return encoded(noise(seconds, rate, seed), rate, kind, subtype)
+    return encoded(noise(seconds, sample_rate, seed), sample_rate, kind, subtype)
 
 
 def muxed(
-    form: str, codec: str, rate: int = RATE, layout: str = "mono", tracks: tuple[str, ...] = ("",), silent: int = -1
+    form: str,
+    codec: str,
+    sample_rate: int = RATE,
+    layout: str = "mono",
+    tracks: tuple[str, ...] = ("",),
+    silent: int = -1,
 ) -> bytes:
     """A file of PyAV's: noise in each track but a silent one."""
     av = pytest.importorskip("av", reason="the extra `media` is not installed")
     sink = io.BytesIO()
     with av.open(sink, "w", format=form) as container:
-        streams = [container.add_stream(codec, rate=rate, layout=layout) for _ in tracks]
+        streams = [container.add_stream(codec, sample_rate=sample_rate, layout=layout) for _ in tracks]
         for stream, language in zip(streams, tracks, strict=True):
             if language:
                 stream.metadata["language"] = language
         for number, stream in enumerate(streams):
-            wave = noise(SECONDS, rate, number)[None] * np.float32(number != silent)
+            wave = noise(SECONDS, sample_rate, number)[None] * np.float32(number != silent)
             frame = av.AudioFrame.from_ndarray(
                 np.repeat(wave, 2 if layout == "stereo" else 1, 0), format="fltp", layout=layout
             )
-            frame.sample_rate = rate
+            frame.sample_rate = sample_rate
             fitted = av.AudioResampler(
-                stream.format.name, layout, rate, frame_size=stream.codec_context.frame_size or 1024
+                stream.format.name, layout, sample_rate, frame_size=stream.codec_context.frame_size or 1024
             )
             for piece in [*fitted.resample(frame), *fitted.resample(None), None]:
                 for packet in stream.encode(piece):
@@ -158,7 +163,7 @@ def test_chained_ogg_is_heard_to_its_end() -> None:
 
 
 def test_joined_mp3_is_heard_to_its_end() -> None:
-    first, second = compressed("MP3", rate=44_100), compressed("MP3", rate=22_050)
+    first, second = compressed("MP3", sample_rate=44_100), compressed("MP3", sample_rate=22_050)
     tag = b"ID3\x03\x00\x00\x00\x00\x01\x00" + bytes(128)
     for joined in (first + second, tag + first + b"TAG" + bytes(125) + tag + first):
         seconds, item = heard(joined)
@@ -208,7 +213,7 @@ def test_mp3_behind_junk(front: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "codec", "rate"),
+    ("form", "codec", "sample_rate"),
     [
         ("ipod", "aac", RATE), ("mov", "pcm_s16be", RATE), ("matroska", "aac", RATE), ("webm", "libopus", 48_000),
         ("adts", "aac", RATE),
@@ -219,13 +224,13 @@ def test_mp3_behind_junk(front: bytes) -> None:
         ("amr", "libopencore_amrnb", 8_000), ("latm", "aac", RATE), ("w64", "pcm_s16le", RATE),
     ],
 )  # fmt: skip
-def test_other_formats(form: str, codec: str, rate: int) -> None:
+def test_other_formats(form: str, codec: str, sample_rate: int) -> None:
     try:
-        data = muxed(form, codec, rate)
+        data = muxed(form, codec, sample_rate)
     except ValueError:
         pytest.skip(f"this FFmpeg writes no {codec}")
     seconds, item = heard(data)
-    assert abs(seconds - SECONDS) < 0.16 and not item.missing and item.about[0].rate == rate
+    assert abs(seconds - SECONDS) < 0.16 and not item.missing and item.about[0].sample_rate == sample_rate
     # behind a tag, as some programs write it
     if form == "adts":
         assert abs(heard(b"ID3\x04\x00\x00\x00\x00\x00\x0a" + bytes(10) + data)[0] - SECONDS) < 0.16
@@ -282,7 +287,7 @@ def test_text_that_is_none_and_codecs_that_nobody_knows(capfd: pytest.CaptureFix
         + bytes(3000)
     )
     for each in (data.replace(b"mp4a", b"ac-4").replace(b"esds", b"free"), bytes(odd), bytes(wide), asf):
-        assert facts(source(each)).rate >= 0
+        assert facts(source(each)).sample_rate >= 0
         with pytest.raises(InputError) as error:
             heard(each)
         assert "\n" not in str(error.value) and "not expected" not in str(error.value)
@@ -347,7 +352,7 @@ def test_a_disk_that_fails_is_no_end(
         if kind == "flv"
         else compressed(kind, "PCM_16" if kind in ("WAV", "FLAC") else None)
     )
-    monkeypatch.setattr(Source, "open", lambda self: Failing(data, len(data) // 2))
+    monkeypatch.setattr(AudioSource, "open", lambda self: Failing(data, len(data) // 2))
     with pytest.raises(InputError, match=r"cannot be read .*Input/output error"):
         heard(b"x")
     assert capfd.readouterr() == ("", "")
@@ -368,12 +373,12 @@ def test_channels_that_cancel() -> None:
 
 
 def test_an_offset_is_no_sound() -> None:
-    for rate in (RATE, 44_100):
-        flat = np.full((3 * rate, 2), 0.01, np.float32)
+    for sample_rate in (RATE, 44_100):
+        flat = np.full((3 * sample_rate, 2), 0.01, np.float32)
         flat[::7] += 2e-5
-        assert [window.silent for window in windows(source(encoded(flat, rate)), RATE, RATE)] == [True] * 5
-        loud = noise(3, rate) + np.float32(0.01)
-        assert not any(window.silent for window in windows(source(encoded(loud, rate)), RATE, RATE))
+        assert [window.silent for window in windows(source(encoded(flat, sample_rate)), RATE, RATE)] == [True] * 5
+        loud = noise(3, sample_rate) + np.float32(0.01)
+        assert not any(window.silent for window in windows(source(encoded(loud, sample_rate)), RATE, RATE))
 
 
 def test_a_click_is_too_short_to_say() -> None:

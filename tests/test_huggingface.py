@@ -40,7 +40,7 @@ CHAT = (
     "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} </s>{% endfor %}{% if add_generation_prompt "
     "%}<assistant>{% endif %}"
 )
-SEARCH = SearchSettings(beams=2, longest=6, shortest=1)
+SEARCH = SearchSettings(beams=2, max_new_tokens=6, min_new_tokens=1)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def load(folder: Path, **settings: Any) -> HubLLM:
         }
     )
     torch.manual_seed(1)
-    return load_base(folder, config, place(config, "cpu", training=config.quantise != "int8")).eval()
+    return load_base(folder, config, place(config, "cpu", training=config.quantize != "int8")).eval()
 
 
 def stir(llm: HubLLM) -> None:
@@ -207,11 +207,11 @@ def test_rows_on_a_gpu_are_those_that_fit(bases: dict[str, Path]) -> None:
 
 def test_lora_goes_in_before_int8(bases: dict[str, Path]) -> None:
     """`settle` merges LoRA, takes its layers out and keeps what it says."""
-    llm = load(bases["wide"], quantise="int8")
+    llm = load(bases["wide"], quantize="int8")
     stir(llm)
     prefix, search = (
         torch.randn(4, 3, 128, generator=torch.Generator().manual_seed(5)),
-        SearchSettings(beams=1, longest=5, shortest=1),
+        SearchSettings(beams=1, max_new_tokens=5, min_new_tokens=1),
     )
     inputs = llm._inputs(prefix, [1], torch.tensor([[5, 6]] * 4))
     with torch.inference_mode():
@@ -287,8 +287,8 @@ def test_how_weights_are_kept(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     monkeypatch.setattr(places, "_has_bitsandbytes", lambda: there)
-    found = place(LLMConfig(kind="transformers", quantise=asked), device, training=training, weights=weights)
-    assert found.quantise == kept and why in found.reason and str(found.device) == device
+    found = place(LLMConfig(kind="transformers", quantize=asked), device, training=training, weights=weights)
+    assert found.quantize == kept and why in found.reason and str(found.device) == device
 
 
 @pytest.mark.parametrize(
@@ -297,9 +297,9 @@ def test_how_weights_are_kept(
         ({"tuning": "some"}, UsageError, "choose one of full, lora, frozen"),
         ({"targets": ["z_proj"]}, UsageError, r"llm\.targets \['z_proj'\]: .* has no such layers; it has .*q_proj"),
         ({"fingerprint": "000000000000"}, ModelError, "is not the base this model was trained on"),
-        ({"quantise": "int3"}, UsageError, "choose none, int8, nf4, auto"),
+        ({"quantize": "int3"}, UsageError, "choose none, int8, nf4, auto"),
         ({"dtype": "float8"}, UsageError, "choose auto, float32"),
-        ({"quantise": "nf4"}, DeviceError, "about 15 times slower"),
+        ({"quantize": "nf4"}, DeviceError, "about 15 times slower"),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -330,7 +330,9 @@ def recipe(base: Path, **settings: Any) -> TextRecipe:
         ),
         memory=MemorySettings(captions=10),
         search=SEARCH,
-        train=LoopSettings(steps=30, batch=8, rate=1e-2, warmup=3, evaluate_every=10, sample_every=30, save_every=10),
+        train=LoopSettings(
+            steps=30, batch=8, sample_rate=1e-2, warmup=3, evaluate_every=10, sample_every=30, save_every=10
+        ),
     )
 
 
@@ -378,7 +380,7 @@ def test_4_bits_are_trained(
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
     monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
-    settings = recipe(bases["wide"], quantise="nf4")
+    settings = recipe(bases["wide"], quantize="nf4")
     settings = replace(settings, train=replace(settings.train, checkpointing=True, micro_batch=4))
     trainer, events = train(settings, tmp_path, tmp_path / "out", device=device, force=True)
     losses = [event.loss for event in events if isinstance(event, Step)]
@@ -386,20 +388,20 @@ def test_4_bits_are_trained(
     kinds = {type(module).__name__ for module in trainer.mats.llm.modules()}
     assert "Linear4bit" in kinds and all("lora_" in key for key in trainer.mats.llm.kept())
     config = trainer.finish()
-    assert config.llm.quantise == "nf4" and (tmp_path / "out" / "model.safetensors").stat().st_size < 400_000
+    assert config.llm.quantize == "nf4" and (tmp_path / "out" / "model.safetensors").stat().st_size < 400_000
 
 
 def test_what_answers_in_int8_is_trained_on_from_lora(
     bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
-    trainer, _ = train(recipe(bases["wide"], quantise="auto"), tmp_path, tmp_path / "out")
-    assert trainer.finish().llm.quantise == "auto"
+    trainer, _ = train(recipe(bases["wide"], quantize="auto"), tmp_path, tmp_path / "out")
+    assert trainer.finish().llm.quantize == "auto"
     assert any(type(module).__name__ == "Int8Linear" for module in resolve.load(str(tmp_path / "out")).llm.modules())
     further = replace(recipe(bases["wide"]), start=str(tmp_path / "out"))
     prepared = next(said for said in prepare(further, tmp_path, "cpu") if isinstance(said, Prepared))
     kept, before = prepared.mats.llm.kept(), trainer.mats.llm.kept()
-    assert kept.keys() == before.keys() and prepared.mats.config.llm.quantise == "auto"
+    assert kept.keys() == before.keys() and prepared.mats.config.llm.quantize == "auto"
     assert all(torch.allclose(kept[key], before[key], atol=1e-3) for key in kept)
     assert all(value.any() for key, value in kept.items() if "lora_B" in key)
 
@@ -528,7 +530,7 @@ def test_drawn_answers_come_from_their_seed(bases: dict[str, Path]) -> None:
     llm = load(bases["llama"], tuning="frozen")
     torch.manual_seed(2)
     prefix = torch.randn(3, 4, 32)
-    hot = replace(SEARCH, temperature=2.0, longest=12)
+    hot = replace(SEARCH, temperature=2.0, max_new_tokens=12)
     several = [row[0].text for row in llm.answers(prefix, Question("what?"), hot)]
     assert several == [row[0].text for row in llm.answers(prefix, Question("what?"), hot)]
     # each as alone, and streamed
@@ -539,8 +541,8 @@ def test_drawn_answers_come_from_their_seed(bases: dict[str, Path]) -> None:
     )
     assert several != [row[0].text for row in llm.answers(prefix, Question("what?"), replace(hot, seed=1))]
     # the likeliest alone is what no drawing would give
-    narrow = replace(hot, top_p=1e-6, no_repeat=0, repetition=1.0)
-    plain = replace(SEARCH, beams=1, longest=12, no_repeat=0, repetition=1.0)
+    narrow = replace(hot, top_p=1e-6, no_repeat_ngram_size=0, repetition_penalty=1.0)
+    plain = replace(SEARCH, beams=1, max_new_tokens=12, no_repeat_ngram_size=0, repetition_penalty=1.0)
 
     def said(settings: SearchSettings) -> list[str]:
         # a stream never ends in half a character
@@ -624,7 +626,9 @@ def test_loss_of_conversations_is_the_obvious_one(bases: dict[str, Path]) -> Non
 def test_stream_says_what_a_search_with_one_beam_says(bases: dict[str, Path]) -> None:
     llm = load(bases["llama"], prompt="chat")
     stir(llm)
-    settings = SearchSettings(beams=1, longest=12, shortest=2, no_repeat=2, repetition=1.3)
+    settings = SearchSettings(
+        beams=1, max_new_tokens=12, min_new_tokens=2, no_repeat_ngram_size=2, repetition_penalty=1.3
+    )
     for seed in range(4):
         prefix = torch.randn(1, 4, 32, generator=torch.Generator().manual_seed(seed)) * 3
         pieces = list(llm.stream(prefix, Question("Loud?"), settings))
@@ -642,5 +646,5 @@ def test_long_chats_lose_their_oldest_turns(bases: dict[str, Path]) -> None:
     tokens = llm.encode(asked, "")
     assert len(tokens) + 4 + 12 <= llm.context() + 1
     assert "".join(
-        llm.stream(torch.zeros(1, 4, 32), Question("Loud?", "", many, 20), SearchSettings(beams=1, longest=12))
+        llm.stream(torch.zeros(1, 4, 32), Question("Loud?", "", many, 20), SearchSettings(beams=1, max_new_tokens=12))
     ).strip()

@@ -10,7 +10,7 @@ import soundfile
 import torch
 from conftest import EXAMPLES, noise
 
-from mats_model.audio import Source
+from mats_model.audio import AudioSource
 from mats_model.live.ring import FLOOR, Ring, Tags, hear_now, level
 from mats_model.mats import Mats
 
@@ -68,13 +68,13 @@ def test_level() -> None:
 
 def test_now_is_as_the_file(nano: Mats) -> None:
     """One window alone gives what a file of it gives, up to rounding; stereo and other rates too."""
-    samples, rate = soundfile.read(EXAMPLES / "dog.ogg", dtype="float32", always_2d=True)
-    samples = np.repeat(samples[: 2 * rate], 2, 1)
-    now = hear_now(nano, samples, rate)
-    whole = nano.embed(Source("x", samples=samples, rate=rate))
+    samples, sample_rate = soundfile.read(EXAMPLES / "dog.ogg", dtype="float32", always_2d=True)
+    samples = np.repeat(samples[: 2 * sample_rate], 2, 1)
+    now = hear_now(nano, samples, sample_rate)
+    whole = nano.embed_audio(AudioSource("x", samples=samples, sample_rate=sample_rate))
     assert now.embedding is not None and float(now.embedding @ whole) > 0.9999
     assert Tags(nano, nano.santa.name_texts).best(now.embedding, 2)[0].name in ("Bark", "Dog")
-    assert "dog" in nano.caption(Source("x", samples=samples, rate=rate)).lower()
+    assert "dog" in nano.caption(AudioSource("x", samples=samples, sample_rate=sample_rate)).lower()
 
 
 def test_quiet_is_not_heard(nano: Mats) -> None:

@@ -45,10 +45,10 @@ def greedy(
     decoder: Decoder, words: Words, prefix: torch.Tensor, prompt: list[int], settings: SearchSettings
 ) -> list[int]:
     said: list[int] = []
-    for length in range(settings.longest):
+    for length in range(settings.max_new_tokens):
         ids = torch.tensor([prompt + said])
         logits = decoder(torch.cat([prefix[None], decoder.embed(ids)], 1))[0][0, -1].clone()
-        banned = [t for t in words.special if t != words.end or length < settings.shortest]
+        banned = [t for t in words.special if t != words.end or length < settings.min_new_tokens]
         logits[banned] = float("-inf")
         for token in said:
             if words.stem[token] >= 0:
@@ -61,7 +61,7 @@ def greedy(
 
 
 def test_one_beam_is_greedy(tiny: Decoder, nano: Mats) -> None:
-    settings = SearchSettings(beams=1, longest=9)
+    settings = SearchSettings(beams=1, max_new_tokens=9)
     prefix = torch.randn(3, 4, 32, generator=torch.Generator().manual_seed(4))
     said = beam_search(tiny, nano.llm.words, prefix, "<caption>", settings)
     for row in range(3):
@@ -101,7 +101,11 @@ def test_more_beams_find_likelier_answers(tiny: Decoder, nano: Mats) -> None:
         beams: [
             some[0].score
             for some in beam_search(
-                tiny, nano.llm.words, prefix, "<caption>", SearchSettings(beams=beams, longest=6, shortest=1)
+                tiny,
+                nano.llm.words,
+                prefix,
+                "<caption>",
+                SearchSettings(beams=beams, max_new_tokens=6, min_new_tokens=1),
             )
         ]
         for beams in (1, 8)

@@ -92,7 +92,7 @@ def test_ways_against_their_formulas(nano: Mats, tmp_path: Path, clusters: int) 
 
 def test_another_memory_is_heard(nano: Mats, tmp_path: Path, dog: Path) -> None:
     memory = made(nano, tmp_path / "m", clusters=3)
-    heard, own, search = nano.embed(dog)[None], nano.santa.settings, nano.config.search
+    heard, own, search = nano.embed_audio(dog)[None], nano.santa.settings, nano.config.search
     before = nano.santa(heard)
     try:
         nano.santa.cross(changed(own, "lambda=1,k=1,names=0"), memory)

@@ -51,7 +51,7 @@ class Sounds:
             callback(block, len(block), None, SimpleNamespace(input_overflow=overflow))
 
         stream = SimpleNamespace(
-            active=True, send=send, start=lambda: None, device=device, rate=samplerate, channels=channels
+            active=True, send=send, start=lambda: None, device=device, sample_rate=samplerate, channels=channels
         )
         stream.abort = stream.close = lambda ignore_errors: setattr(stream, "active", False)
         self.streams.append(stream)
@@ -66,7 +66,7 @@ def sounds(monkeypatch: pytest.MonkeyPatch) -> Sounds:
 
 
 def test_inputs_are_listed(sounds: Sounds) -> None:
-    assert [(each.number, each.name, each.rate, each.chosen) for each in devices()] == [
+    assert [(each.number, each.name, each.sample_rate, each.chosen) for each in devices()] == [
         (1, "Built-in Mic", 48_000, True),
         (2, "USB Mic", 44_100, False),
     ]
@@ -74,7 +74,7 @@ def test_inputs_are_listed(sounds: Sounds) -> None:
 
 def test_a_microphone_is_heard(sounds: Sounds) -> None:
     mic = Microphone(seconds=1.0)
-    assert (mic.name, mic.ring.rate, mic.ring.channels, mic.notes) == ("Built-in Mic", 48_000, 2, ())
+    assert (mic.name, mic.ring.sample_rate, mic.ring.channels, mic.notes) == ("Built-in Mic", 48_000, 2, ())
     sounds.streams[0].send(np.ones((480, 2), np.float32))
     sounds.streams[0].send(np.ones((480, 2), np.float32), overflow=True)
     assert mic.ring.total == 960 and mic.ring.overruns == 1 and not mic.ended() and mic.problem() is None
@@ -92,10 +92,12 @@ def test_choosing_one(sounds: Sounds) -> None:
 
 
 def test_a_rate_it_does_not_have(sounds: Sounds) -> None:
-    mic = Microphone(rate=8000)
-    assert mic.ring.rate == 48_000 and mic.notes == ("Built-in Mic does not take 8000 Hz; it is heard at 48000 Hz.",)
+    mic = Microphone(sample_rate=8000)
+    assert mic.ring.sample_rate == 48_000 and mic.notes == (
+        "Built-in Mic does not take 8000 Hz; it is heard at 48000 Hz.",
+    )
     sounds.rates = {16_000}
-    assert Microphone().ring.rate == 16_000
+    assert Microphone().ring.sample_rate == 16_000
     sounds.rates = set()
     with pytest.raises(DeviceError, match=r"Built-in Mic cannot be opened \(Invalid sample rate\): "):
         Microphone()
@@ -173,9 +175,9 @@ def test_status_line(sounds: Sounds, nano: Mats) -> None:
     mic = Microphone("usb")
     watcher = Watcher(mic, nano, Tags(nano, nano.santa.name_texts), -55.0)
     assert watcher.line(80) == "listening"
-    samples, rate = soundfile.read(EXAMPLES / "dog.ogg", dtype="float32", always_2d=True)
-    assert rate == 44_100
-    sounds.streams[0].send(samples[: 2 * rate])
+    samples, sample_rate = soundfile.read(EXAMPLES / "dog.ogg", dtype="float32", always_2d=True)
+    assert sample_rate == 44_100
+    sounds.streams[0].send(samples[: 2 * sample_rate])
     watcher.look()
     line = watcher.line(100)
     assert re.match(r"\[#########\.\] -9 dB  (Bark|Dog) 0\.", line) and "Dog 0." in line and "Bark 0." in line
@@ -183,7 +185,7 @@ def test_status_line(sounds: Sounds, nano: Mats) -> None:
         assert len(watcher.line(columns)) <= columns
     # no tag is cut in two, and no meter takes their place
     assert re.match("-9 dB  (Bark|Dog) ", watcher.line(40)) and watcher.line(40)[-5:-2].strip()[-2:] in ("0.", "1.")
-    sounds.streams[0].send(np.zeros((rate * 3, 1), np.float32))
+    sounds.streams[0].send(np.zeros((sample_rate * 3, 1), np.float32))
     watcher.look()
     assert watcher.line(80) == "[..........] -120 dB  (silence)"
     sounds.streams[0].active = False

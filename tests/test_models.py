@@ -244,14 +244,14 @@ def test_training_on_from_a_published_model(hub: Site, mats: Run, dog: Path, tmp
     made."""
     (tmp_path / "r.yaml").write_text(
         texts(tmp_path) + f"clap: {CLAP}\nstart: {MODEL}\nmemory: {{captions: 20}}\n"
-        "train: {steps: 2, batch: 4, warmup: 0, rate: 1.0e-6}\n"
+        "train: {steps: 2, batch: 4, warmup: 0, learning_rate: 1.0e-6}\n"
     )
     code, _, err = text(mats("train", "r.yaml", "--device", "cpu"))
     assert code == 5 and f"the model {MODEL} is not here: `mats models pull {MODEL}`" in err, err
     code, _, err = text(mats("train", "r.yaml", "--fetch", "--device", "cpu"))
     assert code == 0, err
     config = json.loads((tmp_path / "runs" / "mine" / "config.json").read_text())
-    assert config["llm"]["base"] == BASE and config["llm"]["quantise"] == "auto" and config["santa"]["size"] == 20
+    assert config["llm"]["base"] == BASE and config["llm"]["quantize"] == "auto" and config["santa"]["size"] == 20
     assert (tmp_path / "runs" / "mine" / "memory.txt").read_text().count("\n") == 20
     first, now = (
         read_tensors(folder / "model.safetensors") for folder in (tmp_path / "made", tmp_path / "runs" / "mine")

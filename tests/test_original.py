@@ -49,7 +49,7 @@ def test_as_laions_own_package_has_it(amodel: str, tmp_path: Path) -> None:
     assert ran.returncode == 0 and ran.stdout + ran.stderr == b"", ran.stderr.decode()
     theirs, ears = np.load(tmp_path / "theirs.npz"), load_ears(str(tmp_path / "x.pt"))
     for name, sound in sounds().items():
-        heard = ears.embed(encoded(sound))
+        heard = ears.embed_audio(encoded(sound))
         near(heard, theirs[f"heard {name}"])
         if len(sound) <= 480_000:
             near(heard, theirs[f"alone {name}"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from mats_model.config import FormerNameWarning
 from mats_model.errors import UsageError
 from mats_model.training.recipe import TextRecipe, decisive, differences, override, read_values, text_recipe, written
 
@@ -32,14 +33,26 @@ def test_there_are_as_many_as_promised() -> None:
     assert {path.stem for path in RECIPES} >= {"nano", "smollm2", "gpt2", "llama", "audiocaps", "custom-labels"}
 
 
-GOOD = "kind: text\nsources:\n  - file: a.txt\ntrain:\n  steps: 5\n  rate: 0.1\n"
+GOOD = "kind: text\nsources:\n  - file: a.txt\ntrain:\n  steps: 5\n  learning_rate: 0.1\n"
 
 
 def test_overrides(tmp_path: Path) -> None:
     recipe = parse(
-        tmp_path, GOOD, "train.rate=1e-5", "sources.0.ratio=2", "name=other", "llm.targets=[a, b]", "train.bf16=false"
+        tmp_path,
+        GOOD,
+        "train.learning_rate=1e-5",
+        "sources.0.ratio=2",
+        "name=other",
+        "llm.targets=[a, b]",
+        "train.bf16=false",
     )
-    assert (recipe.train.rate, recipe.sources[0].ratio, recipe.name, recipe.llm.targets, recipe.train.bf16) == (
+    assert (
+        recipe.train.learning_rate,
+        recipe.sources[0].ratio,
+        recipe.name,
+        recipe.llm.targets,
+        recipe.train.bf16,
+    ) == (
         1e-5,
         2.0,
         "other",
@@ -54,11 +67,11 @@ def test_overrides(tmp_path: Path) -> None:
         (GOOD.replace("steps", "stepps"), r"r\.yaml:5: unknown setting train\.stepps; did you mean train\.steps\?"),
         (
             GOOD.replace("0.1", "1e-5"),
-            r"r\.yaml:6: train\.rate should be a number, but YAML reads 1e-5 as text: write it as 0\.00001\.",
+            r"r\.yaml:6: train\.learning_rate should be a number, but YAML reads 1e-5 as text: write it as 0\.00001\.",
         ),
         (GOOD.replace("5", "many"), r"r\.yaml:5: train\.steps should be a whole number, not 'many'"),
         (GOOD.replace("5", "-1"), r"r\.yaml:5: train\.steps should be 1 or more"),
-        (GOOD.replace("0.1", "0"), r"r\.yaml:6: train\.rate should be above 0"),
+        (GOOD.replace("0.1", "0"), r"r\.yaml:6: train\.learning_rate should be above 0"),
         (GOOD.replace("file", "fiel"), r"r\.yaml:3: unknown setting sources\.0\.fiel; did you mean sources\.0\.file\?"),
         ("kind: text\n", r"r\.yaml: sources is missing"),
         ("sources: a.txt\n", r"r\.yaml:1: sources should be a list, not 'a\.txt'"),
@@ -110,3 +123,10 @@ def test_what_differs_between_two_runs(tmp_path: Path) -> None:
     assert decisive(parse(tmp_path, GOOD, "train.save_every=7", "held_out.answers=3", "train.keep=last")) == decisive(
         one
     )
+
+
+def test_former_names_are_read_with_a_remark(tmp_path: Path) -> None:
+    with pytest.warns(FormerNameWarning, match=r"r.yaml:6: train.rate is called learning_rate now"):
+        assert parse(tmp_path, GOOD.replace("learning_rate", "rate")).train.learning_rate == 0.1
+    with pytest.raises(UsageError, match="is what learning_rate was called before"):
+        parse(tmp_path, GOOD + "  rate: 0.2\n")

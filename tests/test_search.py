@@ -217,14 +217,14 @@ def test_captions_tags_clips_and_lists(mats: Run, sounds: Path, tmp_path: Path) 
     assert mats("search", "a dog barks", "-n", "2", "--clips", tmp_path / "clips", *index).returncode == 0
     clips = sorted((tmp_path / "clips").iterdir())
     assert len(clips) == 2 and clips[0].name == f"1 dog {hit['start']:.1f}.wav"
-    whole, rate = soundfile.read(hit["path"], dtype="float32", always_2d=True)
+    whole, sample_rate = soundfile.read(hit["path"], dtype="float32", always_2d=True)
     part, part_rate = soundfile.read(clips[0], dtype="float32", always_2d=True)
     # times are shown to the millisecond, so the clip may begin a few samples beside
-    first, shifts = round(hit["start"] * rate), range(-30, 31)
+    first, shifts = round(hit["start"] * sample_rate), range(-30, 31)
     alike = [
         np.allclose(part[:9999], whole[first + k : first + k + 9999], atol=2 / 32768) for k in shifts if first + k >= 0
     ]
-    assert rate == part_rate and any(alike) and abs(len(part) / rate - 5) < 0.01
+    assert sample_rate == part_rate and any(alike) and abs(len(part) / sample_rate - 5) < 0.01
     (sounds / "sub" / "clock.ogg").write_bytes(b"")
     code, out, err = text(mats("search", "a dog barks", "-n", "9", "--clips", tmp_path / "some", *index))
     clock = str(sounds / "sub" / "clock.ogg")

@@ -170,7 +170,7 @@ def test_texts_of_ours_need_no_data_folder(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text(
         "caption\n" + "\n".join(f"bell number {word} rings" for word in "one two three four".split()) + "\n"
     )
-    recipe = TextRecipe(sources=[other, ours], memory=MemorySettings(captions=4, longest=5, whole=["ours"]))
+    recipe = TextRecipe(sources=[other, ours], memory=MemorySettings(captions=4, max_words=5, whole=["ours"]))
     parts = [read_source(source, tmp_path).examples for source in (other, ours)]
     texts = memory_texts(recipe, parts)
     assert (

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from conftest import EXAMPLES, noise
 
-from mats_model.audio import Source, source
+from mats_model.audio import AudioSource, source
 from mats_model.errors import InputError, SilenceError, UsageError
 from mats_model.live.ring import Tags
 from mats_model.live.talk import Conversation, take
@@ -22,7 +22,7 @@ from mats_model.mats import Mats
 
 def about(nano: Mats, name: str, **more: bool) -> Conversation:
     chat = Conversation(nano, Tags(nano, nano.santa.name_texts), **more)
-    chat.hear(take(nano, source(EXAMPLES / f"{name}.ogg")))
+    chat.listen_to(take(nano, source(EXAMPLES / f"{name}.ogg")))
     return chat
 
 
@@ -62,7 +62,7 @@ def test_times_within_a_recording(nano: Mats) -> None:
     ]
     wave = np.concatenate([part[:, :1] for part, _ in parts])
     chat = Conversation(nano)
-    chat.hear(take(nano, Source("x", samples=wave, rate=parts[0][1])))
+    chat.listen_to(take(nano, AudioSource("x", samples=wave, sample_rate=parts[0][1])))
     ask(chat, "When does the dog bark?")
     assert chat.last and len(chat.last.stretches) == 1
     stretch = chat.last.stretches[0]
@@ -71,7 +71,7 @@ def test_times_within_a_recording(nano: Mats) -> None:
 
 def test_silence_is_not_described(nano: Mats) -> None:
     chat = Conversation(nano)
-    chat.hear(take(nano, Source("mic", samples=noise(3, level=1e-4), rate=32_000), gate=-55))
+    chat.listen_to(take(nano, AudioSource("mic", samples=noise(3, level=1e-4), sample_rate=32_000), gate=-55))
     assert ask(chat, "What do you hear?").startswith("It is quiet (-") and chat.last and chat.last.kind == "silence"
     assert ask(chat, "Is there a dog?").startswith("It is quiet") and ask(chat, "How long is it?").startswith(
         "3.0 seconds"
@@ -79,7 +79,7 @@ def test_silence_is_not_described(nano: Mats) -> None:
     with pytest.raises(SilenceError):
         chat.why()
     # a quiet file is heard all the same: somebody recorded it
-    assert take(nano, Source("file", samples=noise(3, level=1e-4), rate=32_000)).embedding is not None
+    assert take(nano, AudioSource("file", samples=noise(3, level=1e-4), sample_rate=32_000)).embedding is not None
 
 
 def test_questions_that_are_none(nano: Mats) -> None:
@@ -132,10 +132,10 @@ def test_turns_reach_the_language_model(nano: Mats, monkeypatch: pytest.MonkeyPa
     chat, speaker = spoken(nano, monkeypatch, "a dog barks", "yes", "it rains", "nobody")
     assert ask(chat, "What do you hear?") == "A dog barks ." or chat.turns[0].answer.startswith("A dog barks")
     ask(chat, "Is it big?")
-    chat.hear(take(nano, source(EXAMPLES / "rain.ogg")))
+    chat.listen_to(take(nano, source(EXAMPLES / "rain.ogg")))
     ask(chat, "And now?")
     # heard a little longer, it is the same sound
-    chat.hear(chat.hearing, same=True)  # type: ignore[arg-type]
+    chat.listen_to(chat.hearing, same=True)  # type: ignore[arg-type]
     ask(chat, "Who?")
     assert [(len(asked.history), asked.since) for asked in speaker.asked] == [(0, 0), (1, 0), (2, 2), (3, 2)]
     assert [asked.tag for asked in speaker.asked] == [CAPTION_TAG, QUESTION_TAG, QUESTION_TAG, QUESTION_TAG]

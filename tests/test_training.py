@@ -33,7 +33,7 @@ from mats_model.training.recipe import (
     read_values,
     text_recipe,
 )
-from mats_model.training.sources import Source, SourceSettings, TextExample
+from mats_model.training.sources import AudioSource, SourceSettings, TextExample
 from mats_model.weights import folder as checkpoints
 from mats_model.weights import resolve
 
@@ -58,7 +58,7 @@ RECIPE = TextRecipe(
     decoder=DecoderConfig(vocabulary=320, width=32, layers=1, heads=2, hidden=48),
     memory=MemorySettings(captions=10),
     train=LoopSettings(
-        steps=24, batch=8, rate=5e-3, warmup=3, evaluate_every=8, sample_every=24, save_every=5, dropout=0.1
+        steps=24, batch=8, sample_rate=5e-3, warmup=3, evaluate_every=8, sample_every=24, save_every=5, dropout=0.1
     ),
 )
 
@@ -101,7 +101,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def test_it_learns_and_a_folder_comes_out(data: Path, tmp_path: Path) -> None:
     recipe = replace(
         RECIPE,
-        train=replace(RECIPE.train, steps=60, rate=1e-2),
+        train=replace(RECIPE.train, steps=60, sample_rate=1e-2),
         held_out=replace(RECIPE.held_out, audio=[str(ROOT / "examples" / "dog.ogg")]),
     )
     trainer, events = run(recipe, data, tmp_path / "out")
@@ -204,7 +204,7 @@ def test_cut_checkpoint_and_other_run(data: Path, tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"holds another run \(its recipe differs: train\.rate was 0\.005 and is 0\.1\).*--restart"
     ):
-        run(replace(RECIPE, train=replace(RECIPE.train, rate=0.1)), data, tmp_path / "cut")
+        run(replace(RECIPE, train=replace(RECIPE.train, sample_rate=0.1)), data, tmp_path / "cut")
     (data / "captions.txt").write_text("\n".join([*CAPTIONS, "one more"]))
     with pytest.raises(UsageError, match="its data differs"):
         run(RECIPE, data, tmp_path / "cut")
@@ -248,7 +248,7 @@ def test_running_mean_is_what_is_kept(data: Path, tmp_path: Path) -> None:
 
 
 def test_schedule() -> None:
-    settings = LoopSettings(steps=100, rate=1.0, warmup=10)
+    settings = LoopSettings(steps=100, learning_rate=1.0, warmup=10)
     assert scheduled(settings, 0) == pytest.approx(0.1) and scheduled(settings, 9) == 1.0
     assert scheduled(settings, 55) == pytest.approx(0.5) and scheduled(settings, 99) == 0.01
     assert scheduled(replace(settings, schedule="linear"), 55) == pytest.approx(0.5)
@@ -274,11 +274,11 @@ def test_plan_takes_whole_batches_from_one_source(data: Path) -> None:
 
 def test_held_out_by_text() -> None:
     examples = [TextExample(f"text {n}", "", question, "x") for n in range(400) for question in ("one", "two")]
-    told, held = split(Source(SourceSettings(), "s", examples, [], 0), 0.1, 60)
+    told, held = split(AudioSource(SourceSettings(), "s", examples, [], 0), 0.1, 60)
     assert 20 <= len(held) <= 60 and not {e.text for e in held} & {e.text for e in told} and len(told) > 650
     # another file that says the same holds the same texts out, however few of them are used
     assert not {e.text for e in held} & {
-        e.text for e in split(Source(SourceSettings(), "t", examples, [], 0), 0.1, 1)[0]
+        e.text for e in split(AudioSource(SourceSettings(), "t", examples, [], 0), 0.1, 1)[0]
     }
 
 
@@ -328,7 +328,9 @@ def test_new_words_from_words_alone(nano: Mats, tmp_path: Path) -> None:
     values, where = read_values(ROOT / "recipes" / "custom-labels.yaml")
     recipe = text_recipe(values, where)
     recipe = replace(
-        recipe, train=replace(recipe.train, steps=80, rate=1e-3, batch=16), search=replace(recipe.search, beams=2)
+        recipe,
+        train=replace(recipe.train, steps=80, sample_rate=1e-3, batch=16),
+        search=replace(recipe.search, beams=2),
     )
     trainer, events = run(recipe, ROOT / "recipes", tmp_path / "out")
     losses = [event.loss for event in events if isinstance(event, Step)]
@@ -368,7 +370,7 @@ def test_recipe_of_nano_trains(tmp_path: Path) -> None:
         "index,mid,display_name\n0,/m,Dog\n1,/n,Cat\n2,/o,Clock\n3,/p,Bell\n"
     )
     small = replace(
-        recipe.train, steps=12, batch=16, warmup=2, rate=1e-2, evaluate_every=6, sample_every=12, save_every=6
+        recipe.train, steps=12, batch=16, warmup=2, sample_rate=1e-2, evaluate_every=6, sample_every=12, save_every=6
     )
     tiny = replace(
         recipe,
@@ -390,7 +392,7 @@ def test_recipe_of_nano_trains(tmp_path: Path) -> None:
 
 def test_train_says_what_it_does(mats: Run, data: Path, tmp_path: Path) -> None:
     (data / "r.yaml").write_text(
-        "name: tiny\nsources: [{file: captions.txt}]\nheld_out: {share: 0.1, file: refs.csv, clip: clip}\nmapper: "
+        "name: tiny\nsources: [{file: captions.txt}]\nheld_out: {share: 0.1, file: refs.csv, recording: clip}\nmapper: "
         "{width: 32, layers: 1}\n"
         "decoder: {vocabulary: 320, width: 32, layers: 1, heads: 2, hidden: 48}\ntrain: {steps: 20, batch: 8, "
         "evaluate_every: 10, save_every: 10}\n"
@@ -418,13 +420,14 @@ def test_train_says_what_it_does(mats: Run, data: Path, tmp_path: Path) -> None:
     assert heard.returncode == 0 and heard.stdout.strip()
     scored = mats("train", data / "r.yaml", "--evaluate", "--json", "--device", "cpu")
     assert scored.returncode == 0 and set(json.loads(scored.stdout)) == {"model", "clips", "cider_d", "rouge_l"}
-    again = mats("train", data / "r.yaml", "--set", "train.rate=1e-4", "--device", "cpu")
+    again = mats("train", data / "r.yaml", "--set", "train.learning_rate=1e-4", "--device", "cpu")
     assert (
         again.returncode == 2
-        and b"holds another run (its recipe differs: train.rate was 0.001 and is 0.0001)" in again.stderr
+        and b"holds another run (its recipe differs: train.learning_rate was 0.001 and is 0.0001)" in again.stderr
     )
     assert (
-        mats("train", data / "r.yaml", "--set", "train.rate=1e-4", "--restart", "-q", "--device", "cpu").stderr == b""
+        mats("train", data / "r.yaml", "--set", "train.learning_rate=1e-4", "--restart", "-q", "--device", "cpu").stderr
+        == b""
     )
 
 
@@ -484,7 +487,7 @@ def test_full_disk_is_one_sentence(tmp_path: Path) -> None:
 
 def test_4_bits_are_refused_on_a_cpu(mats: Run, data: Path) -> None:
     (data / "r.yaml").write_text(
-        "sources: [{file: captions.txt}]\nllm: {kind: transformers, base: ., prompt: paper, tuning: lora, quantise: "
+        "sources: [{file: captions.txt}]\nllm: {kind: transformers, base: ., prompt: paper, tuning: lora, quantize: "
         "nf4}\n"
     )
     done = mats("train", data / "r.yaml", "--device", "cpu")

@@ -210,3 +210,18 @@ def out(text: str) -> None:
     """Results, flushed, so that a pipe sees each at once. Errors: ClosedPipe, OutputError."""
     sys.stdout.write(harmless(text))
     sys.stdout.flush()
+
+
+def tell_warnings() -> None:
+    """What the library warns of, such as a setting's former name, is a remark like any other."""
+    import warnings
+
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        if category.__name__ == "FormerNameWarning":
+            note(str(message))
+        else:
+            shown(message, category, *rest)
+
+    warnings.showwarning = show  # type: ignore[assignment]

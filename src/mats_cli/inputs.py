@@ -182,9 +182,9 @@ def read_stdin(most: int = LONGEST, what: str = _SOUND, quiet: bool = False) -> 
 
 def _recognised(head: bytes) -> bool:
     """Errors: InputError, where it is no sound, so that no more of it is kept."""
-    from mats_model.audio import Source, recognised
+    from mats_model.audio import AudioSource, recognised
 
-    return recognised(Source("standard input", data=head))
+    return recognised(AudioSource("standard input", data=head))
 
 
 def _arrives(seconds: float) -> bool:

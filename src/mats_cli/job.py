@@ -18,7 +18,7 @@ from mats_model.errors import InputError, UsageError, one_input
 from mats_model.files import write
 
 if TYPE_CHECKING:
-    from mats_model.mats import Ears, Heard
+    from mats_model.mats import Ears, Stretch
 
 SUFFIX = {"text": "txt", "excel": "csv"}
 # what is wrong with the disk and not with one name on it
@@ -41,7 +41,7 @@ class Listened:
     """What was heard in an input, or why nothing was."""
 
     item: Item
-    heard: list[Heard]
+    heard: list[Stretch]
     notes: list[str]
     error: str | None = None
     trace: str = ""  # where it went wrong, if nobody foresaw that
@@ -50,17 +50,17 @@ class Listened:
 
 def listen_all(mats: Ears, items: Iterable[Item], every: float | None, quiet: bool = False) -> Iterator[Listened]:
     """Each input listened to, in order; a few at once, each on one thread, so that company changes nothing."""
-    from mats_model.audio import Source
+    from mats_model.audio import AudioSource
     from mats_model.parallel import in_order
 
     def one(item: Item) -> Listened:
-        source = Source(item.name if item.path else "standard input", path=item.path)
+        source = AudioSource(item.name if item.path else "standard input", path=item.path)
         try:
             with one_input(source.name):
                 if item.problem:
                     raise InputError(item.problem)
                 if item.path is None:
-                    source = Source("standard input", data=read_stdin(quiet=quiet))
+                    source = AudioSource("standard input", data=read_stdin(quiet=quiet))
                 heard = list(mats.listen(source, every))
                 return Listened(item, heard, source.notes, missing=bool(source.missing))
         except InputError as error:

@@ -69,7 +69,7 @@ def listen(
     gate: shared.Gate = -55.0,
     stop: For = None,
     device: shared.Device = None,
-    rate: shared.Rate = None,
+    sample_rate: shared.Rate = None,
     mic: shared.Mic = None,
     raw: shared.Raw = None,
     json: shared.Json = False,
@@ -102,10 +102,12 @@ def listen(
     shared.apply_santa(mats, memory, santa, no_santa)
     shared.one_thread()
     names = shared.tag_names(mats)
-    source = open_input(mic, raw, device, rate, RING, patient=True)
+    source = open_input(mic, raw, device, sample_rate, RING, patient=True)
     try:
         for line in (
-            [] if quiet else [f"listening to {source.name} at {source.ring.rate} Hz; Ctrl-C stops.", *source.notes]
+            []
+            if quiet
+            else [f"listening to {source.name} at {source.ring.sample_rate} Hz; Ctrl-C stops.", *source.notes]
         ):
             console.note(line)
         _Diarist(mats, source, names, tags, labels, gate, json, starter, keeper, quiet).work(stop)
@@ -235,17 +237,17 @@ class _Diarist:
         ring, tick = self.source.ring, 0
         while True:
             tick += 1
-            end = round(tick * TICK * ring.rate)
+            end = round(tick * TICK * ring.sample_rate)
             while not ring.wait(end, 0.5):
                 if self._over(ring.total >= end):
-                    self._last(ring.total / ring.rate)
+                    self._last(ring.total / ring.sample_rate)
                     return
                 if (line := self.source.stalled()) and not self.quiet:
                     console.note(line)
             if ring.total - end > ring.size * 0.5:  # only a microphone does not wait
-                behind = (ring.total - end) / ring.rate
+                behind = (ring.total - end) / ring.sample_rate
                 console.note(f"{behind:.0f} s were not heard: the machine is too slow for what it is asked to do.")
-                tick = int(ring.total / ring.rate / TICK)
+                tick = int(ring.total / ring.sample_rate / TICK)
                 continue
             for event in self._look(tick * TICK, end):
                 self._tell(event)
@@ -253,7 +255,7 @@ class _Diarist:
                 console.note(warning)
             if self.keeper:
                 self._keep(tick * TICK, False)
-            self.source.heard_until(max(0, end - round((LONGEST / 2) * ring.rate)))
+            self.source.heard_until(max(0, end - round((LONGEST / 2) * ring.sample_rate)))
             if stop is not None and tick * TICK >= stop:
                 self._last(tick * TICK)
                 return
@@ -270,9 +272,9 @@ class _Diarist:
         from mats_model.live.ring import NOW, hear_now, level
 
         ring = self.source.ring
-        samples = ring.between(end - round(NOW * ring.rate), end)
-        heard = hear_now(self.mats, samples, ring.rate, self.gate + self.diary.settings.close)
-        loud = level(samples[-round(TICK * ring.rate) :], ring.rate)
+        samples = ring.between(end - round(NOW * ring.sample_rate), end)
+        heard = hear_now(self.mats, samples, ring.sample_rate, self.gate + self.diary.settings.close)
+        loud = level(samples[-round(TICK * ring.sample_rate) :], ring.sample_rate)
         scores: dict[str, float] = {}
         if self.label_vectors is not None:
             scores = dict.fromkeys(self.labels, 0.0)
@@ -299,8 +301,8 @@ class _Diarist:
         return datetime.fromtimestamp(self.start_clock + seconds).astimezone().isoformat(timespec="milliseconds")
 
     def _tell(self, event: Event) -> None:
-        from mats_model.audio import Source
-        from mats_model.live.diary import Ended, Passed, Quiet, Sound
+        from mats_model.audio import AudioSource
+        from mats_model.live.diary import Begun, Ended, Passed, Quiet
         from mats_model.live.ring import level
 
         if isinstance(event, Ended):
@@ -319,18 +321,20 @@ class _Diarist:
             problem = self.starter.start(event.label, event.score, self._when(event.time)) if self.starter else None
             if problem:
                 console.note(problem)
-        elif isinstance(event, Sound):
+        elif isinstance(event, Begun):
             samples = self.source.ring.between(
-                round(event.start * self.source.ring.rate), round(event.heard * self.source.ring.rate)
+                round(event.start * self.source.ring.sample_rate), round(event.heard * self.source.ring.sample_rate)
             )
             embedding = next(
-                self.mats.listen(Source(self.source.name, samples=samples, rate=self.source.ring.rate))
+                self.mats.listen(
+                    AudioSource(self.source.name, samples=samples, sample_rate=self.source.ring.sample_rate)
+                )
             ).embedding
             if embedding is None:
                 return
             best = self.tags.best(embedding, self.count) if self.tags else []
             caption = self.mats.answer(embedding[None])[0]
-            told: dict[str, Any] = {"event": "sound", "level": round(level(samples, self.source.ring.rate), 1)}
+            told: dict[str, Any] = {"event": "sound", "level": round(level(samples, self.source.ring.sample_rate), 1)}
             told |= {
                 "tags": [{"label": label.name, "score": round(label.score, 4)} for label in best],
                 "caption": caption,
@@ -352,11 +356,13 @@ class _Diarist:
         assert self.keeper is not None
         ring = self.source.ring
         for start, name in self.keeper.due(now, ended):
-            samples = ring.between(round((start - PREROLL) * ring.rate), round((now + POSTROLL * ended) * ring.rate))
+            samples = ring.between(
+                round((start - PREROLL) * ring.sample_rate), round((now + POSTROLL * ended) * ring.sample_rate)
+            )
             slug = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")[:60]
             path = self.keeper.folder / f"{self._when(max(0.0, start)).replace(':', '-')} {slug}.wav"
             try:
-                write_wav(path, samples, ring.rate)
+                write_wav(path, samples, ring.sample_rate)
             except OSError as error:
                 console.note(f"{path} cannot be written ({error.strerror}): this clip is lost, the diary goes on.")
                 continue

@@ -77,6 +77,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run, and leave with an exit code of the table above."""
     console.streams()
     signals.install()
+    console.tell_warnings()
     if "_MATS_COMPLETE" in os.environ:
         from typer.completion import completion_init
 

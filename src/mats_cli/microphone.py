@@ -40,7 +40,7 @@ class Device:
     number: int
     name: str
     channels: int
-    rate: int
+    sample_rate: int
     chosen: bool  # by the system
 
 
@@ -145,7 +145,7 @@ class Input:
 class Microphone(Input):
     """Errors: DeviceError, UsageError."""
 
-    def __init__(self, device: str | None = None, rate: int | None = None, seconds: float = 60.0) -> None:
+    def __init__(self, device: str | None = None, sample_rate: int | None = None, seconds: float = 60.0) -> None:
         from mats_model.live.ring import Ring
 
         sounddevice = _sounddevice()
@@ -154,7 +154,7 @@ class Microphone(Input):
         self._last = time.monotonic()
         self._zeros = True
         channels = min(2, chosen.channels)
-        for some in dict.fromkeys([rate or chosen.rate, chosen.rate, 48_000, 44_100, 16_000]):
+        for some in dict.fromkeys([sample_rate or chosen.sample_rate, chosen.sample_rate, 48_000, 44_100, 16_000]):
             self.ring = Ring(seconds, some, channels)
             try:
                 with _hushed():
@@ -174,8 +174,8 @@ class Microphone(Input):
                     raise DeviceError(_refused(chosen, problem)) from None
         else:
             raise DeviceError(_refused(chosen, problem))
-        if rate and rate != self.ring.rate:
-            self.notes = (f"{chosen.name} does not take {rate} Hz; it is heard at {self.ring.rate} Hz.",)
+        if sample_rate and sample_rate != self.ring.sample_rate:
+            self.notes = (f"{chosen.name} does not take {sample_rate} Hz; it is heard at {self.ring.sample_rate} Hz.",)
 
     def _callback(self, block: Any, frames: int, clock: Any, status: Any) -> None:
         # the sound card waits for this: copy, count, and be gone
@@ -195,7 +195,7 @@ class Microphone(Input):
 
     def warning(self) -> str | None:
         # a system that forbids the microphone gives zeros; no real one is that quiet
-        if not self._zeros or self.ring.total < 2 * self.ring.rate:
+        if not self._zeros or self.ring.total < 2 * self.ring.sample_rate:
             return None
         return f"{self.name} sends only zeros: {_ALLOW if sys.platform == 'darwin' else 'is it muted?'}"
 
@@ -274,8 +274,8 @@ class RawPipe(Input):
             return None
         self._said = True
         return (
-            f"{self.name} sends nothing ({self.ring.total / self.ring.rate:.1f} s of sound came so far): it is waited "
-            "for; Ctrl-C stops."
+            f"{self.name} sends nothing ({self.ring.total / self.ring.sample_rate:.1f} s of sound came so far): "
+            "it is waited for; Ctrl-C stops."
         )
 
     def heard_until(self, position: int) -> None:
@@ -291,17 +291,17 @@ class RawPipe(Input):
 
 
 def open_input(
-    mic: str | None, raw: str | None, device: str | None, rate: int | None, seconds: float, patient: bool = False
+    mic: str | None, raw: str | None, device: str | None, sample_rate: int | None, seconds: float, patient: bool = False
 ) -> Microphone | RawPipe:
     """What --mic, --raw, --device and --rate ask for. Errors: UsageError, DeviceError, InputError."""
     if mic is None and raw is None:
-        return Microphone(device, rate, seconds)
+        return Microphone(device, sample_rate, seconds)
     if mic != "-" or raw is None:
         raise UsageError(
             "--mic - and --raw FORMAT,RATE,CHANNELS go together, as in --mic - --raw s16le,16000,1; --device chooses "
             "a microphone."
         )
-    if device is not None or rate is not None:
+    if device is not None or sample_rate is not None:
         raise UsageError("--device and --rate are for a microphone, not for --mic -.")
     if sys.stdin is None or sys.stdin.closed:
         raise InputError("standard input is closed: pipe raw samples in.")
@@ -310,12 +310,12 @@ def open_input(
     return RawPipe(raw, sys.stdin.buffer, seconds, patient)
 
 
-def play(samples: np.ndarray, rate: int) -> None:
+def play(samples: np.ndarray, sample_rate: int) -> None:
     """Through the loudspeaker, to its end or Ctrl-C. Errors: DeviceError."""
     sounddevice = _sounddevice()
     try:
         with _hushed():
-            sounddevice.play(samples, rate)
+            sounddevice.play(samples, sample_rate)
         sounddevice.wait()
     except sounddevice.PortAudioError as error:
         raise DeviceError(f"the sound cannot be played ({_reason(error)}).") from None

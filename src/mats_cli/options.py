@@ -196,7 +196,7 @@ Search = Annotated[
     typer.Option(
         "--search",
         metavar="SETTINGS",
-        help="How an answer is found: beams=4,longest=40,repetition=1.5,temperature=0.7,top_p=0.9,seed=1.",
+        help="How an answer is found: beams=4,max_new_tokens=40,temperature=0.7,top_p=0.9,seed=1.",
     ),
 ]
 _WHERE = "Where the language model runs: auto, cpu, cuda, cuda:N or mps."

@@ -254,12 +254,12 @@ def _cut(hits: list[Hit], folder: Path) -> int:
 
 def _clip(path: str, hit: Hit, target: Path) -> None:
     """Errors: InputError for the sound, OSError for the clip."""
-    from mats_model.audio import Source, cut
+    from mats_model.audio import AudioSource, cut
 
     refused: OSError | None = None
     with one_input(path):
         try:
-            cut(Source(path, path=Path(path)), hit.start, hit.end, target)
+            cut(AudioSource(path, path=Path(path)), hit.start, hit.end, target)
         except OSError as error:
             if str(target) not in (error.filename, error.filename2):
                 raise

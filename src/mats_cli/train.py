@@ -210,7 +210,7 @@ def _run(trainer: Trainer, crew: Crew, out: Path, json: bool, show: bool, asked:
             if not show:
                 continue
             if isinstance(event, Step):
-                bar.show(event.step, f"loss {event.loss:.3f}, rate {event.rate:.1e}")
+                bar.show(event.step, f"loss {event.loss:.3f}, rate {event.learning_rate:.1e}")
                 if not bar.visible and (time.monotonic() - said > 10 or event.step == event.steps):
                     said = time.monotonic()
                     left = (event.steps - event.step) * trainer.settings.batch / event.examples
@@ -285,7 +285,7 @@ def _evaluate(settings: TextRecipe, data: Path, out: Path, device: str, json: bo
     if not settings.held_out.file:
         raise UsageError("--evaluate: the recipe names no held_out.file of captions with several references a clip.")
     groups = references(
-        data / settings.held_out.file, settings.held_out.clip, settings.held_out.text, settings.held_out.limit
+        data / settings.held_out.file, settings.held_out.recording, settings.held_out.text, settings.held_out.limit
     )
     mats = load(
         "nano" if not out.exists() and settings.name == "nano" else str(out), "cpu" if device == "auto" else device

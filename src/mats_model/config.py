@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -54,7 +55,7 @@ class LLMConfig:
     alpha: int = 32
     dropout: float = 0.1
     targets: list[str] = field(default_factory=list)  # of LoRA; none given means the queries and values
-    quantise: str = "none"  # none, int8 (answers on a CPU), nf4 (CUDA), or auto
+    quantize: str = "none"  # none, int8 (answers on a CPU), nf4 (CUDA), or auto
     dtype: str = "auto"  # of the base: auto, float32, bfloat16 or float16
 
 
@@ -75,22 +76,23 @@ class SearchSettings:
     """How an answer is searched for."""
 
     beams: int = 3
-    longest: int = 28  # tokens
-    shortest: int = 3  # tokens
-    length_power: float = 0.8  # scores are divided by length ** this
+    max_new_tokens: int = 28  # tokens
+    min_new_tokens: int = 3  # tokens
+    length_penalty: float = 0.8  # scores are divided by length ** this
     rerank: float = 0.0  # weight of each finished answer's cosine to the sound
     claims: float = 0.0  # weight of the doubt in what an answer claims to have been heard
-    no_repeat: int = 2  # of kind transformers: no run of so many tokens comes twice
-    repetition: float = 2.0  # of kind transformers: tokens already said are this much less likely
+    no_repeat_ngram_size: int = 2  # of kind transformers: no run of so many tokens comes twice
+    repetition_penalty: float = 2.0  # of kind transformers: tokens already said are this much less likely
     temperature: float = 0.0  # of kind transformers: above 0 answers are drawn, token by token, not searched for
     top_p: float = 1.0  # then: only from the likeliest tokens that make up so much
     seed: int = 0  # then: the same seed gives the same answer
 
 
 def search_changed(settings: SearchSettings, text: str) -> SearchSettings:
-    """`settings` with some of them as in "beams=4,longest=40,temperature=0.7,seed=1". Errors: UsageError."""
+    """`settings` with some of them as in "beams=4,max_new_tokens=40,temperature=0.7,seed=1". Errors: UsageError."""
     for pair in filter(None, (part.strip() for part in text.split(","))):
         name, _, value = pair.partition("=")
+        name = FORMER["SearchSettings"].get(name, name)
         if name not in (known := [each.name for each in fields(SearchSettings)]):
             raise UsageError(f"--search {pair}: there is no setting {name!r}; there are {', '.join(known)}.")
         kind = type(getattr(settings, name))
@@ -100,16 +102,18 @@ def search_changed(settings: SearchSettings, text: str) -> SearchSettings:
             raise UsageError(f"--search {pair}: {name} should be a {'whole ' if kind is int else ''}number.") from None
     if not (
         1 <= settings.beams <= 64
-        and 1 <= settings.longest <= 4096
+        and 1 <= settings.max_new_tokens <= 4096
         and settings.temperature >= 0
         and 0 < settings.top_p <= 1
     ):
         raise UsageError(
-            f"--search {text}: beams lie between 1 and 64, longest between 1 and 4096, top_p above 0 and up to 1, "
-            "temperature is 0 or more."
+            f"--search {text}: beams lie between 1 and 64, max_new_tokens between 1 and 4096, top_p above 0 and "
+            "up to 1, temperature is 0 or more."
         )
-    if min(settings.shortest, settings.no_repeat) < 0 or settings.repetition <= 0:
-        raise UsageError(f"--search {text}: shortest and no_repeat are 0 or more, repetition is above 0.")
+    if min(settings.min_new_tokens, settings.no_repeat_ngram_size) < 0 or settings.repetition_penalty <= 0:
+        raise UsageError(
+            f"--search {text}: min_new_tokens and no_repeat_ngram_size are 0 or more, repetition_penalty is above 0."
+        )
     return settings
 
 
@@ -137,6 +141,25 @@ class MatsConfig:
     search: SearchSettings = field(default_factory=SearchSettings)
 
 
+# names of before, still read: kind of settings -> name then -> name now. An id is of the names then
+FORMER: dict[str, dict[str, str]] = {
+    "LLMConfig": {"quantise": "quantize"},
+    "SearchSettings": {
+        "longest": "max_new_tokens", "shortest": "min_new_tokens", "length_power": "length_penalty",
+        "no_repeat": "no_repeat_ngram_size", "repetition": "repetition_penalty",
+    },
+    "LoopSettings": {"rate": "learning_rate", "clip": "max_grad_norm", "longest": "max_answer_tokens"},
+    "LessonSettings": {"rate": "learning_rate"},
+    "AlignSettings": {"rate": "learning_rate"},
+    "MemorySettings": {"longest": "max_words"},
+    "HeldOutSettings": {"clip": "recording"},
+}  # fmt: skip
+
+
+class FormerNameWarning(FutureWarning):
+    """A setting is read by a name that it had before."""
+
+
 # what a setting may be: the sizes of what is made of it stay within reason before anything is made. Numbers lie between
 # two, words are among these
 _MAY: dict[type, dict[str, tuple[float, float] | tuple[str, ...]]] = {
@@ -156,9 +179,10 @@ _MAY: dict[type, dict[str, tuple[float, float] | tuple[str, ...]]] = {
         "heads": (1, 1024),
     },
     SearchSettings: {
-        "beams": (1, 64), "longest": (1, 4096), "shortest": (0, 4096), "length_power": (-10, 10), "rerank": (-1e6,
-        1e6), "no_repeat": (0, 4096),
-        "repetition": (1e-3, 1e3), "temperature": (0, 100), "top_p": (1e-6, 1),
+        "beams": (1, 64), "max_new_tokens": (1, 4096), "min_new_tokens": (0, 4096), "length_penalty": (-10, 10),
+        "rerank": (-1e6, 1e6),
+        "no_repeat_ngram_size": (0, 4096),
+        "repetition_penalty": (1e-3, 1e3), "temperature": (0, 100), "top_p": (1e-6, 1),
     },
     MatsConfig: {"width": (1, 16_384), "noise_variance": (0, 1e3), "label_scale": (-1e6, 1e6), "multi_scale": (-1e6,
     1e6), "multi_bias": (-1e6, 1e6)},
@@ -209,8 +233,14 @@ def fill(default: Settings, values: Any, where: Where | str, error: type[MatsErr
     known = [entry.name for entry in fields(default)]  # type: ignore[arg-type]
     hints = get_type_hints(type(default))
     filled: dict[str, Any] = {}
+    former = FORMER.get(type(default).__name__, {})
     for key, value in values.items():
         name = f"{prefix}{key}"
+        if key in former:
+            if former[key] in values:
+                raise error(f"{where.of(name)}: {name} is what {former[key]} was called before: leave one of them out.")
+            warnings.warn(f"{where.of(name)}: {name} is called {former[key]} now.", FormerNameWarning, stacklevel=2)
+            key = former[key]
         if key not in known:
             near = difflib.get_close_matches(str(key)[:80], known, 1)
             raise error(

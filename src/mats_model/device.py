@@ -1,4 +1,4 @@
-"""Which device, which precision and which quantisation, and the reason in words."""
+"""Which device, which precision and which quantization, and the reason in words."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Placement:
 
     device: torch.device
     dtype: torch.dtype
-    quantise: str  # none, int8 or nf4
+    quantize: str  # none, int8 or nf4
     reason: str
 
 
@@ -38,7 +38,7 @@ def _has_bitsandbytes() -> bool:
 def _quantise(asked: str, kind: str, training: bool, force: bool, weights: float) -> tuple[str, str]:
     """How weights are kept there, and why. Errors: UsageError, DeviceError."""
     if asked not in QUANTISE:
-        raise UsageError(f"llm.quantise or --quantize {asked!r}: choose {', '.join(QUANTISE)}.")
+        raise UsageError(f"llm.quantize or --quantize {asked!r}: choose {', '.join(QUANTISE)}.")
     if asked == "auto":
         if kind == "cuda" and weights < SMALL:
             return "none", "too small to gain by 4 bits"
@@ -53,7 +53,7 @@ def _quantise(asked: str, kind: str, training: bool, force: bool, weights: float
         return "int8", "the fastest there"
     if asked == "nf4" and kind != "cuda" and not force:
         raise DeviceError(
-            f"llm.quantise nf4 needs CUDA: on a {kind} 4-bit weights of bitsandbytes decode about 15 times slower "
+            f"llm.quantize nf4 needs CUDA: on a {kind} 4-bit weights of bitsandbytes decode about 15 times slower "
             "than bfloat16;"
             " set it to auto or none (mats train takes it with --force)."
         )
@@ -63,7 +63,7 @@ def _quantise(asked: str, kind: str, training: bool, force: bool, weights: float
             if training
             else f"on {kind} they are slower than {'nf4' if kind == 'cuda' else 'float16'}"
         )
-        raise DeviceError(f"llm.quantise int8 is for answering on a CPU: {why}; set it to auto.")
+        raise DeviceError(f"llm.quantize int8 is for answering on a CPU: {why}; set it to auto.")
     return asked, "as asked"
 
 
@@ -89,7 +89,7 @@ def place(
         raise UsageError(f"llm.dtype {config.dtype!r}: choose auto, {', '.join(DTYPES)}.")
     device = find_device(device)
     kind = device.split(":")[0]
-    quantise, because = _quantise(config.quantise, kind, training, force, weights)
+    quantize, because = _quantise(config.quantize, kind, training, force, weights)
     if config.dtype != "auto":
         chosen, why = DTYPES[config.dtype], "as asked"
     elif kind == "cuda":
@@ -102,9 +102,9 @@ def place(
         chosen, why = torch.bfloat16, "this CPU multiplies bfloat16 in hardware"
     else:
         chosen, why = torch.float32, f"float32 is the fastest here on {kind}"
-    if quantise != "none":
+    if quantize != "none":
         why = because
-    elif config.quantise == "auto":
+    elif config.quantize == "auto":
         why = f"{why}; {because}"
-    name = str(chosen)[6:] if quantise == "none" else quantise
-    return Placement(torch.device(device), chosen, quantise, f"{kind}, {name}: {why}")
+    name = str(chosen)[6:] if quantize == "none" else quantize
+    return Placement(torch.device(device), chosen, quantize, f"{kind}, {name}: {why}")

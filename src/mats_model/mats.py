@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mats_model.audio import Source, Window, source, windows
+from mats_model.audio import AudioSource, Window, source, windows
 from mats_model.claims import Claims
 from mats_model.clap.protocol import BATCH, Clap
 from mats_model.config import MatsConfig, SearchSettings
@@ -30,11 +30,11 @@ from mats_model.mapper import Mapper
 # times full scale: samples that were meant as 24-bit integers come to 8e6, and are still heard
 _LOUDEST = 1e9
 
-Sound = str | os.PathLike[str] | bytes | Source
+AudioInput = str | os.PathLike[str] | bytes | AudioSource
 
 
 @dataclass(frozen=True)
-class Heard:
+class Stretch:
     """A stretch of sound: seconds, and its unit-length embedding (d,), or None where it is silent."""
 
     start: float
@@ -74,7 +74,7 @@ class Ears(nn.Module):
     # ---- listening
 
     @torch.inference_mode()
-    def listen(self, sound: Sound, every: float | None = None) -> Iterator[Heard]:
+    def listen(self, sound: AudioInput, every: float | None = None) -> Iterator[Stretch]:
         """A file as one stretch, or as one for each `every` seconds; memory is flat in its length.
 
         Errors: InputError, when it cannot be decoded.
@@ -85,15 +85,15 @@ class Ears(nn.Module):
         total: torch.Tensor | None = None
         for window, raw in self.windows(sound, every):
             if window.segment != segment:
-                yield Heard(start, end, F.normalize(total, dim=-1) if total is not None else None)
+                yield Stretch(start, end, F.normalize(total, dim=-1) if total is not None else None)
                 segment, start, total = window.segment, window.start, None
             end = window.end
             if raw is not None:
                 total = raw if total is None else total + raw
-        yield Heard(start, end, F.normalize(total, dim=-1) if total is not None else None)
+        yield Stretch(start, end, F.normalize(total, dim=-1) if total is not None else None)
 
     @torch.inference_mode()
-    def windows(self, sound: Sound, every: float | None = None) -> Iterator[tuple[Window, torch.Tensor | None]]:
+    def windows(self, sound: AudioInput, every: float | None = None) -> Iterator[tuple[Window, torch.Tensor | None]]:
         """Windows with their raw embeddings (d,), a few at a time; None for a silent one. Errors: InputError."""
         item = source(sound)
         # all that listens comes through here
@@ -107,9 +107,9 @@ class Ears(nn.Module):
             if waiting:
                 yield from self._embed(waiting, item.name)
 
-    def cut(self, sound: Sound, every: float | None = None) -> Iterator[Window]:
+    def cut(self, sound: AudioInput, every: float | None = None) -> Iterator[Window]:
         """The encoder's windows of a sound, not yet embedded. Errors: InputError."""
-        return windows(source(sound), self.clap.rate, self.clap.window, every, self.clap.fill)
+        return windows(source(sound), self.clap.sample_rate, self.clap.window, every, self.clap.fill)
 
     def _embed(self, some: list[Window], name: str) -> Iterator[tuple[Window, torch.Tensor | None]]:
         waves = torch.stack([torch.from_numpy(window.samples) for window in some])
@@ -118,7 +118,7 @@ class Ears(nn.Module):
                 raise _no_numbers(name, window)
             yield window, None if window.silent else raw
 
-    def embed(self, sound: Sound) -> torch.Tensor:
+    def embed_audio(self, sound: AudioInput) -> torch.Tensor:
         """The whole sound's embedding (d,), unit length. Errors: SilenceError, InputError."""
         heard = next(self.listen(sound))
         if heard.embedding is None:
@@ -144,10 +144,12 @@ class Ears(nn.Module):
             return torch.sigmoid(likeness * self.scales.multi + self.scales.bias)
         return (likeness * self.scales.label).softmax(-1)
 
-    def classify(self, sound: Sound, labels: Iterable[str], template: str = "{}", multi: bool = False) -> list[Label]:
+    def classify(
+        self, sound: AudioInput, labels: Iterable[str], template: str = "{}", multi: bool = False
+    ) -> list[Label]:
         """All labels with their scores, best first. Errors: SilenceError, InputError, UsageError."""
         names = list(labels)
-        scores = self.score(self.embed(sound), self.label_embeddings(names, template), multi)
+        scores = self.score(self.embed_audio(sound), self.label_embeddings(names, template), multi)
         return ranked(names, scores)
 
 
@@ -242,7 +244,7 @@ class Mats(Ears):
 
     def _search(self, asked: Question) -> SearchSettings:
         """A caption has a least length; an answer may be a word."""
-        return self.config.search if asked.tag == CAPTION_TAG else replace(self.config.search, shortest=1)
+        return self.config.search if asked.tag == CAPTION_TAG else replace(self.config.search, min_new_tokens=1)
 
     def _closest(self, embedding: torch.Tensor, candidates: list[Candidate]) -> str:
         """The candidate with the best score + rerank * cosine to the sound - claims * doubt: what was not heard is not
@@ -266,9 +268,9 @@ class Mats(Ears):
         """Of the memory's own texts; none where they were not kept."""
         return Claims(self.santa.captions, self.santa.memory)
 
-    def caption(self, sound: Sound) -> str:
+    def caption(self, sound: AudioInput) -> str:
         """One sentence about a sound. Errors: SilenceError, InputError."""
-        return self.answer(self.embed(sound)[None])[0]
+        return self.answer(self.embed_audio(sound)[None])[0]
 
 
 def listed(text: str) -> bool:

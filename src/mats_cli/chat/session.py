@@ -19,7 +19,7 @@ from mats_model.errors import DeviceError, InputError, UsageError
 from mats_model.places import expanded
 
 if TYPE_CHECKING:
-    from mats_model.audio import Source
+    from mats_model.audio import AudioSource
     from mats_model.live.ring import Tags
     from mats_model.live.talk import Conversation
     from mats_model.mats import Mats
@@ -117,7 +117,7 @@ class Session:
             for line in (
                 []
                 if self.settings.quiet
-                else [f"listening to {self.source.name} at {self.source.ring.rate} Hz.", *self.source.notes]
+                else [f"listening to {self.source.name} at {self.source.ring.sample_rate} Hz.", *self.source.notes]
             ):
                 console.note(line)
             if self.watcher:
@@ -135,7 +135,7 @@ class Session:
         if not 0.1 <= seconds <= RING:
             raise UsageError(f"/listen {seconds:g}: between 0.1 and {RING:g} seconds can be heard at once.")
         first = source.ring.total if source.live else 0
-        end = first + round(seconds * source.ring.rate)
+        end = first + round(seconds * source.ring.sample_rate)
         if source.live and not self.settings.quiet:
             console.note(f"hearing {seconds:g} s")
         while not source.ring.wait(end, 0.25):
@@ -150,24 +150,24 @@ class Session:
         """Talk about a file. Errors: InputError."""
         from mats_model.audio import source
 
-        self.hear(source(expanded(path), path))
+        self.attend(source(expanded(path), path))
         self.live = False
 
     def _take(self, first: int, end: int, same: bool) -> None:
-        from mats_model.audio import Source
+        from mats_model.audio import AudioSource
 
         assert self.source is not None
         ring = self.source.ring
-        if end - first < _LEAST * ring.rate:
+        if end - first < _LEAST * ring.sample_rate:
             heard = (
-                f"{self.source.name} was heard for {(end - first) / ring.rate:.1f} s only: wait a moment, and ask "
-                "again."
+                f"{self.source.name} was heard for {(end - first) / ring.sample_rate:.1f} s only: "
+                "wait a moment, and ask again."
             )
             raise InputError(self.source.problem() or heard)
         self._heard = first, end
-        self.hear(Source(self.source.name, samples=ring.between(first, end), rate=ring.rate), same)
+        self.attend(AudioSource(self.source.name, samples=ring.between(first, end), sample_rate=ring.sample_rate), same)
 
-    def hear(self, item: Source, same: bool = False) -> None:
+    def attend(self, item: AudioSource, same: bool = False) -> None:
         """Talk about this from now on. Errors: InputError."""
         from mats_model.live.talk import take
 
@@ -177,7 +177,7 @@ class Session:
         for line in item.missing if self.settings.quiet else item.notes:
             console.note(line)
         self.missing = self.missing or bool(item.missing)
-        self.conversation.hear(hearing, same)
+        self.conversation.listen_to(hearing, same)
 
     def catch_up(self) -> None:
         """The live window moves on; once half of it is new, it is another sound."""
@@ -189,7 +189,7 @@ class Session:
         end = ring.total
         if end == self._heard[1]:
             return
-        first = max(0, end - round(self.settings.window * ring.rate))
+        first = max(0, end - round(self.settings.window * ring.sample_rate))
         old = max(0, self._heard[1] - first)
         self._take(first, end, same=self._heard[1] > 0 and old * 2 >= end - first)
         if ring.overruns > self._told:
@@ -286,7 +286,7 @@ class Session:
             raise UsageError("/file: say which.")
         self.open_file(rest)
 
-    def _sound(self) -> Source:
+    def _sound(self) -> AudioSource:
         if self.live:
             self.catch_up()
         if self.conversation.hearing is None:
@@ -303,7 +303,7 @@ class Session:
 
         item = self._sound()
         if item.samples is not None:
-            play(item.samples, item.rate)
+            play(item.samples, item.sample_rate)
         else:  # the first minutes of a long file
             play(np.concatenate(list(itertools.islice(blocks(item, 48_000), 500))), 48_000)
 
@@ -319,10 +319,10 @@ class Session:
         if os.path.exists(path):  # which a name too long does not upset
             raise UsageError(f"/save: {path} is there already: give another name.")
         try:
-            write_wav(path, item.samples, item.rate)
+            write_wav(path, item.samples, item.sample_rate)
         except OSError as error:
             raise UsageError(f"{path} cannot be written ({error.strerror}): choose another place.") from None
-        console.note(f"{len(item.samples) / item.rate:.1f} s saved to {path}")
+        console.note(f"{len(item.samples) / item.sample_rate:.1f} s saved to {path}")
 
     def _why(self, rest: str) -> None:
         self._sound()
@@ -354,7 +354,7 @@ class Session:
         if self.watcher:
             self.watcher.ears = self.mats, self.tags
         if hearing:
-            self.hear(hearing.source)
+            self.attend(hearing.source)
 
     def _set(self, rest: str) -> None:
         if not rest:

@@ -44,7 +44,7 @@ class Watcher(threading.Thread):
             self.problem = source.problem()
             if source.ended():
                 return
-            now = hear_now(mats, source.ring.last(NOW), source.ring.rate, self.gate)
+            now = hear_now(mats, source.ring.last(NOW), source.ring.sample_rate, self.gate)
             self.heard = tags.best(now.embedding, 4) if now.embedding is not None else []
             self.now = now
         except MatsError as error:  # the chat goes on

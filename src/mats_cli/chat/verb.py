@@ -45,7 +45,7 @@ def chat(
     strict: Strict = False,
     devices: Devices = False,
     device: shared.Device = None,
-    rate: shared.Rate = None,
+    sample_rate: shared.Rate = None,
     mic: shared.Mic = None,
     raw: shared.Raw = None,
     gate: shared.Gate = -55.0,
@@ -77,7 +77,7 @@ def chat(
     if devices:
         _list_devices(json)
         return
-    if sound is not None and (mic or raw or device or rate or listen is not None):
+    if sound is not None and (mic or raw or device or sample_rate or listen is not None):
         raise UsageError(f"{sound} is a file: --listen, --device, --rate, --mic and --raw are for a microphone.")
     if sound == "-" and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("`-` reads a sound from standard input, which is the keyboard: pipe a file in.")
@@ -89,7 +89,7 @@ def chat(
     settings = Settings(
         window, gate, strict, json, quiet, model, offline, santa, memory, no_santa, search, llm, quantize, compute
     )
-    session = Session(settings, lambda: open_input(mic, raw, device, rate, RING))
+    session = Session(settings, lambda: open_input(mic, raw, device, sample_rate, RING))
     try:
         _begin(session, sound, listen, typed=questions is None)
         if questions is None:
@@ -117,7 +117,7 @@ def _list_devices(json: bool) -> None:
             console.out(plain_json(asdict(each)) + "\n")
         else:
             console.out(
-                f"{each.number}\t{each.name}\t{each.channels} channels\t{each.rate} "
+                f"{each.number}\t{each.name}\t{each.channels} channels\t{each.sample_rate} "
                 f"Hz{chr(9) + 'default' if each.chosen else ''}\n"
             )
 
@@ -146,9 +146,9 @@ def _begin(session: Session, sound: str | None, listen: float | None, typed: boo
     """The first thing that is talked about. Errors: MatsError."""
     if sound == "-":
         from mats_cli.inputs import read_stdin
-        from mats_model.audio import Source
+        from mats_model.audio import AudioSource
 
-        session.hear(Source("standard input", data=read_stdin(quiet=session.settings.quiet)))
+        session.attend(AudioSource("standard input", data=read_stdin(quiet=session.settings.quiet)))
     elif sound is not None:
         session.open_file(sound)
     elif listen is not None or not typed:

@@ -12,7 +12,7 @@ write.py    WAV files of our own
 
 from mats_model.audio.decode import BLOCK, blocks, decoded, facts, recognised
 from mats_model.audio.find import SHARED, SUFFIXES, ending, sounds
-from mats_model.audio.item import Facts, Source, source
+from mats_model.audio.item import AudioSource, Facts, source
 from mats_model.audio.mix import LEAST, RATES, SILENCE
 from mats_model.audio.window import Window, windows
 from mats_model.audio.write import cut, write_wav
@@ -24,8 +24,8 @@ __all__ = [
     "SHARED",
     "SILENCE",
     "SUFFIXES",
+    "AudioSource",
     "Facts",
-    "Source",
     "Window",
     "blocks",
     "cut",

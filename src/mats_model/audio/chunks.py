@@ -137,10 +137,10 @@ def _measured(peek: Peek, found: Layout) -> Layout | None:
     """Its bytes a second, from the fmt chunk, and whether chunks follow where its length says."""
     if len(found.form) < 16:
         return None
-    _, channels, rate, each_second, block, bits = struct.unpack("<HHIIHH", found.form[:16])
+    _, channels, sample_rate, each_second, block, bits = struct.unpack("<HHIIHH", found.form[:16])
     plain = found.tag in _WHOLE and channels and 8 <= bits <= 64 and block == channels * ((bits + 7) // 8)
     found.whole, found.block = bool(plain), block or 1
-    found.per_second = rate * block if plain else each_second
+    found.per_second = sample_rate * block if plain else each_second
     if found.claimed is not None:
         found.follows = _follows(peek, found.start + found.claimed)
     return found
@@ -182,13 +182,13 @@ def _aiff(peek: Peek, top: int) -> Layout | None:
             common = peek.get(at, 22)
             if len(common) >= 18:
                 channels, _, bits, exponent, mantissa = struct.unpack(">hIhHQ", common[:18])
-                rate = mantissa / 2 ** max(0, 63 - ((exponent & 0x7FFF) - 16383))
+                sample_rate = mantissa / 2 ** max(0, 63 - ((exponent & 0x7FFF) - 16383))
                 simple = (
                     len(common) < 22
                     or peek.get(top + 8, 4) == b"AIFF"
                     or common[18:22] in (b"NONE", b"sowt", b"twos", b"fl32", b"FL32")
                 )
-                per_second = rate * max(1, channels) * ((bits + 7) // 8) if simple and bits > 0 else 0.0
+                per_second = sample_rate * max(1, channels) * ((bits + 7) // 8) if simple and bits > 0 else 0.0
         if name == b"VHDR":
             per_second = int.from_bytes(peek.get(at + 12, 2), "big") * (2 if peek.get(top + 8, 4) == b"16SV" else 1)
         if name == b"BODY":
@@ -206,8 +206,8 @@ def _caf(peek: Peek, top: int) -> Layout | None:
         if name == b"desc":
             desc = peek.get(at, 32)
             if len(desc) == 32:
-                rate, _, _, packet, frames = struct.unpack(">d4sIII", desc[:24])
-                per_second = rate * packet / frames if packet and frames and 0 < rate < 1e7 else 0.0
+                sample_rate, _, _, packet, frames = struct.unpack(">d4sIII", desc[:24])
+                per_second = sample_rate * packet / frames if packet and frames and 0 < sample_rate < 1e7 else 0.0
         if name == b"data":
             there, claimed = peek.size - at, None if length < 0 else max(0, length - 4)
             return Layout(
@@ -217,12 +217,18 @@ def _caf(peek: Peek, top: int) -> Layout | None:
 
 
 def _au(peek: Peek, top: int, head: bytes) -> Layout:
-    start, length, encoding, rate, channels = struct.unpack(">IIIII", head[4:24])
+    start, length, encoding, sample_rate, channels = struct.unpack(">IIIII", head[4:24])
     width = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}.get(encoding, 0)
     there = peek.size - top - start
     claimed = None if length == 0xFFFF_FFFF else length
     return Layout(
-        "au", top + start, claimed, there, float(rate * channels * width), patch=(top + 8, b"\xff\xff\xff\xff"), top=top
+        "au",
+        top + start,
+        claimed,
+        there,
+        float(sample_rate * channels * width),
+        patch=(top + 8, b"\xff\xff\xff\xff"),
+        top=top,
     )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from mats_model.audio import ffmpeg, mpeg
 from mats_model.audio.find import Content, Part, is_text, look
-from mats_model.audio.item import Facts, Source
+from mats_model.audio.item import AudioSource, Facts
 from mats_model.audio.mix import Blocks, heard_at
 from mats_model.audio.view import Peek, View
 from mats_model.errors import InputError, one_input
@@ -26,27 +26,27 @@ from mats_model.errors import InputError, one_input
 BLOCK = 65_536
 
 
-def blocks(item: Source, rate: int) -> Iterator[np.ndarray]:
+def blocks(item: AudioSource, sample_rate: int) -> Iterator[np.ndarray]:
     """Mono float32 samples (s,) at `rate`, block by block: the mean of the channels, never clamped; the louder channel
     where they cancel.
 
     Errors: InputError, one sentence that names the file and says what to do.
     """
     if item.samples is not None:
-        heard: Blocks = iter([(item.samples.reshape(len(item.samples), -1), item.rate)])
+        heard: Blocks = iter([(item.samples.reshape(len(item.samples), -1), item.sample_rate)])
     else:
         heard = decoded(item)
     with one_input(item.name):
-        yield from heard_at(item, heard, rate)
+        yield from heard_at(item, heard, sample_rate)
 
 
-def decoded(item: Source) -> Blocks:
+def decoded(item: AudioSource) -> Blocks:
     """(frames, channels) float32 and samples a second, which may change on the way. Errors: InputError."""
     with one_input(item.name):
         yield from _decoded(item)
 
 
-def recognised(item: Source) -> bool:
+def recognised(item: AudioSource) -> bool:
     """Whether the first bytes of a longer sound say what it is; False where they are tags or zeros, behind which it may
     begin.
 
@@ -62,7 +62,7 @@ def recognised(item: Source) -> bool:
     return next(decoded(item), None) is not None
 
 
-def facts(item: Source) -> Facts:
+def facts(item: AudioSource) -> Facts:
     """Whether the file can be heard is for `blocks` to say. Errors: InputError when it cannot be opened."""
     item.open().close()
     if not item.about:
@@ -78,7 +78,7 @@ def facts(item: Source) -> Facts:
 # ---- parts of a file
 
 
-def _decoded(item: Source) -> Blocks:
+def _decoded(item: AudioSource) -> Blocks:
     with item.open() as handle:
         content = _content(item, handle)
         for text in content.notes:
@@ -88,9 +88,9 @@ def _decoded(item: Source) -> Blocks:
         heard, failed = 0.0, list[tuple[float, InputError]]()
         for part in content.parts:
             try:
-                for block, rate in _part(item, handle, content, part, heard):
-                    yield block, rate
-                    heard += len(block) / rate
+                for block, sample_rate in _part(item, handle, content, part, heard):
+                    yield block, sample_rate
+                    heard += len(block) / sample_rate
             except InputError as error:
                 # a part of several that cannot be decoded: the others are heard
                 failed.append((heard, error))
@@ -102,7 +102,7 @@ def _decoded(item: Source) -> Blocks:
             item.miss(f"a part of it at {at:.1f} s cannot be decoded, and is missing.")
 
 
-def _content(item: Source, handle: Any) -> Content:
+def _content(item: AudioSource, handle: Any) -> Content:
     """What is in a file. Errors: InputError, OSError."""
     size = handle.seek(0, os.SEEK_END)
     if size == 0:
@@ -113,7 +113,7 @@ def _content(item: Source, handle: Any) -> Content:
     return content
 
 
-def _part(item: Source, handle: Any, content: Content, part: Part, before: float) -> Blocks:
+def _part(item: AudioSource, handle: Any, content: Content, part: Part, before: float) -> Blocks:
     """One part; `before` it so many seconds were heard."""
     for pieces in part.views if part.plain else []:
         view = View(handle, pieces)
@@ -160,7 +160,7 @@ def _opened(view: View) -> Any:
     return None
 
 
-def _without_extra(item: Source, content: Content, view: View) -> str:
+def _without_extra(item: AudioSource, content: Content, view: View) -> str:
     if content.kind:
         odd = "a codec in " if content.kind in ("wav", "w64", "aiff", "au", "caf", "ogg") else ""
         return f"{item.name} holds {odd}{content.kind}, which needs the extra `media`: pip install 'mats[media]'."
@@ -172,7 +172,7 @@ def _without_extra(item: Source, content: Content, view: View) -> str:
     )
 
 
-def _unreadable(item: Source, at: float, error: OSError) -> InputError:
+def _unreadable(item: AudioSource, at: float, error: OSError) -> InputError:
     made = InputError(
         f"{item.name} cannot be read after {at:.1f} s ({error.strerror or error}): copy it to another disk, or try "
         "again."
@@ -181,7 +181,7 @@ def _unreadable(item: Source, at: float, error: OSError) -> InputError:
     return made
 
 
-def _by_libsndfile(item: Source, sound: Any, view: View, part: Part, before: float) -> Blocks:
+def _by_libsndfile(item: AudioSource, sound: Any, view: View, part: Part, before: float) -> Blocks:
     """All of it; where libsndfile stops early, PyAV goes on if it is there."""
     own, channels = sound.samplerate, sound.channels
     item.about.append(Facts(sound.format.lower(), own, channels))
@@ -235,13 +235,13 @@ def _read(sound: Any, channels: int) -> tuple[np.ndarray, str]:
         return block[: unwritten[0] if len(unwritten) else len(block)], reason
 
 
-def _behind(item: Source, view: View, rate: int, channels: int, done: int) -> Iterator[np.ndarray]:
+def _behind(item: AudioSource, view: View, sample_rate: int, channels: int, done: int) -> Iterator[np.ndarray]:
     """What PyAV makes of a part behind its first `done` samples."""
     at = 0
     quiet = replace(item, notes=[], missing=[], about=[])
     try:
         for block, own in ffmpeg.decode(quiet, View(view.handle, view.pieces), "", 0.0):
-            if own != rate or block.shape[1] != channels:
+            if own != sample_rate or block.shape[1] != channels:
                 return
             if at + len(block) > done:
                 yield block[max(0, done - at) :]
@@ -251,7 +251,7 @@ def _behind(item: Source, view: View, rate: int, channels: int, done: int) -> It
 
 
 @contextmanager
-def plain(item: Source) -> Iterator[Any]:
+def plain(item: AudioSource) -> Iterator[Any]:
     """A file as libsndfile opens it, where that hears it in one piece and can go to any place in it; else None. Errors:
     InputError."""
     with item.open() as handle:

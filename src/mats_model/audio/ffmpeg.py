@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from mats_model.audio.item import Facts, Source
+from mats_model.audio.item import AudioSource, Facts
 from mats_model.audio.view import View
 from mats_model.errors import InputError
 
@@ -61,7 +61,7 @@ def _refuse(*_: Any) -> NoReturn:
     raise PermissionError("a sound may not open other files")
 
 
-def _open(item: Source, view: View, kind: str) -> Any:
+def _open(item: AudioSource, view: View, kind: str) -> Any:
     """A container with at least one audio track. Errors: InputError."""
     import av
 
@@ -109,7 +109,7 @@ class _State:
     broken: str = ""  # why reading stopped before the end
 
 
-def decode(item: Source, view: View, kind: str, before: float) -> Blocks:
+def decode(item: AudioSource, view: View, kind: str, before: float) -> Blocks:
     """The first audio track that is not silent: (frames, channels) float32, samples a second. Errors: InputError."""
     state = _State()
     with _open(item, view, kind) as container:
@@ -120,15 +120,15 @@ def decode(item: Source, view: View, kind: str, before: float) -> Blocks:
         promised = _promised(container, stream, name)
         waiting: list[tuple[np.ndarray, int]] | None = [] if name in _BARE and not kind else None
         told = False
-        for block, rate in _track(container, stream, state):
+        for block, sample_rate in _track(container, stream, state):
             if not told:
-                item.about.append(Facts(name, rate, block.shape[1]))
+                item.about.append(Facts(name, sample_rate, block.shape[1]))
                 told = True
-            state.seconds += len(block) / rate
+            state.seconds += len(block) / sample_rate
             if waiting is None:
-                yield block, rate
+                yield block, sample_rate
                 continue
-            waiting.append((block, rate))
+            waiting.append((block, sample_rate))
             if state.good >= _FIRST:
                 _believe(item, state)
                 yield from waiting
@@ -141,12 +141,12 @@ def decode(item: Source, view: View, kind: str, before: float) -> Blocks:
         _tell(item, state, promised, before, name)
 
 
-def _believe(item: Source, state: _State) -> None:
+def _believe(item: AudioSource, state: _State) -> None:
     if state.bad * 4 > state.good:
         raise InputError(f"{item.name} is not a sound: its content is of no known audio format.")
 
 
-def _no_decoder(item: Source, name: str) -> str:
+def _no_decoder(item: AudioSource, name: str) -> str:
     return f"{item.name} holds a codec in {name} that FFmpeg cannot decode: export it as FLAC or WAV."
 
 
@@ -159,7 +159,7 @@ def _promised(container: Any, stream: Any, name: str) -> float:
     return container.duration / 1e6 if container.duration and not container.streams.video else 0.0
 
 
-def _tell(item: Source, state: _State, promised: float, before: float, name: str) -> None:
+def _tell(item: AudioSource, state: _State, promised: float, before: float, name: str) -> None:
     """What there is to say when a track has ended. Errors: InputError, where nothing was decoded."""
     if not state.seconds:
         if state.bad or state.broken:
@@ -225,7 +225,7 @@ def _samples(frame: Any) -> np.ndarray:
     return np.ascontiguousarray(block.T, dtype=np.float32)
 
 
-def _chosen(item: Source, view: View, kind: str, container: Any) -> int:
+def _chosen(item: AudioSource, view: View, kind: str, container: Any) -> int:
     """Of several tracks the first that can be decoded and is not silent, with a note that names the others."""
     if len(container.streams.audio) == 1:
         return 0
@@ -246,7 +246,7 @@ def _named(number: int, stream: Any) -> str:
     return f"track {number + 1}{f' ({words})' if words else ''}"
 
 
-def _sounds(item: Source, view: View, kind: str, number: int) -> bool:
+def _sounds(item: AudioSource, view: View, kind: str, number: int) -> bool:
     with _open(item, View(view.handle, view.pieces), kind) as container:
         stream = container.streams.audio[number]
         if stream.codec_context is None:

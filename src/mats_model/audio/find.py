@@ -168,10 +168,10 @@ def _single(peek: Peek, at: int, kind: str) -> Content:
     if kind == "flac":
         info = peek.get(at, 42)
         if info[4:5] and info[4] & 0x7F == 0 and len(info) == 42:
-            rate = int.from_bytes(info[18:21], "big") >> 4
+            sample_rate = int.from_bytes(info[18:21], "big") >> 4
             total = (info[21] & 15) << 32 | int.from_bytes(info[22:26], "big")
             part.endless = total == 0
-            part.promised, part.spare = (total / rate if rate else 0.0), 0.0
+            part.promised, part.spare = (total / sample_rate if sample_rate else 0.0), 0.0
         return content
     if kind == "sds":
         _dump(peek, at, content)
@@ -239,10 +239,10 @@ def _mp3(peek: Peek, at: int) -> Content:
     stream = mpeg.walk(peek, at)
     content = Content("mp3", [])
     for number, segment in enumerate(stream.segments):
-        content.parts.append(Part([segment.view], promised=segment.samples / segment.rate, spare=0.3))
+        content.parts.append(Part([segment.view], promised=segment.samples / segment.sample_rate, spare=0.3))
         if segment.short and not stream.holes:
-            promised = segment.promised * segment.samples / segment.frames / segment.rate
-            before = sum(each.samples / each.rate for each in stream.segments[: number + 1])
+            promised = segment.promised * segment.samples / segment.frames / segment.sample_rate
+            before = sum(each.samples / each.sample_rate for each in stream.segments[: number + 1])
             content.missing.append(
                 f"its header promises {segment.promised} frames ({promised:.1f} s), of which {segment.frames} are "
                 f"there: it ends at {before:.1f} s."
@@ -261,7 +261,7 @@ def _ogg(peek: Peek, at: int) -> Content:
     seconds = 0.0
     for link in _joined(chain.links):
         alone = link.codecs in (["vorbis"], ["opus"])
-        length = max(0.0, (link.last - max(0, link.first)) / link.rate) if link.rate else 0.0
+        length = max(0.0, (link.last - max(0, link.first)) / link.sample_rate) if link.sample_rate else 0.0
         content.parts.append(
             Part([[(link.start, link.end)]], plain=alone, promised=length if alone else 0.0, holes=bool(link.holes))
         )

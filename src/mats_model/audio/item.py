@@ -19,12 +19,12 @@ class Facts:
     """What a file's header says: container or codec, samples a second, channels; "" and 0 where it says nothing."""
 
     format: str = ""
-    rate: int = 0
+    sample_rate: int = 0
     channels: int = 0
 
 
 @dataclass(frozen=True)
-class Source:
+class AudioSource:
     """A file, the bytes of one that came through a pipe, or samples as they are; `name` is what the user called it.
 
     `notes` and `missing` fill while it is decoded: sentences to be said beside the result; a sound with something
@@ -35,7 +35,7 @@ class Source:
     path: Path | None = None
     data: bytes | None = None
     samples: np.ndarray | None = field(default=None, compare=False)  # (s,) or (s, channels), float32
-    rate: int = 0  # of the samples
+    sample_rate: int = 0  # of the samples
     notes: list[str] = field(default_factory=list, compare=False)  # said beside the result, not errors
     missing: list[str] = field(default_factory=list, compare=False)  # those of the notes that say what was not heard
     about: list[Facts] = field(default_factory=list, compare=False)  # of the parts that were decoded
@@ -80,10 +80,10 @@ class Source:
             raise InputError(f"{self.name} {reason}.") from None
 
 
-def source(thing: str | os.PathLike[str] | bytes | Source, name: str | None = None) -> Source:
-    """A path or the bytes of a file as a Source."""
-    if isinstance(thing, Source):
+def source(thing: str | os.PathLike[str] | bytes | AudioSource, name: str | None = None) -> AudioSource:
+    """A path or the bytes of a file as a AudioSource."""
+    if isinstance(thing, AudioSource):
         return thing
     if isinstance(thing, bytes):
-        return Source(name or "stdin", data=thing)
-    return Source(name or str(thing), path=Path(thing))
+        return AudioSource(name or "stdin", data=thing)
+    return AudioSource(name or str(thing), path=Path(thing))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mats_model.audio.item import Source
+from mats_model.audio.item import AudioSource
 from mats_model.errors import InputError
 
 Blocks = Iterator[tuple[np.ndarray, int]]  # (frames, channels) float32, and samples a second
@@ -23,25 +23,25 @@ LEAST = 0.05
 CANCELLED, BACK = -20.0, -10.0
 
 
-def heard_at(item: Source, heard: Blocks, rate: int) -> Iterator[np.ndarray]:
+def heard_at(item: AudioSource, heard: Blocks, sample_rate: int) -> Iterator[np.ndarray]:
     """Blocks of any size -> mono (s,) at `rate`; what is odd about them is said to the item. Errors: InputError."""
-    yield from _resampled(item, _mixed(item, _seconds(item, heard)), rate)
+    yield from _resampled(item, _mixed(item, _seconds(item, heard)), sample_rate)
 
 
-def _seconds(item: Source, heard: Blocks) -> Blocks:
+def _seconds(item: AudioSource, heard: Blocks) -> Blocks:
     """The same in blocks of one second, so that what is decided for each does not depend on how they were read."""
     waiting: list[np.ndarray] = []
     count, own = 0, 0
-    for block, rate in heard:
-        if not RATES[0] <= rate <= RATES[1]:
+    for block, sample_rate in heard:
+        if not RATES[0] <= sample_rate <= RATES[1]:
             raise InputError(
-                f"{item.name} has a sample rate of {rate} Hz; sounds between {RATES[0]} Hz and {RATES[1] // 1000} kHz "
-                "can be heard."
+                f"{item.name} has a sample rate of {sample_rate} Hz; sounds between {RATES[0]} Hz and "
+                f"{RATES[1] // 1000} kHz can be heard."
             )
-        if waiting and (rate != own or block.shape[1] != waiting[0].shape[1]):
+        if waiting and (sample_rate != own or block.shape[1] != waiting[0].shape[1]):
             yield np.concatenate(waiting), own
             waiting, count = [], 0
-        own = rate
+        own = sample_rate
         waiting.append(block)
         count += len(block)
         if count < own:
@@ -99,7 +99,7 @@ def _mean(block: np.ndarray) -> np.ndarray:
         return block.mean(1, dtype=np.float32) if block.shape[1] > 1 else block[:, 0]
 
 
-def _mixed(item: Source, heard: Blocks) -> Blocks:
+def _mixed(item: AudioSource, heard: Blocks) -> Blocks:
     """Mono (s,) and samples a second."""
     mix, count, seconds, channels = _Mix(), 0, 0.0, 0
     for block, own in heard:
@@ -127,7 +127,7 @@ def _mixed(item: Source, heard: Blocks) -> Blocks:
         seconds += len(mono) / own
 
 
-def _resampled(item: Source, heard: Blocks, rate: int) -> Iterator[np.ndarray]:
+def _resampled(item: AudioSource, heard: Blocks, sample_rate: int) -> Iterator[np.ndarray]:
     import soxr
 
     stream, own, seconds = None, 0, 0.0
@@ -138,8 +138,10 @@ def _resampled(item: Source, heard: Blocks, rate: int) -> Iterator[np.ndarray]:
                 yield rest
             own = own_rate
             if own > 384_000:
-                item.say(f"it is sampled at {own} Hz; what lies above {rate // 2} Hz is not heard.")
-            stream = soxr.ResampleStream(own, rate, 1, dtype="float32", quality="HQ") if own != rate else None
+                item.say(f"it is sampled at {own} Hz; what lies above {sample_rate // 2} Hz is not heard.")
+            stream = (
+                soxr.ResampleStream(own, sample_rate, 1, dtype="float32", quality="HQ") if own != sample_rate else None
+            )
         seconds += len(mono) / own
         out = stream.resample_chunk(mono) if stream else mono
         if len(out):

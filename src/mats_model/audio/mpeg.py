@@ -40,7 +40,7 @@ class Frame:
 class Segment:
     """Frames of one kind that follow each other, tags and junk left out."""
 
-    rate: int
+    sample_rate: int
     pieces: list[tuple[int, int]] = field(default_factory=list)
     frames: int = 0
     samples: int = 0
@@ -91,7 +91,7 @@ class Stream:
     @property
     def seconds(self) -> float:
         """Of all frames."""
-        return sum(segment.samples / segment.rate for segment in self.segments)
+        return sum(segment.samples / segment.sample_rate for segment in self.segments)
 
 
 def frame(head: bytes) -> Frame | None:
@@ -102,12 +102,12 @@ def frame(head: bytes) -> Frame | None:
     rate_index, bits_index = head[2] >> 2 & 3, head[2] >> 4
     if version == 1 or layer == 4 or rate_index == 3 or bits_index in (0, 15):
         return None
-    rate = _RATES[version][rate_index]
+    sample_rate = _RATES[version][rate_index]
     bits = _KBITS[1 if version == 3 else 2, layer][bits_index - 1] * 1000
     samples = 384 if layer == 1 else 576 if layer == 3 and version != 3 else 1152
     padding = head[2] >> 1 & 1
-    length = (12 * bits // rate + padding) * 4 if layer == 1 else samples // 8 * bits // rate + padding
-    return Frame((version, layer, rate, 1 if head[3] >> 6 == 3 else 2), length, samples)
+    length = (12 * bits // sample_rate + padding) * 4 if layer == 1 else samples // 8 * bits // sample_rate + padding
+    return Frame((version, layer, sample_rate, 1 if head[3] >> 6 == 3 else 2), length, samples)
 
 
 def begins(peek: Peek, at: int, limit: int) -> int:

@@ -27,7 +27,7 @@ class Link:
     start: int
     end: int = 0
     codecs: list[str] = field(default_factory=list)
-    rate: int = 0
+    sample_rate: int = 0
     first: int = -1  # granule positions of its first and last pages with sound
     last: int = 0
     holes: list[float] = field(default_factory=list)  # seconds at which pages are missing or damaged
@@ -35,7 +35,7 @@ class Link:
     @property
     def seconds(self) -> float:
         """What its pages say it lasts; 0 where that is not known."""
-        return self.last / self.rate if self.rate else 0.0
+        return self.last / self.sample_rate if self.sample_rate else 0.0
 
 
 @dataclass
@@ -102,8 +102,8 @@ def _codec(packet: bytes, link: Link) -> str:
     for head, name in _HEADS:
         if packet.startswith(head):
             if name == "vorbis" and len(packet) >= 16:
-                link.rate = struct.unpack("<I", packet[12:16])[0]
+                link.sample_rate = struct.unpack("<I", packet[12:16])[0]
             elif name == "opus":
-                link.rate = 48_000
+                link.sample_rate = 48_000
             return name
     return "unknown"

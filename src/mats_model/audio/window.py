@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mats_model.audio.decode import blocks
-from mats_model.audio.item import Source
+from mats_model.audio.item import AudioSource
 from mats_model.audio.mix import LEAST, SILENCE
 
 
@@ -23,18 +23,20 @@ class Window:
     silent: bool
 
 
-def windows(item: Source, rate: int, size: int, every: float | None = None, fill: str = "zeros") -> Iterator[Window]:
+def windows(
+    item: AudioSource, sample_rate: int, size: int, every: float | None = None, fill: str = "zeros"
+) -> Iterator[Window]:
     """Cut a sound into windows of `size` samples, half a window apart, the last one right-aligned.
 
     With `every` (seconds) the sound is first cut into segments of that length and each is windowed by itself.
     What becomes of a sound shorter than a window is for its encoder to say (`fill`): zeros after it, repeats until it
     is full, or whole repeats only and then zeros.
     """
-    step = max(1, round(every * rate)) if every else None
-    least = round(LEAST * rate)
-    cutter, read = _Cutter(rate, size, 0, 0, fill), 0
+    step = max(1, round(every * sample_rate)) if every else None
+    least = round(LEAST * sample_rate)
+    cutter, read = _Cutter(sample_rate, size, 0, 0, fill), 0
     held = np.zeros(0, np.float32)
-    for block in blocks(item, rate):
+    for block in blocks(item, sample_rate):
         block = np.concatenate([held, block]) if len(held) else block
         # only what lies beyond the boundary opens a new segment, and only if it is long enough to be heard
         while step and read + len(block) - (cutter.segment + 1) * step >= least:
@@ -42,7 +44,7 @@ def windows(item: Source, rate: int, size: int, every: float | None = None, fill
             yield from cutter.feed(block[:inside])
             yield from cutter.close()
             read, block = read + inside, block[inside:]
-            cutter = _Cutter(rate, size, read, cutter.segment + 1, fill)
+            cutter = _Cutter(sample_rate, size, read, cutter.segment + 1, fill)
         beyond = max(0, read + len(block) - (cutter.segment + 1) * step) if step else 0
         block, held = block[: len(block) - beyond], block[len(block) - beyond :]
         yield from cutter.feed(block)
@@ -54,8 +56,8 @@ def windows(item: Source, rate: int, size: int, every: float | None = None, fill
 class _Cutter:
     """Windows of one segment, fed piece by piece; holds at most one window and a half."""
 
-    def __init__(self, rate: int, size: int, origin: int, segment: int, fill: str) -> None:
-        self.rate, self.size, self.origin, self.segment, self.fill = rate, size, origin, segment, fill
+    def __init__(self, sample_rate: int, size: int, origin: int, segment: int, fill: str) -> None:
+        self.sample_rate, self.size, self.origin, self.segment, self.fill = sample_rate, size, origin, segment, fill
         self.buffer = np.zeros(0, np.float32)
         self.start = 0  # of the buffer within the segment, in samples
         self.last_end = 0
@@ -70,7 +72,7 @@ class _Cutter:
                 padded = np.tile(samples, self.size // length + (self.fill == "repeat"))[: self.size]
             padded = np.pad(padded, (0, self.size - len(padded)))
         self.last_end = start + length
-        return Window(padded, begin / self.rate, (begin + length) / self.rate, self.segment, silent)
+        return Window(padded, begin / self.sample_rate, (begin + length) / self.sample_rate, self.segment, silent)
 
     def feed(self, samples: np.ndarray) -> Iterator[Window]:
         self.buffer = np.concatenate([self.buffer, samples]) if len(self.buffer) else samples

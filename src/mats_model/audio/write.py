@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from mats_model.audio.decode import decoded, plain
-from mats_model.audio.item import Source
+from mats_model.audio.item import AudioSource
 from mats_model.errors import InputError
 from mats_model.files import write
 
 
-def cut(item: Source, start: float, end: float, target: Path) -> None:
+def cut(item: AudioSource, start: float, end: float, target: Path) -> None:
     """A stretch of a file, in seconds, as a WAV of its own: all channels, the file's own rate. Errors: InputError;
     OSError when it cannot be written."""
     kind = "PCM_16"
@@ -22,20 +22,23 @@ def cut(item: Source, start: float, end: float, target: Path) -> None:
         if sound is not None:
             sound.seek(min(sound.frames, round(start * sound.samplerate)))
             samples = sound.read(round((end - start) * sound.samplerate), dtype="float32", always_2d=True)
-            rate, kind = sound.samplerate, sound.subtype if sound.subtype in ("PCM_24", "PCM_32", "FLOAT") else "PCM_16"
+            sample_rate, kind = (
+                sound.samplerate,
+                sound.subtype if sound.subtype in ("PCM_24", "PCM_32", "FLOAT") else "PCM_16",
+            )
     if sound is None:
-        samples, rate = _between(decoded(item), start, end)
+        samples, sample_rate = _between(decoded(item), start, end)
     if not len(samples):
         raise InputError(f"{item.name} ends before {start:.1f} s: it changed since it was indexed.")
-    write_wav(target, samples, rate, kind)
+    write_wav(target, samples, sample_rate, kind)
 
 
-def write_wav(target: Path, samples: np.ndarray, rate: int, kind: str = "PCM_16") -> None:
+def write_wav(target: Path, samples: np.ndarray, sample_rate: int, kind: str = "PCM_16") -> None:
     """Samples (s, channels) as a WAV file, whole or not at all. Errors: OSError."""
     import soundfile
 
     try:
-        soundfile.write(made := io.BytesIO(), samples, rate, kind, format="WAV")
+        soundfile.write(made := io.BytesIO(), samples, sample_rate, kind, format="WAV")
     except soundfile.LibsndfileError as error:
         raise OSError(None, error.error_string.strip(" ."), str(target)) from None
     write(target, made.getvalue())
@@ -44,14 +47,14 @@ def write_wav(target: Path, samples: np.ndarray, rate: int, kind: str = "PCM_16"
 def _between(blocks: Iterator[tuple[np.ndarray, int]], start: float, end: float) -> tuple[np.ndarray, int]:
     """What lies there; where rate or channels change inside, up to there."""
     parts: list[np.ndarray] = []
-    at, rate = 0.0, 0
+    at, sample_rate = 0.0, 0
     for block, own in blocks:
         first, last = round((start - at) * own), round((end - at) * own)
-        if last <= 0 or (parts and (own != rate or block.shape[1] != parts[0].shape[1])):
+        if last <= 0 or (parts and (own != sample_rate or block.shape[1] != parts[0].shape[1])):
             break
         inside = block[max(0, first) : last]
         if len(inside):
             parts.append(inside)
-            rate = own
+            sample_rate = own
         at += len(block) / own
-    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32), rate
+    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32), sample_rate

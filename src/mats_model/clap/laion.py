@@ -51,7 +51,7 @@ class LaionClap(PublishedClap):
         # another
         self.fused = any(key.startswith(_FUSION) for key in state)
         self.front = LogMel("laion-fused" if self.fused else "laion")
-        self.rate, self.window = self.front.spec.rate, round(SECONDS * self.front.spec.rate)
+        self.sample_rate, self.window = self.front.spec.sample_rate, round(SECONDS * self.front.spec.sample_rate)
         self.audio_branch = HTSAT(*sizes(part(state, "audio_branch.")))
         self.text_branch = roberta(part(state, "text_branch."))
         self.audio_projection, self.text_projection = (
@@ -67,7 +67,7 @@ class LaionClap(PublishedClap):
         """cosine -> logit, as it was trained."""
         return float(self.logit_scale_a.exp())
 
-    def hear(self, waves: torch.Tensor) -> torch.Tensor:
+    def embed_waves(self, waves: torch.Tensor) -> torch.Tensor:
         """As `Clap` has it; unit length, as the original gives it, so that each window counts alike."""
         return F.normalize(self.audio_projection(self.audio_branch(self.front(waves))), dim=-1)
 

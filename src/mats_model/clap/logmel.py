@@ -16,7 +16,7 @@ from torch import nn
 class LogMelSpec:
     """Every number of a front end, in samples and Hz."""
 
-    rate: int  # samples per second
+    sample_rate: int  # samples per second
     n_fft: int  # samples in a frame
     hop: int  # samples between frames
     n_mels: int
@@ -39,13 +39,23 @@ class LogMelSpec:
 BANKS: dict[str, LogMelSpec] = {
     # 10 ms: 500 frames of 128 mels for the 5 s window of nano; the numbers of its teacher's front end
     "nano": LogMelSpec(
-        rate=32_000, n_fft=1024, hop=320, n_mels=128, fmin=0.0, fmax=15_000.0, floor=1e-5, window=800, emphasis=0.97
+        sample_rate=32_000,
+        n_fft=1024,
+        hop=320,
+        n_mels=128,
+        fmin=0.0,
+        fmax=15_000.0,
+        floor=1e-5,
+        window=800,
+        emphasis=0.97,
     ),
-    "laion": LogMelSpec(rate=48_000, n_fft=1024, hop=480, n_mels=64, fmin=50.0, fmax=14_000.0, scale="slaney"),
-    "laion-fused": LogMelSpec(rate=48_000, n_fft=1024, hop=480, n_mels=64, fmin=50.0, fmax=14_000.0, scale="plain"),
+    "laion": LogMelSpec(sample_rate=48_000, n_fft=1024, hop=480, n_mels=64, fmin=50.0, fmax=14_000.0, scale="slaney"),
+    "laion-fused": LogMelSpec(
+        sample_rate=48_000, n_fft=1024, hop=480, n_mels=64, fmin=50.0, fmax=14_000.0, scale="plain"
+    ),
     # its bank was made for 32 kHz and is used at 44.1
     "msclap": LogMelSpec(
-        rate=44_100, n_fft=1024, hop=320, n_mels=64, fmin=50.0, fmax=14_000.0, scale="slaney", bank_rate=32_000
+        sample_rate=44_100, n_fft=1024, hop=320, n_mels=64, fmin=50.0, fmax=14_000.0, scale="slaney", bank_rate=32_000
     ),
 }
 
@@ -72,7 +82,7 @@ def mel_to_hz(mel: torch.Tensor) -> torch.Tensor:
 
 def mel_bank(spec: LogMelSpec) -> torch.Tensor:
     """Triangular filters, (n_fft // 2 + 1, n_mels), float32."""
-    hz = torch.arange(spec.n_fft // 2 + 1, dtype=torch.float64) * (spec.bank_rate or spec.rate) / spec.n_fft
+    hz = torch.arange(spec.n_fft // 2 + 1, dtype=torch.float64) * (spec.bank_rate or spec.sample_rate) / spec.n_fft
     to_mel, to_hz = (hz_to_slaney, slaney_to_hz) if spec.scale == "slaney" else (hz_to_mel, mel_to_hz)
     low, high = to_mel(torch.tensor([spec.fmin, spec.fmax], dtype=torch.float64)).tolist()
     mels = torch.linspace(low, high, spec.n_mels + 2, dtype=torch.float64)

@@ -59,7 +59,7 @@ class MsClap(PublishedClap):
     def __init__(self, state: dict[str, torch.Tensor], tokenizer_json: str | None) -> None:
         super().__init__(tokenizer_json)
         self.front = LogMel("msclap")
-        self.rate, self.window = self.front.spec.rate, round(SECONDS * self.front.spec.rate)
+        self.sample_rate, self.window = self.front.spec.sample_rate, round(SECONDS * self.front.spec.sample_rate)
         text = gpt2(part(state, "caption_encoder.base."))
         self.audio_encoder = audio_tower(state)
         self.dim = state["audio_encoder.projection.linear1.weight"].shape[0]
@@ -74,7 +74,7 @@ class MsClap(PublishedClap):
         """cosine -> logit, as it was trained."""
         return float(self.logit_scale.exp())
 
-    def hear(self, waves: torch.Tensor) -> torch.Tensor:
+    def embed_waves(self, waves: torch.Tensor) -> torch.Tensor:
         """As `Clap` has it; about 32 long. Longer sounds are cut into crops as the original does, and averaged before
         the projection."""
         mels = self.front(waves)

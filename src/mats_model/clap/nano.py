@@ -41,8 +41,8 @@ class NanoClap(Clap):
     def __init__(self, tokenizer_json: str) -> None:
         super().__init__()
         self.front = LogMel("nano")
-        self.rate = self.front.spec.rate
-        self.window = round(SECONDS * self.rate)
+        self.sample_rate = self.front.spec.sample_rate
+        self.window = round(SECONDS * self.sample_rate)
         self.tower = AudioTower()
         self.head = AudioHead()
         self.text = TextTower(tokenizer_json)
@@ -67,7 +67,7 @@ class NanoClap(Clap):
                     digest.update(key.encode() + value.half().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:12]
 
-    def hear(self, waves: torch.Tensor) -> torch.Tensor:
+    def embed_waves(self, waves: torch.Tensor) -> torch.Tensor:
         """As `Clap` has it."""
         return self.head(*self.tower(self.front(waves)))
 

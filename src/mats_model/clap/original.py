@@ -40,7 +40,7 @@ class OriginalClap(Clap):
     package has, and where what it fetches from the hub is not here.
     """
 
-    rate, window, dim, fill = 48_000, 480_000, 512, "whole"
+    sample_rate, window, dim, fill = 48_000, 480_000, 512, "whole"
 
     def __init__(self, state: dict[str, torch.Tensor], file: Path) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class OriginalClap(Clap):
         return self._id
 
     @torch.inference_mode()
-    def hear(self, waves: torch.Tensor) -> torch.Tensor:
+    def embed_waves(self, waves: torch.Tensor) -> torch.Tensor:
         """As `Clap` has it; unit length."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its libraries, about the package
@@ -107,7 +107,7 @@ class OriginalClap(Clap):
 
     def embed_windows(self, waves: torch.Tensor) -> torch.Tensor:
         """As `Clap` has it. One at a time: a short sound does not wait for windows of nothing."""
-        return torch.cat([self.hear(part) for part in waves.split(1)])
+        return torch.cat([self.embed_waves(part) for part in waves.split(1)])
 
     @torch.inference_mode()
     def embed_text(self, texts: list[str]) -> torch.Tensor:

@@ -19,7 +19,7 @@ class Clap(nn.Module):
     full, or "whole" repeats only and then zeros.
     """
 
-    rate: int
+    sample_rate: int
     window: int
     dim: int
     fill: str = "zeros"
@@ -41,7 +41,7 @@ class Clap(nn.Module):
         return min(4, os.cpu_count() or 1)
 
     @abstractmethod
-    def hear(self, waves: torch.Tensor) -> torch.Tensor:
+    def embed_waves(self, waves: torch.Tensor) -> torch.Tensor:
         """waves (w, s) -> raw embedding (w, d), whatever w is."""
 
     @abstractmethod
@@ -52,9 +52,9 @@ class Clap(nn.Module):
         """waves (w, s) -> raw embedding (w, d), not normalised: average these, then normalise."""
         count = waves.shape[0]
         filled = torch.cat([waves, waves.new_zeros(-count % BATCH, waves.shape[1])])
-        return torch.cat([self.hear(part) for part in filled.split(BATCH)])[:count]
+        return torch.cat([self.embed_waves(part) for part in filled.split(BATCH)])[:count]
 
     def embed_alone(self, wave: torch.Tensor) -> torch.Tensor:
         """One window (s,) -> raw embedding (d,), for those who cannot wait: as `embed_windows`, up to rounding, in a
         fourth of the time."""
-        return self.hear(wave[None])[0]
+        return self.embed_waves(wave[None])[0]

@@ -95,7 +95,7 @@ class PublishedClap(Clap):
         """As `Clap` has it. On a CPU one at a time: so large a tower is as fast so, and a short sound does not wait for
         windows of nothing."""
         if self.device.type == "cpu":
-            return torch.cat([self.hear(wave[None]) for wave in waves])
+            return torch.cat([self.embed_waves(wave[None]) for wave in waves])
         return self._together(waves)
 
     def embed_alone(self, wave: torch.Tensor) -> torch.Tensor:
@@ -106,7 +106,7 @@ class PublishedClap(Clap):
     def _hear_there(self, waves: torch.Tensor) -> torch.Tensor:
         # TF32 would change the third digit, and a faster kernel might be another one the next time
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            return self.hear(waves.to(self.device)).float().cpu()
+            return self.embed_waves(waves.to(self.device)).float().cpu()
 
     # ---- texts
 

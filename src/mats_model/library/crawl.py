@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from mats_model.audio import Facts, Source
+from mats_model.audio import AudioSource, Facts
 from mats_model.errors import InputError, UnexpectedError, UsageError, one_input
 from mats_model.files import sha256_of
 from mats_model.library.store import Sound, State, state_of
@@ -36,13 +36,13 @@ class Read:
 
 def digest_of(path: str) -> str:
     """SHA-256 of a file. Errors: InputError, OSError."""
-    with Source(path, path=Path(path)).open() as handle:
+    with AudioSource(path, path=Path(path)).open() as handle:
         return sha256_of(handle)
 
 
-def hear(mats: Ears, path: str, digest: str) -> tuple[Sound, Source]:
+def listen_to(mats: Ears, path: str, digest: str) -> tuple[Sound, AudioSource]:
     """A file's windows and its whole, and the source, which holds what there is to say about it. Errors: InputError."""
-    item = Source(path, path=Path(path))
+    item = AudioSource(path, path=Path(path))
     times: list[tuple[float, float]] = []
     raws: list[torch.Tensor] = []
     seconds = 0.0
@@ -57,7 +57,13 @@ def hear(mats: Ears, path: str, digest: str) -> tuple[Sound, Source]:
     half = [part.half().numpy() for part in (F.normalize(raw, dim=-1), whole)]
     about = item.about[0] if item.about else Facts()
     return Sound(
-        digest, seconds, about.format, about.rate, about.channels, np.array(times, np.float32).reshape(-1, 2), *half
+        digest,
+        seconds,
+        about.format,
+        about.sample_rate,
+        about.channels,
+        np.array(times, np.float32).reshape(-1, 2),
+        *half,
     ), item
 
 
@@ -69,7 +75,7 @@ def read(mats: Ears, path: str, known: Callable[[str], bool]) -> Read:
             for _ in range(3):
                 state = state_of(path)
                 digest = digest_of(path)
-                sound, item = (None, None) if known(digest) else hear(mats, path, digest)
+                sound, item = (None, None) if known(digest) else listen_to(mats, path, digest)
                 if state.same(state_of(path)):
                     return Read(
                         path, state, digest, sound, tuple(item.notes) if item else (), bool(item and item.missing)

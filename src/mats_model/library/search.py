@@ -10,7 +10,7 @@ import torch
 from mats_model.clap.nano import NanoClap
 from mats_model.errors import ModelError, UsageError
 from mats_model.library.store import Matrix
-from mats_model.mats import Ears, Sound
+from mats_model.mats import AudioInput, Ears
 
 # nearest by float16, so many more than asked for, are measured again in float32
 _SPARE = 1000
@@ -36,12 +36,12 @@ class Query:
     unwanted: torch.Tensor
 
 
-def query(mats: Ears, texts: Sequence[str], like: Sequence[Sound] = (), unlike: Sequence[str] = ()) -> Query:
+def query(mats: Ears, texts: Sequence[str], like: Sequence[AudioInput] = (), unlike: Sequence[str] = ()) -> Query:
     """Errors: UsageError for a text without words, InputError and SilenceError for a sound."""
     for text in (*texts, *unlike):
         if not text.strip():
             raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
-    vectors = [mats.clap.embed_text([text])[0] for text in texts] + [mats.embed(sound) for sound in like]
+    vectors = [mats.clap.embed_text([text])[0] for text in texts] + [mats.embed_audio(sound) for sound in like]
     if not vectors:
         raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
     return Query(

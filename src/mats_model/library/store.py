@@ -51,7 +51,7 @@ class Sound:
     hash: str
     seconds: float
     format: str
-    rate: int
+    sample_rate: int
     channels: int
     times: np.ndarray  # (windows, 2) seconds
     vectors: np.ndarray  # (windows, d) float16, unit length
@@ -305,7 +305,7 @@ class Library(Database):
         cursor = self.do(
             "INSERT INTO sounds (hash, seconds, format, rate, channels, windows, times, vectors, vector) VALUES (?, "
             "?, ?, ?, ?, ?, ?, ?, ?)",
-            (sound.hash, sound.seconds, sound.format, sound.rate, sound.channels, len(sound.vectors), *blobs),
+            (sound.hash, sound.seconds, sound.format, sound.sample_rate, sound.channels, len(sound.vectors), *blobs),
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid

@@ -35,7 +35,7 @@ class DiarySettings:
 
 
 @dataclass(frozen=True)
-class Sound:
+class Begun:
     """A sound has begun, at `start` seconds from the beginning; until `heard` enough of it came to say what it is."""
 
     start: float
@@ -66,7 +66,7 @@ class Ended:
     end: float
 
 
-Event = Sound | Quiet | Passed | Ended
+Event = Begun | Quiet | Passed | Ended
 
 
 @dataclass
@@ -128,7 +128,7 @@ class Diary:
     def _say(self, time: float) -> Iterator[Event]:
         if self._like is None and self._recent and self._start is not None:
             self._like = F.normalize(torch.stack(list(self._recent)).sum(0), dim=-1)
-            yield Sound(self._start, time)
+            yield Begun(self._start, time)
 
     def _compare(self, time: float, heard: torch.Tensor) -> Iterator[Event]:
         assert self._like is not None and self._start is not None

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from mats_model.audio import Source
+from mats_model.audio import AudioSource
 from mats_model.mats import Ears, Label, ranked
 
 # seconds that count as now: long enough to be recognised, short enough to be over soon after the sound is
@@ -24,22 +24,22 @@ class Ring:
     """The last samples of a stream, (s, channels) float32: one thread writes, others read; positions count from the
     beginning."""
 
-    def __init__(self, seconds: float, rate: int, channels: int = 1) -> None:
-        self.rate, self.channels = rate, channels
-        self.size = max(1, round(seconds * rate))
+    def __init__(self, seconds: float, sample_rate: int, channels: int = 1) -> None:
+        self.sample_rate, self.channels = sample_rate, channels
+        self.size = max(1, round(seconds * sample_rate))
         self.total = 0  # samples written so far
         self.overruns = 0  # blocks that the device says were lost before they came here
         # readers take no lock, so that the sound card never waits for them: a second more is kept than is given, which
         # may be written
         # over while it is read
-        self._samples = np.zeros((self.size + rate, channels), np.float32)
+        self._samples = np.zeros((self.size + sample_rate, channels), np.float32)
         self._changed = threading.Condition()
 
     def write(self, block: np.ndarray) -> None:
         """block (s, channels) or (s,): copied, and nothing else."""
         block = block.reshape(len(block), -1)
-        for at in range(0, len(block), self.rate):
-            self._write(block[at : at + self.rate])
+        for at in range(0, len(block), self.sample_rate):
+            self._write(block[at : at + self.sample_rate])
         with self._changed:
             self._changed.notify_all()
 
@@ -69,15 +69,15 @@ class Ring:
     def last(self, seconds: float) -> np.ndarray:
         """A copy (s, channels) of the last seconds."""
         total = self.total
-        return self.between(total - round(seconds * self.rate), total)
+        return self.between(total - round(seconds * self.sample_rate), total)
 
 
-def level(samples: np.ndarray, rate: int) -> float:
+def level(samples: np.ndarray, sample_rate: int) -> float:
     """The loudest 50 ms of (s, channels), in dB below full scale (a sine that fills it: -3); FLOOR for none.
 
     Of the loudest channel, since their mean may cancel; a constant offset is no sound.
     """
-    step = max(1, round(0.05 * rate))
+    step = max(1, round(0.05 * sample_rate))
     if not len(samples):
         return FLOOR
     channels = samples.reshape(len(samples), -1)
@@ -101,12 +101,12 @@ class Now:
 
 
 @torch.inference_mode()
-def hear_now(mats: Ears, samples: np.ndarray, rate: int, gate: float = GATE) -> Now:
+def hear_now(mats: Ears, samples: np.ndarray, sample_rate: int, gate: float = GATE) -> Now:
     """Samples (s, channels), at most one window of the encoder."""
-    loud = level(samples, rate)
+    loud = level(samples, sample_rate)
     if loud < gate:
         return Now(loud, None)
-    window, *_ = mats.cut(Source("the microphone", samples=samples, rate=rate))
+    window, *_ = mats.cut(AudioSource("the microphone", samples=samples, sample_rate=sample_rate))
     return Now(loud, F.normalize(mats.clap.embed_alone(torch.from_numpy(window.samples)), dim=-1))
 
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn import functional as F
 
-from mats_model.audio import Source
+from mats_model.audio import AudioSource
 from mats_model.captions import Turn
 from mats_model.errors import SilenceError, UsageError
 from mats_model.live.questions import Asked, understand
 from mats_model.live.ring import FLOOR, Tags, level
 from mats_model.llm.prompts import CAPTION_TAG, QUESTION_TAG, Question
-from mats_model.mats import Heard, Label, Mats, ranked
+from mats_model.mats import Label, Mats, Stretch, ranked
 
 YES, PERHAPS = 0.5, 0.3  # probabilities from which a thing is there, or may be
 LONGEST = 2000  # letters of a question
@@ -30,10 +30,10 @@ _PARTS = re.compile(r"(?<=[.!?;])\s+|,? (?:and|while|as|then|with|followed by|be
 class Hearing:
     """A sound that is talked about. `windows` overlap; `embedding` is None where it is silent."""
 
-    source: Source
+    source: AudioSource
     seconds: float
     level: float  # of its loudest 50 ms, in dB below full scale
-    windows: list[Heard]
+    windows: list[Stretch]
     embedding: torch.Tensor | None
 
     @property
@@ -43,13 +43,13 @@ class Hearing:
 
 
 @torch.inference_mode()
-def take(mats: Mats, item: Source, gate: float | None = None) -> Hearing:
+def take(mats: Mats, item: AudioSource, gate: float | None = None) -> Hearing:
     """Hear a sound to talk about it; one whose level stays below `gate` is silent. Errors: InputError."""
-    windows: list[Heard] = []
+    windows: list[Stretch] = []
     total, loudest = None, FLOOR
     for window, raw in mats.windows(item):
-        loudest = max(loudest, level(window.samples, mats.clap.rate))
-        windows.append(Heard(window.start, window.end, None if raw is None else F.normalize(raw, dim=-1)))
+        loudest = max(loudest, level(window.samples, mats.clap.sample_rate))
+        windows.append(Stretch(window.start, window.end, None if raw is None else F.normalize(raw, dim=-1)))
         if raw is not None:
             total = raw if total is None else total + raw
     silent = total is None or (gate is not None and loudest < gate)
@@ -59,7 +59,7 @@ def take(mats: Mats, item: Source, gate: float | None = None) -> Hearing:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Spell:
     """Where a thing was heard, and how surely at most."""
 
     start: float
@@ -76,7 +76,7 @@ class Answer:
     kind: str
     text: str = ""
     labels: list[Label] = field(default_factory=list)
-    stretches: list[Stretch] = field(default_factory=list)
+    stretches: list[Spell] = field(default_factory=list)
     withheld: list[str] = field(default_factory=list)  # statements that no window supports
     stopped: bool = False
 
@@ -92,7 +92,7 @@ class Conversation:
         self.since = 0  # first turn about this sound
         self.last: Answer | None = None
 
-    def hear(self, hearing: Hearing, same: bool = False) -> None:
+    def listen_to(self, hearing: Hearing, same: bool = False) -> None:
         """Talk about this from now on; `same` where it is the sound of before, heard a little longer."""
         self.hearing = hearing
         if not same:
@@ -216,19 +216,19 @@ class Conversation:
         # the whole may be surer than any part
         return torch.stack([*rows, self.mats.score(self.hearing.embedding, vectors, multi=True)])
 
-    def where(self, thing: str, least: float = PERHAPS) -> list[Stretch]:
+    def where(self, thing: str, least: float = PERHAPS) -> list[Spell]:
         """Stretches in which it may be heard; windows that overlap are one."""
         assert self.hearing is not None
-        found: list[Stretch] = []
+        found: list[Spell] = []
         column = self.scores([thing])[:, 0].tolist()
         for window, score in zip(self.hearing.windows, column, strict=False):
             if score < least:
                 continue
             if found and window.start <= found[-1].end:
-                found[-1] = Stretch(found[-1].start, window.end, max(score, found[-1].score))
+                found[-1] = Spell(found[-1].start, window.end, max(score, found[-1].score))
             else:
-                found.append(Stretch(window.start, window.end, score))
-        return found or ([Stretch(0.0, self.hearing.seconds, column[-1])] if column[-1] >= least else [])
+                found.append(Spell(window.start, window.end, score))
+        return found or ([Spell(0.0, self.hearing.seconds, column[-1])] if column[-1] >= least else [])
 
     def support(self, statement: str) -> float:
         """The probability of a statement in the window that fits it best."""

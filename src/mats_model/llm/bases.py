@@ -36,7 +36,7 @@ def load_base(source: str | Path, config: LLMConfig, placement: Placement, offli
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     more: dict[str, Any] = {}
-    if placement.quantise == "nf4":
+    if placement.quantize == "nf4":
         need("bitsandbytes")
         more["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=True,
@@ -55,7 +55,7 @@ def load_base(source: str | Path, config: LLMConfig, placement: Placement, offli
         )
     except torch.OutOfMemoryError:
         raise DeviceError(
-            f"{config.base} does not fit into the memory of {placement.device}: set llm.quantise to nf4 or take a "
+            f"{config.base} does not fit into the memory of {placement.device}: set llm.quantize to nf4 or take a "
             "smaller base."
         ) from None
     except (MatsError, MemoryError):
@@ -63,7 +63,7 @@ def load_base(source: str | Path, config: LLMConfig, placement: Placement, offli
     except Exception as error:  # whatever a damaged folder makes the library say
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise ModelError(f"the language model {config.base} cannot be loaded ({first}).") from None
-    if placement.quantise != "nf4":
+    if placement.quantize != "nf4":
         base = base.to(placement.device)
     found = fingerprint(base)
     if config.fingerprint and config.fingerprint != found:
@@ -72,7 +72,7 @@ def load_base(source: str | Path, config: LLMConfig, placement: Placement, offli
             f"{config.fingerprint})."
         )
     llm = HubLLM(base, tokenizer, config)
-    llm.int8 = placement.quantise == "int8"
+    llm.int8 = placement.quantize == "int8"
     return llm
 
 
@@ -107,7 +107,7 @@ def convert_gguf(file: Path, folder: Path) -> None:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             str(file.parent), gguf_file=file.name, local_files_only=True
         )
-    # what was read counts as quantised and refuses to be saved; its weights are plain, so they go into a plain model
+    # what was read counts as quantized and refuses to be saved; its weights are plain, so they go into a plain model
     settings = {key: value for key, value in read.config.to_dict().items() if key != "quantization_config"}
     base = transformers.AutoModelForCausalLM.from_config(type(read.config)(**settings))
     base.load_state_dict(read.state_dict())

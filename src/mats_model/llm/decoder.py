@@ -216,12 +216,12 @@ def _search(
     # rows that are not asked for are settled from the start, and a settled row takes no more answers from the wait for
     # others
     settled = [row >= real for row in range(rows)]
-    for length in range(settings.longest):
+    for length in range(settings.max_new_tokens):
         width = tokens.shape[1]
         options = logits.view(rows, width, vocabulary).log_softmax(-1)
         ending = options[..., words.end].clone()
         options = options.masked_fill(banned, float("-inf"))
-        if length >= settings.shortest:
+        if length >= settings.min_new_tokens:
             options[..., words.end] = ending
         total, flat = (scores[..., None] + options).view(rows, -1).topk(2 * beams, -1)
         beam, token = flat // vocabulary, flat % vocabulary
@@ -233,7 +233,7 @@ def _search(
             keep[row] = torch.tensor(goes_on)
             if settled[row]:
                 continue
-            shrink = (length + 1) ** settings.length_power
+            shrink = (length + 1) ** settings.length_penalty
             for rank in range(beams):
                 if token_of[rank] == words.end:
                     finished[row].append((values[rank] / shrink, tokens[row, beam_of[rank]].tolist()))

@@ -166,7 +166,9 @@ class HubLLM(LanguageModel):
             return [[Candidate("".join(self.stream(row[None], asked, settings)).strip(), 0.0)] for row in prefix]
         found: list[list[Candidate]] = []
         before, after = self._ask(asked)
-        at_once = self._fitting_rows(settings.beams * (len(before) + prefix.shape[1] + len(after) + settings.longest))
+        at_once = self._fitting_rows(
+            settings.beams * (len(before) + prefix.shape[1] + len(after) + settings.max_new_tokens)
+        )
         for part in prefix.split(at_once):
             # with one of their own: a row of nothing would go on and on
             filled = torch.cat([part, part[-1:].expand(at_once - len(part), -1, -1)])
@@ -179,11 +181,11 @@ class HubLLM(LanguageModel):
                     attention_mask=torch.ones(inputs.shape[:2], dtype=torch.long, device=prefix.device),
                     num_beams=settings.beams,
                     num_return_sequences=settings.beams,
-                    max_new_tokens=settings.longest,
-                    min_new_tokens=settings.shortest,
-                    length_penalty=settings.length_power,
-                    no_repeat_ngram_size=settings.no_repeat,
-                    repetition_penalty=settings.repetition,
+                    max_new_tokens=settings.max_new_tokens,
+                    min_new_tokens=settings.min_new_tokens,
+                    length_penalty=settings.length_penalty,
+                    no_repeat_ngram_size=settings.no_repeat_ngram_size,
+                    repetition_penalty=settings.repetition_penalty,
                     do_sample=False,
                     early_stopping=False,
                     temperature=None,
@@ -233,10 +235,10 @@ class HubLLM(LanguageModel):
             or 2048
         )
 
-    def fitting(self, asked: Question, prefix: int, longest: int) -> Question:
+    def fitting(self, asked: Question, prefix: int, max_new_tokens: int) -> Question:
         """The question with as many of its latest turns as the context holds beside `prefix` positions and an
         answer."""
-        while asked.history and sum(map(len, self._ask(asked))) + prefix + longest > self.context():
+        while asked.history and sum(map(len, self._ask(asked))) + prefix + max_new_tokens > self.context():
             asked = replace(asked, history=asked.history[1:], since=max(0, asked.since - 1))
         return asked
 
@@ -244,19 +246,19 @@ class HubLLM(LanguageModel):
         """The most probable next token each time, or one that is drawn, with the same penalties as a search; whoever
         reads it may stop at any piece."""
         drawn = torch.Generator().manual_seed(settings.seed)
-        before, after = self._ask(self.fitting(asked, prefix.shape[1], settings.longest))
+        before, after = self._ask(self.fitting(asked, prefix.shape[1], settings.max_new_tokens))
         processors = need("transformers").LogitsProcessorList()
-        if settings.repetition != 1.0:
-            processors.append(need("transformers").RepetitionPenaltyLogitsProcessor(settings.repetition))
-        if settings.no_repeat:
-            processors.append(need("transformers").NoRepeatNGramLogitsProcessor(settings.no_repeat))
+        if settings.repetition_penalty != 1.0:
+            processors.append(need("transformers").RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
+        if settings.no_repeat_ngram_size:
+            processors.append(need("transformers").NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram_size))
         said, shown, past = torch.zeros(1, 0, dtype=torch.long, device=prefix.device), "", None
         inputs = self._inputs(prefix, before, torch.tensor([after], dtype=torch.long, device=prefix.device))
-        for _ in range(settings.longest):
+        for _ in range(settings.max_new_tokens):
             with torch.inference_mode():
                 made = self.base(inputs_embeds=inputs, past_key_values=past, use_cache=True, logits_to_keep=1)
                 past, logits = made.past_key_values, made.logits[:, -1].float()
-                if said.shape[1] < settings.shortest:
+                if said.shape[1] < settings.min_new_tokens:
                     logits[:, self.ends] = float("-inf")
                 token = _next(processors(said, logits) if said.shape[1] else logits, settings, drawn)
                 inputs = self.base.get_input_embeddings()(token)

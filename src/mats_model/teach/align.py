@@ -26,7 +26,7 @@ class AlignSettings:
 
     steps: int = 1500
     batch: int = 512
-    rate: float = 1e-3
+    learning_rate: float = 1e-3
     temperature: float = 0.07
     labels: float = 0.7  # share of the examples told by their recordings' phrases, where they have some
     single: float = 0.4  # share of the batch that is one recording as it is
@@ -121,12 +121,12 @@ def fit(heard: Heard, words: Words, phrases: Phrases, settings: AlignSettings) -
     learned = [{"params": head.parameters(), "weight_decay": 1e-3}]
     if words.moved.requires_grad:
         learned.append({"params": [words.moved], "weight_decay": 0.0})
-    optimiser = torch.optim.AdamW(learned, settings.rate)
+    optimiser = torch.optim.AdamW(learned, settings.learning_rate)
     diagonal, target = torch.eye(settings.batch, dtype=torch.bool), torch.arange(settings.batch)
     singles = round(settings.batch * settings.single) if odds.any() else 0
     for step in range(settings.steps):
         for group in optimiser.param_groups:
-            group["lr"] = settings.rate * (1.0 - step / settings.steps)
+            group["lr"] = settings.learning_rate * (1.0 - step / settings.steps)
         rows = np.concatenate([
             teller.rng.choice(heard.single, singles, p=odds / odds.sum()) if singles else np.zeros(0, int),
             teller.rng.integers(heard.single if len(heard.feature) > heard.single else 0, len(heard.feature),

@@ -58,8 +58,8 @@ def _decode_shard(path: Path, rows: list[dict[str, str]], out: Path) -> list[dic
             handle = shard.extractfile(member) if row and member.isfile() else None
             if row is None or handle is None:
                 continue
-            wave, rate = soundfile.read(io.BytesIO(handle.read()), dtype="float32", always_2d=True)
-            mono = soxr.resample(wave.mean(1), rate, RATE)
+            wave, sample_rate = soundfile.read(io.BytesIO(handle.read()), dtype="float32", always_2d=True)
+            mono = soxr.resample(wave.mean(1), sample_rate, RATE)
             peak = float(np.abs(mono).max()) if len(mono) else 0.0
             if peak == 0.0:
                 continue

@@ -77,15 +77,17 @@ def _coded(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     import soundfile
     import soxr
 
-    rate = int(rng.choice([8000, 16_000, 24_000]))
+    sample_rate = int(rng.choice([8000, 16_000, 24_000]))
     peak = float(np.abs(wave).max()) or 1.0
     container, codec = [("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")][int(rng.integers(2))]
     file = io.BytesIO()
-    small = soxr.resample(wave / peak * 0.9, RATE, rate)
-    soundfile.write(file, small, rate, format=container, subtype=codec, compression_level=float(rng.uniform(0.6, 0.99)))
+    small = soxr.resample(wave / peak * 0.9, RATE, sample_rate)
+    soundfile.write(
+        file, small, sample_rate, format=container, subtype=codec, compression_level=float(rng.uniform(0.6, 0.99))
+    )
     file.seek(0)
-    back, rate = soundfile.read(file, dtype="float32")
-    again = soxr.resample(back, rate, RATE)[:SAMPLES] * peak / 0.9
+    back, sample_rate = soundfile.read(file, dtype="float32")
+    again = soxr.resample(back, sample_rate, RATE)[:SAMPLES] * peak / 0.9
     return np.pad(again, (0, SAMPLES - len(again)))
 
 

@@ -36,7 +36,7 @@ class LessonSettings:
     """One section's lesson, or the common one."""
 
     passes: int = 4
-    rate: float = 2e-3
+    learning_rate: float = 2e-3
     batch: int = 64
     warmup: int = 100
     weight_decay: float = 0.01
@@ -162,7 +162,7 @@ def teach(lesson: str, pupil: Pupil, parts: Parts, folder: Path, settings: Lesso
     pupil.requires_grad_(False)
     for name in learns:
         pupil.get_submodule(name).requires_grad_(True)
-    optimiser, done = make_optimiser(pupil, settings.rate, settings.weight_decay, 0.99), 0
+    optimiser, done = make_optimiser(pupil, settings.learning_rate, settings.weight_decay, 0.99), 0
     if file.exists():
         state = torch.load(file, weights_only=True)
         pupil.load_state_dict(state["pupil"])
@@ -184,7 +184,10 @@ def teach(lesson: str, pupil: Pupil, parts: Parts, folder: Path, settings: Lesso
                 ramp = min(1.0, (step + 1) / settings.warmup)
                 for group_of in optimiser.param_groups:
                     group_of["lr"] = (
-                        settings.rate * ramp * (0.5 + 0.5 * math.cos(math.pi * step / (each * settings.passes))) + 1e-6
+                        settings.learning_rate
+                        * ramp
+                        * (0.5 + 0.5 * math.cos(math.pi * step / (each * settings.passes)))
+                        + 1e-6
                     )
                 losses = losses_of(pupil, {name: _rows(group, some, name) for name in names})
                 optimiser.zero_grad(set_to_none=True)

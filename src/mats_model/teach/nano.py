@@ -60,7 +60,7 @@ class NanoRecipe:
     middle: LessonSettings = field(default_factory=lambda: LessonSettings(passes=4))
     late: LessonSettings = field(default_factory=lambda: LessonSettings(passes=6))
     tags: LessonSettings = field(default_factory=lambda: LessonSettings(passes=8, batch=256, weight_decay=0.0))
-    together: LessonSettings = field(default_factory=lambda: LessonSettings(passes=3, rate=1e-3))
+    together: LessonSettings = field(default_factory=lambda: LessonSettings(passes=3, learning_rate=1e-3))
     language: str = "../nano.yaml"  # the recipe of mapper, decoder and memory, beside this one
     phrases: str = "."  # folder with phrases.csv, beside this one
     align: AlignSettings = field(default_factory=AlignSettings)

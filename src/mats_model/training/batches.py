@@ -18,7 +18,7 @@ from mats_model.gap.noise import add_noise
 from mats_model.llm.protocol import LanguageModel, Tokens
 from mats_model.training.embeddings import TextCache
 from mats_model.training.recipe import LoopSettings, NoiseSettings
-from mats_model.training.sources import Source, SourceSettings, TextExample
+from mats_model.training.sources import CaptionSource, SourceSettings, TextExample
 
 _POOLED = 16  # batches that are sorted by length together, so that little is padded
 
@@ -62,7 +62,7 @@ def some_words(text: str, keep: float, seed: int) -> str:
     return " ".join(word for word, draw in zip(words, draws, strict=True) if draw < keep) or text
 
 
-def split(source: Source, share: float, most: int) -> tuple[list[TextExample], list[TextExample]]:
+def split(source: CaptionSource, share: float, most: int) -> tuple[list[TextExample], list[TextExample]]:
     """To train on, and held out: by a hash of the text, so that a caption is on one side only, in whatever file it
     stands."""
 
@@ -89,7 +89,9 @@ def encode(
     tokens = [llm.encode(example.asked, example.answer) for example in examples]
     end = [t.answer[-1] for t in tokens[:1]]
     tokens = [
-        t if len(t.answer) <= settings.longest else Tokens(t.before, t.after, t.answer[: settings.longest - 1] + end)
+        t
+        if len(t.answer) <= settings.max_answer_tokens
+        else Tokens(t.before, t.after, t.answer[: settings.max_answer_tokens - 1] + end)
         for t in tokens
     ]
     texts = [example.text for example in examples]

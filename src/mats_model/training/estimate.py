@@ -14,7 +14,7 @@ from mats_model.device import Placement, fast_bf16, place
 from mats_model.llm.decoder import Decoder
 from mats_model.mapper import make_mapper
 from mats_model.training.recipe import TextRecipe
-from mats_model.training.sources import Source
+from mats_model.training.sources import CaptionSource
 from mats_model.weights.folder import stored
 from mats_model.weights.resolve import find, find_base
 
@@ -86,7 +86,7 @@ def _speed(placement: Placement) -> float:
     return 2 * 1024**3 * done / (time.monotonic() - began)
 
 
-def estimate(recipe: TextRecipe, sources: list[Source], device: str = "auto", force: bool = False) -> Estimate:
+def estimate(recipe: TextRecipe, sources: list[CaptionSource], device: str = "auto", force: bool = False) -> Estimate:
     """Errors: ModelError when a base is not at hand, DeviceError."""
     train = recipe.train
     if recipe.start:
@@ -106,7 +106,7 @@ def estimate(recipe: TextRecipe, sources: list[Source], device: str = "auto", fo
     else:
         shape = _base_shape(llm)
         trained = {"full": shape.parameters, "lora": shape.lora, "frozen": 0}[llm.tuning]
-        size = {"nf4": 0.57}.get(placement.quantise, 4.0 if llm.tuning == "full" else float(placement.dtype.itemsize))
+        size = {"nf4": 0.57}.get(placement.quantize, 4.0 if llm.tuning == "full" else float(placement.dtype.itemsize))
     mapper = sum(weight.numel() for weight in make_mapper(mapper_config, WIDTH, shape.width).parameters())
     total = shape.parameters + (shape.lora if llm.tuning == "lora" else 0)
     frozen = total - trained

@@ -48,7 +48,7 @@ class Step:
     step: int
     steps: int
     loss: float  # per token of an answer
-    rate: float
+    learning_rate: float
     examples: float  # a second
     gradient: float  # its norm, before clipping
 
@@ -106,7 +106,7 @@ def scheduled(settings: LoopSettings, step: int) -> float:
     ramp = min(1.0, (step + 1) / max(1, settings.warmup))
     left = max(0.0, 1.0 - max(0, step - settings.warmup) / max(1, settings.steps - settings.warmup))
     shape = {"constant": 1.0, "linear": left, "cosine": 0.5 - 0.5 * math.cos(math.pi * left)}[settings.schedule]
-    return settings.rate * ramp * max(0.01, shape)
+    return settings.learning_rate * ramp * max(0.01, shape)
 
 
 class Crew:
@@ -156,7 +156,7 @@ class Trainer:
         if isinstance(self.mats.llm, SmallLLM):
             self.mats.llm.to(self.device)
         self.optimiser = make_optimiser(
-            self.learner, self.settings.rate, self.settings.weight_decay, self.settings.beta2
+            self.learner, self.settings.learning_rate, self.settings.weight_decay, self.settings.beta2
         )
         self.averaged = (
             {key: value.detach().float().clone() for key, value in self.learner.trained().items()}
@@ -295,12 +295,14 @@ class Trainer:
                     raise DeviceError(_lower(micro)) from None
                 raise
             norm = float(
-                nn.utils.clip_grad_norm_([w for w in self.learner.parameters() if w.requires_grad], settings.clip)
+                nn.utils.clip_grad_norm_(
+                    [w for w in self.learner.parameters() if w.requires_grad], settings.max_grad_norm
+                )
             )
             if not math.isfinite(norm):
                 raise UsageError(
-                    f"the gradient is not finite at step {self.step + 1}: lower train.rate ({settings.rate:g}) or set "
-                    "train.bf16=false."
+                    f"the gradient is not finite at step {self.step + 1}: lower "
+                    f"train.learning_rate ({settings.learning_rate:g}) or set train.bf16=false."
                 )
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
@@ -419,12 +421,12 @@ class Trainer:
         return save(self.mats, self.folder, written(self.recipe))
 
 
-def make_optimiser(module: nn.Module, rate: float, decay: float, beta2: float) -> torch.optim.AdamW:
+def make_optimiser(module: nn.Module, learning_rate: float, decay: float, beta2: float) -> torch.optim.AdamW:
     """AdamW over what is trained; only matrices decay, not norms and biases."""
     weights = [weight for weight in module.parameters() if weight.requires_grad]
     matrices, others = [w for w in weights if w.ndim > 1], [w for w in weights if w.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, beta2))
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, beta2))
 
 
 def _lower(micro: int) -> str:
@@ -434,7 +436,7 @@ def _lower(micro: int) -> str:
             "train.checkpointing=true."
         )
     return (
-        "memory ran out with one example at a time: set train.checkpointing=true, llm.quantise=nf4 or a smaller base."
+        "memory ran out with one example at a time: set train.checkpointing=true, llm.quantize=nf4 or a smaller base."
     )
 
 

@@ -22,7 +22,7 @@ from mats_model.places import cache
 from mats_model.training.batches import Data, Note, encode, split
 from mats_model.training.embeddings import TextCache
 from mats_model.training.recipe import TextRecipe
-from mats_model.training.sources import Source, SourceSettings, TextExample, read_names, read_source
+from mats_model.training.sources import CaptionSource, SourceSettings, TextExample, read_names, read_source
 from mats_model.weights.encoders import is_encoder, load_encoder
 from mats_model.weights.folder import borrowed_clap, build, load_llm, read, read_config, take, tensors
 from mats_model.weights.resolve import find, find_encoder, here, locate
@@ -40,7 +40,7 @@ class Prepared:
     device: torch.device
 
 
-def read_all(recipe: TextRecipe, data: Path, strict: bool) -> list[Source]:
+def read_all(recipe: TextRecipe, data: Path, strict: bool) -> list[CaptionSource]:
     """Every source of a recipe. Errors: UsageError."""
     return [read_source(source, data, strict) for source in recipe.sources]
 
@@ -192,7 +192,7 @@ def memory_texts(recipe: TextRecipe, parts: list[list[TextExample]]) -> list[str
     sources = [source.name or source.file for source in recipe.sources]
     first = {e.text: None for name, part in zip(sources, parts, strict=True) if name in memory.whole for e in part}
     texts = sorted(
-        {e.text for part in parts for e in part if not memory.longest or len(e.text.split()) <= memory.longest}
+        {e.text for part in parts for e in part if not memory.max_words or len(e.text.split()) <= memory.max_words}
         - first.keys()
     )
     texts = texts or sorted({e.text for part in parts for e in part} - first.keys())

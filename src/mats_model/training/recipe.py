@@ -38,7 +38,7 @@ class HeldOutSettings:
     answers: int = 8  # of them whose answers are scored at each evaluation
     audio: list[str] = field(default_factory=list)  # sound files that the model is asked about now and then
     file: str = ""  # CSV of captions with several references a clip, for --evaluate
-    clip: str = "youtube_id"  # its column that says which captions belong together
+    recording: str = "youtube_id"  # its column that says which captions belong together
     text: str = "caption"
     limit: int = 400  # clips of it
 
@@ -49,7 +49,7 @@ class MemorySettings:
 
     file: str = ""  # a memory folder; the rest, but for names, then says nothing
     captions: int = 5172
-    longest: int = 0  # words of a text that may enter; 0 takes all
+    max_words: int = 0  # of a text that may enter; 0 takes all
     whole: list[str] = field(default_factory=list)  # names of sources whose texts all enter, before any other is drawn
     names: str = (
         ""  # CSV (display_name) or TXT of class names for a second look; those of `start` are kept if not given
@@ -65,15 +65,15 @@ class LoopSettings:
     steps: int = 1000
     batch: int = 64
     micro_batch: int = 0  # examples at once; smaller ones add up to the batch exactly; 0 takes the batch whole
-    rate: float = 1e-3
+    learning_rate: float = 1e-3
     schedule: str = "cosine"  # cosine, linear or constant, after the warm-up
     warmup: int = 100  # steps
     weight_decay: float = 0.05  # none on norms and biases
     beta2: float = 0.999
-    clip: float = 1.0  # norm of the gradient
+    max_grad_norm: float = 1.0  # norm of the gradient
     dropout: float = 0.1  # on the small decoder's inputs
     ema: float = 0.0  # of the running mean of the weights that is kept; 0 keeps the last weights
-    longest: int = 150  # tokens of an answer
+    max_answer_tokens: int = 150  # tokens of an answer
     bf16: bool = True  # where the device multiplies it in hardware
     checkpointing: bool = False  # recompute activations: less memory, a third more time
     # the weights with the least loss on what is held out, or the last, where later sources are unlike the first
@@ -212,11 +212,11 @@ def text_recipe(values: Mapping[str, Any], where: Where) -> TextRecipe:
         raise wrong("kind", f"{recipe.kind!r}: this version knows text and nano")
     if not recipe.sources:
         raise UsageError(f"{where.file}: sources is missing; name at least one file of captions.")
-    for name in ("steps", "batch", "evaluate_every", "sample_every", "save_every", "longest"):
+    for name in ("steps", "batch", "evaluate_every", "sample_every", "save_every", "max_answer_tokens"):
         if getattr(train, name) < 1:
             raise wrong(f"train.{name}", "should be 1 or more")
-    if train.rate <= 0:
-        raise wrong("train.rate", "should be above 0")
+    if train.learning_rate <= 0:
+        raise wrong("train.learning_rate", "should be above 0")
     if train.micro_batch < 0 or (train.micro_batch and train.batch % train.micro_batch):
         raise wrong("train.micro_batch", f"should divide train.batch ({train.batch})")
     if train.keep not in ("best", "last"):
@@ -244,10 +244,10 @@ def text_recipe(values: Mapping[str, Any], where: Where) -> TextRecipe:
         raise wrong("llm.base", "is missing: smollm2-135m, a folder or a hub id")
     if recipe.llm.kind == "transformers" and recipe.llm.prompt not in ("paper", "chat"):
         raise wrong("llm.prompt", f"{recipe.llm.prompt!r}: choose paper or chat for a base of transformers")
-    if recipe.llm.quantise != "none" and recipe.llm.tuning == "full":
+    if recipe.llm.quantize != "none" and recipe.llm.tuning == "full":
         raise wrong(
-            "llm.quantise",
-            f"{recipe.llm.quantise}: weights in 4 bits cannot be trained; set llm.tuning to lora or frozen",
+            "llm.quantize",
+            f"{recipe.llm.quantize}: weights in 4 bits cannot be trained; set llm.tuning to lora or frozen",
         )
     if recipe.llm.kind not in ("decoder", "transformers"):
         raise wrong("llm.kind", f"{recipe.llm.kind!r}: choose decoder or transformers")

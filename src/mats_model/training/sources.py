@@ -91,7 +91,7 @@ class BadRow:
 
 
 @dataclass(frozen=True)
-class Source:
+class CaptionSource:
     """A file as read."""
 
     settings: SourceSettings
@@ -294,7 +294,7 @@ def _wanted(text: str, settings: SourceSettings) -> bool:
     )
 
 
-def read_source(settings: SourceSettings, folder: Path, strict: bool = False) -> Source:
+def read_source(settings: SourceSettings, folder: Path, strict: bool = False) -> CaptionSource:
     """Errors: UsageError when nothing can be used, or with `strict` at the first bad row."""
     if settings.task not in TASKS:
         raise UsageError(f"task {settings.task!r}: choose one of {', '.join(TASKS)}.")
@@ -344,7 +344,7 @@ def read_source(settings: SourceSettings, folder: Path, strict: bool = False) ->
     if not examples:
         why = f" (the first: line {bad[0].line} {bad[0].why})" if bad else ""
         raise UsageError(f"{path} holds no text that can be used{why}.")
-    return Source(asked.known or settings, settings.name or path.stem, list(examples), bad, duplicates)
+    return CaptionSource(asked.known or settings, settings.name or path.stem, list(examples), bad, duplicates)
 
 
 def read_names(path: Path) -> list[str]:

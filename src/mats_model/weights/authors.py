@@ -24,7 +24,15 @@ NO_MEMORY = SantaSettings(size=0, clusters=1)
 _MAPPER, _PROJECTION, _LLM = "audio_mapper.", "audio_llama_proj.", "llama_model."
 # frozen parts that some of their files carry along, buffers, and a norm that no line uses
 _UNUSED = ("ln_audio.", "audio_encoder.", "clap_text_encoder.", "clap.")
-_SETTINGS = SearchSettings(beams=4, longest=200, shortest=1, length_power=1.0, rerank=0.0, no_repeat=2, repetition=2.0)
+_SETTINGS = SearchSettings(
+    beams=4,
+    max_new_tokens=200,
+    min_new_tokens=1,
+    length_penalty=1.0,
+    rerank=0.0,
+    no_repeat_ngram_size=2,
+    repetition_penalty=2.0,
+)
 
 
 def is_authors(keys: Iterable[str]) -> bool:
@@ -79,7 +87,7 @@ def convert_authors(
         llm=LLMConfig(
             kind="transformers", base=base, prompt="paper", tuning="lora" if rank else "frozen", rank=rank or 8,
             alpha=ALPHA_OVER_RANK * (rank or 8),
-            targets=sorted(adapters), quantise="auto",
+            targets=sorted(adapters), quantize="auto",
         ),
         santa=NO_MEMORY,
     )  # fmt: skip

@@ -26,7 +26,15 @@ _MAPPER, _HEAD = "clap_project.", "gpt.lm_head.weight"
 _OURS = {_MAPPER: "mapper.", "gpt.": "llm.", "clap.": "clap.audio_encoder."}
 _GPT, _AUDIO = "llm.transformer.", "clap.audio_encoder."
 _SIZES = ("wte.weight", "wpe.weight", "h.0.ln_1.weight")
-_SETTINGS = SearchSettings(beams=5, longest=67, shortest=1, length_power=1.0, rerank=0.0, no_repeat=0, repetition=1.0)
+_SETTINGS = SearchSettings(
+    beams=5,
+    max_new_tokens=67,
+    min_new_tokens=1,
+    length_penalty=1.0,
+    rerank=0.0,
+    no_repeat_ngram_size=0,
+    repetition_penalty=1.0,
+)
 
 
 def is_clapcap(keys: Iterable[str]) -> bool:

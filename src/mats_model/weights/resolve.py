@@ -123,18 +123,18 @@ def locate(name: str, kind: str) -> Path:
     return find_encoder(name)
 
 
-def load(name: str = DEFAULT, device: str = "cpu", quantise: str = "", base: str = "") -> Mats:
+def load(name: str = DEFAULT, device: str = "cpu", quantize: str = "", base: str = "") -> Mats:
     """The model, ready to listen.
 
-    `quantise` (none, int8, nf4, auto) is how its language model is kept, as its config says if empty; `base` is another
+    `quantize` (none, int8, nf4, auto) is how its language model is kept, as its config says if empty; `base` is another
     language model in the place of the one it was trained beside. Errors: ModelError, also when something it needs is
     not here; MismatchError where a base does not fit.
     """
     folder = find(name)
-    return load_folder(folder, locate, device, llm=asked_llm(read_config(folder).llm, quantise, base))
+    return load_folder(folder, locate, device, llm=asked_llm(read_config(folder).llm, quantize, base))
 
 
-def asked_llm(trained: LLMConfig, quantise: str, base: str) -> LLMConfig | None:
+def asked_llm(trained: LLMConfig, quantize: str, base: str) -> LLMConfig | None:
     """What a config says of its language model, with what was asked for in its place.
 
     Errors: ModelError, UsageError for a model with a decoder of its own.
@@ -145,14 +145,14 @@ def asked_llm(trained: LLMConfig, quantise: str, base: str) -> LLMConfig | None:
                 f"this model answers with a small decoder of its own, which was trained with it: --llm {base} has no "
                 "place there."
             )
-        if quantise in ("int8", "nf4"):
+        if quantize in ("int8", "nf4"):
             raise UsageError(
                 "this model answers with a small decoder of its own, which is kept as it is: leave out --quantize "
-                f"{quantise}."
+                f"{quantize}."
             )
         return None
-    changed = replace(trained, quantise=quantise or trained.quantise)
-    # another copy of it, quantised or tuned further, has other numbers: what must fit is checked tensor by tensor
+    changed = replace(trained, quantize=quantize or trained.quantize)
+    # another copy of it, quantized or tuned further, has other numbers: what must fit is checked tensor by tensor
     return replace(changed, base=base, fingerprint="") if base and base != trained.base else changed
 
 
