@@ -46,7 +46,7 @@ def _imports(file: Path) -> set[str]:
 
 
 def _reading_order(units: dict[str, set[str]]) -> list[str]:
-    """Names of units so that each stands after those whose names it imports, else by name; a ring is cut at its first."""
+    """Names of units so that each stands after those it imports, else by name; a ring is cut at its first."""
     order: list[str] = []
     while left := sorted(units.keys() - set(order)):
         free = [name for name in left if not units[name] & (set(left) - {name})]
@@ -84,8 +84,8 @@ def _tree(folder: Path, package: str) -> list[str]:
 
 _DESIGN = """# The layout of the code
 
-Made by `make generated` from the first sentence of each module; a test compares it with the code. Each file stands after
-those that it imports: data flows down this page (tests/test_layers.py holds the order). Open
+Made by `make generated` from the first sentence of each module; a test compares it with the code. Each file stands
+after those that it imports: data flows down this page (tests/test_layers.py holds the order). Open
 [mats.py](../src/mats_model/mats.py) first. Why some things are as they are: [choices.md](choices.md).
 
 """
