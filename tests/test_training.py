@@ -33,7 +33,7 @@ from mats_model.training.recipe import (
     read_values,
     text_recipe,
 )
-from mats_model.training.sources import AudioSource, SourceSettings, TextExample
+from mats_model.training.sources import CaptionSource, SourceSettings, TextExample
 from mats_model.weights import folder as checkpoints
 from mats_model.weights import resolve
 
@@ -274,11 +274,11 @@ def test_plan_takes_whole_batches_from_one_source(data: Path) -> None:
 
 def test_held_out_by_text() -> None:
     examples = [TextExample(f"text {n}", "", question, "x") for n in range(400) for question in ("one", "two")]
-    told, held = split(AudioSource(SourceSettings(), "s", examples, [], 0), 0.1, 60)
+    told, held = split(CaptionSource(SourceSettings(), "s", examples, [], 0), 0.1, 60)
     assert 20 <= len(held) <= 60 and not {e.text for e in held} & {e.text for e in told} and len(told) > 650
     # another file that says the same holds the same texts out, however few of them are used
     assert not {e.text for e in held} & {
-        e.text for e in split(AudioSource(SourceSettings(), "t", examples, [], 0), 0.1, 1)[0]
+        e.text for e in split(CaptionSource(SourceSettings(), "t", examples, [], 0), 0.1, 1)[0]
     }
 
 
