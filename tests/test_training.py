@@ -58,7 +58,7 @@ RECIPE = TextRecipe(
     decoder=DecoderConfig(vocabulary=320, width=32, layers=1, heads=2, hidden=48),
     memory=MemorySettings(captions=10),
     train=LoopSettings(
-        steps=24, batch=8, sample_rate=5e-3, warmup=3, evaluate_every=8, sample_every=24, save_every=5, dropout=0.1
+        steps=24, batch=8, learning_rate=5e-3, warmup=3, evaluate_every=8, sample_every=24, save_every=5, dropout=0.1
     ),
 )
 
@@ -101,7 +101,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def test_it_learns_and_a_folder_comes_out(data: Path, tmp_path: Path) -> None:
     recipe = replace(
         RECIPE,
-        train=replace(RECIPE.train, steps=60, sample_rate=1e-2),
+        train=replace(RECIPE.train, steps=60, learning_rate=1e-2),
         held_out=replace(RECIPE.held_out, audio=[str(ROOT / "examples" / "dog.ogg")]),
     )
     trainer, events = run(recipe, data, tmp_path / "out")
@@ -204,7 +204,7 @@ def test_cut_checkpoint_and_other_run(data: Path, tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"holds another run \(its recipe differs: train\.rate was 0\.005 and is 0\.1\).*--restart"
     ):
-        run(replace(RECIPE, train=replace(RECIPE.train, sample_rate=0.1)), data, tmp_path / "cut")
+        run(replace(RECIPE, train=replace(RECIPE.train, learning_rate=0.1)), data, tmp_path / "cut")
     (data / "captions.txt").write_text("\n".join([*CAPTIONS, "one more"]))
     with pytest.raises(UsageError, match="its data differs"):
         run(RECIPE, data, tmp_path / "cut")
@@ -329,7 +329,7 @@ def test_new_words_from_words_alone(nano: Mats, tmp_path: Path) -> None:
     recipe = text_recipe(values, where)
     recipe = replace(
         recipe,
-        train=replace(recipe.train, steps=80, sample_rate=1e-3, batch=16),
+        train=replace(recipe.train, steps=80, learning_rate=1e-3, batch=16),
         search=replace(recipe.search, beams=2),
     )
     trainer, events = run(recipe, ROOT / "recipes", tmp_path / "out")
