@@ -370,7 +370,7 @@ def test_recipe_of_nano_trains(tmp_path: Path) -> None:
         "index,mid,display_name\n0,/m,Dog\n1,/n,Cat\n2,/o,Clock\n3,/p,Bell\n"
     )
     small = replace(
-        recipe.train, steps=12, batch=16, warmup=2, sample_rate=1e-2, evaluate_every=6, sample_every=12, save_every=6
+        recipe.train, steps=12, batch=16, warmup=2, learning_rate=1e-2, evaluate_every=6, sample_every=12, save_every=6
     )
     tiny = replace(
         recipe,
