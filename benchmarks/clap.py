@@ -51,7 +51,7 @@ def main() -> None:
     from mats_cli.inputs import expand
     from mats_cli.job import listen_all
     from mats_model.clap.laion import LaionClap, from_transformers
-    from mats_model.mats import Ears
+    from mats_model.ears import Ears
     from mats_model.weights.encoders import scales
 
     transformers.utils.logging.set_verbosity_error()
