@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-# windows are always run this many at a time, so that a window's embedding never depends on its neighbours
+# windows that are waited for and then embedded together
 BATCH = 4
 
 

@@ -76,7 +76,7 @@ def tensors(mats: Mats) -> dict[str, torch.Tensor]:
     }
     if mats.config.clap == "inside":
         assert isinstance(mats.clap, NanoClap)
-        parts["clap"] = mats.clap.kept()
+        parts["clap"] = shared(mats.clap.kept())
     elif mats.config.audio:
         assert isinstance(mats.clap, PublishedClap)
         parts["clap"] = mats.clap.audio_side()
