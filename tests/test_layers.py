@@ -16,8 +16,8 @@ MODEL = (
     "clap.msclap clap.original"
     " gap.noise gap.santa gap.memory claims mapper"
     " llm.prompts llm.protocol llm.decoder llm.int8 llm.huggingface llm.bases mats"
-    " weights.encoders weights.catalogue weights.folder weights.authors weights.clapcap weights.resolve weights.fetch "
-    "weights.hub weights.pull"
+    " weights.catalogue weights.resolve weights.encoders weights.folder weights.loading weights.authors "
+    "weights.clapcap weights.convert weights.connect weights.fetch weights.hub weights.pull"
     " weights.bundle"
     " library.database library.store library.export library.crawl library.search"
     " live.ring live.diary live.questions live.talk"
@@ -46,7 +46,7 @@ DOORS |= {
 DOORS |= {
     "safetensors": {
         "mats_model." + name
-        for name in ("tensors", "weights.folder", "weights.encoders", "weights.pull", "teach.minilm")
+        for name in ("tensors", "weights.folder", "weights.encoders", "weights.convert", "teach.minilm")
     }
 }
 DOORS |= {

@@ -23,9 +23,11 @@ from webserver import Site
 from mats_model.errors import ModelError, UsageError
 from mats_model.weights.bundle import MANIFEST, bundle, parts, unbundle
 from mats_model.weights.catalogue import ENTRIES, place_of
+from mats_model.weights.convert import convert
 from mats_model.weights.encoders import load_encoder, read_tensors
-from mats_model.weights.pull import Puller, convert
-from mats_model.weights.resolve import find_base, find_encoder, load_ears
+from mats_model.weights.loading import load_ears
+from mats_model.weights.pull import Puller
+from mats_model.weights.resolve import resolve
 
 transformers = pytest.importorskip("transformers", reason="pip install 'mats[llm]'")
 pytest.importorskip("peft", reason="pip install 'mats[llm]'")
@@ -365,7 +367,7 @@ def test_a_file_without_a_tokenizer(hub: Site, clap: dict[str, bytes], tmp_path:
     with pytest.raises(UsageError, match="no tokenizer beside it"):
         ears.clap.embed_text(["dog"])
     for offline in (False, True):
-        ears = Puller(offline=offline).complete(load_ears(str(tmp_path / "x.pt")), "x.pt")
+        ears = Puller(offline=offline).ears(str(tmp_path / "x.pt"))
         assert ears.clap.embed_text(["dog", "rain"]).norm(dim=-1).tolist() == pytest.approx([1, 1])
 
 
@@ -533,7 +535,7 @@ def test_a_bundle_says_the_same_bytes_twice(home: Path, tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"x")
-    assert parts("a/b") == [("bases/a--b", folder)] and find_base("a/b") == folder
+    assert parts("a/b") == [("bases/a--b", folder)] and resolve("a/b", "base").found() == folder
     bundle("a/b", tmp_path / "1.tar", lambda done, whole: None)
     os.utime(folder / "config.json", (1, 1))
     bundle("a/b", tmp_path / "2.tar", lambda done, whole: None)
@@ -554,4 +556,4 @@ def test_terms_are_known_of_all_that_can_be_asked_for() -> None:
         assert entry.licence and (entry.page.startswith("https://") or entry.name in ("nano", "mini"))
         assert all(need in ENTRIES for need in entry.needs)
     with pytest.raises(ModelError, match="msclap-2023 is not here"):
-        find_encoder("msclap-2023")
+        resolve("msclap-2023", "encoder").found()

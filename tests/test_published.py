@@ -47,7 +47,7 @@ def test_msclap_golden() -> None:
     golden = np.load(FIXTURES / "msclap2023_1.npz")
     clap = MsClap({key: value for key, value in weights("msclap2023").items()} | zero_biases(), None)
     with torch.inference_mode():
-        for seconds in (1, 7, 12):
+        for seconds in (1, 7):
             waves = torch.from_numpy(np.stack([wave(44_100, seconds, seed) for seed in (1, 2)]))
             near(clap.embed_waves(waves), golden[f"audio_{seconds}s"])
         near(clap.embed_ids(torch.from_numpy(golden["ids"]).long()), golden["text"])
@@ -181,7 +181,7 @@ def test_texts_in_batches_are_as_alone() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu(tmp_path: Path) -> None:
-    from mats_model.weights.resolve import load_ears
+    from mats_model.weights.loading import load_ears
 
     torch.save({"state_dict": weights("laion_HTSAT-tiny")}, tmp_path / "x.pt")
     here, there = load_ears(str(tmp_path / "x.pt")).clap, load_ears(str(tmp_path / "x.pt"), "cuda").clap
@@ -195,7 +195,7 @@ def test_on_a_gpu(tmp_path: Path) -> None:
 
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     from mats_model.errors import DeviceError
-    from mats_model.weights.resolve import load_ears
+    from mats_model.weights.loading import load_ears
 
     torch.save(state(), tmp_path / "x.pt")
     with pytest.raises(UsageError, match="choose auto, cpu, cuda"):

@@ -34,9 +34,8 @@ from mats_model.training.loop import Evaluated, Step, Trainer, write_state
 from mats_model.training.prepare import prepare, read_all
 from mats_model.training.recipe import TextRecipe, written
 from mats_model.training.sources import SourceSettings, read_source
-from mats_model.weights.folder import load as load_folder
 from mats_model.weights.folder import save
-from mats_model.weights.resolve import locate
+from mats_model.weights.loading import load_folder
 
 STAGES = ("clips", "listen", "words", "text", "align", "model")
 
@@ -239,7 +238,7 @@ class NanoMaker:
         clap.tower.load_state_dict(torch.load(self.work / "listen" / "tower.pt", weights_only=True))
         clap.head.load_state_dict(torch.load(self.work / "align.pt", weights_only=True))
         label_scale, multi_scale, multi_bias = json.loads((self.work / "scales.json").read_text())
-        told = load_folder(self.work / "text", locate, clap=clap)
+        told = load_folder(self.work / "text", clap=clap)
         own = {
             example.text
             for example in read_source(SourceSettings(file="plain.csv", text="caption"), self.data).examples
