@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from mats_model.weights.resolve import resolve
 transformers = pytest.importorskip("transformers", reason="pip install 'mats[llm]'")
 pytest.importorskip("peft", reason="pip install 'mats[llm]'")
 
+from mats_model.llm import bases as bases_  # noqa: E402
 from mats_model.llm.bases import load_base  # noqa: E402
 from mats_model.llm.huggingface import ROWS, ROWS_ON_GPU, HubLLM  # noqa: E402
 
@@ -308,6 +310,29 @@ def test_what_is_wrong_is_said(
 ) -> None:
     with pytest.raises(error, match=said):
         load(bases["llama"], **settings)
+
+
+@pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_a_base_is_the_same_in_every_precision(
+    bases: dict[str, Path], tmp_path: Path, name: str, stored: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights so small that float16 rounds them otherwise than bfloat16; the name that such a base once had still
+    serves."""
+    copy = Path(shutil.copytree(bases[name], tmp_path / name))
+    base = transformers.AutoModelForCausalLM.from_pretrained(str(copy), dtype=torch.float32)
+    with torch.no_grad():
+        base.get_input_embeddings().weight.mul_(1e-4)
+    base.to(getattr(torch, stored)).save_pretrained(str(copy))
+    found = {load(copy, dtype=dtype).fingerprint for dtype in ("float32", "bfloat16", "float16")}
+    assert len(found) == 1
+    # as versions before told it, from what was loaded
+    monkeypatch.setattr(bases_, "every_row", lambda *_: None)
+    before = [load(copy, dtype=dtype).fingerprint for dtype in ("float32", "bfloat16", "float16")]
+    monkeypatch.undo()
+    assert before[1] in found and (stored == "float16" or before[2] not in found)
+    for mark in before:
+        assert load(copy, fingerprint=mark).fingerprint in found
 
 
 def test_no_pickle_is_opened(bases: dict[str, Path], tmp_path: Path) -> None:

@@ -350,6 +350,29 @@ def test_missing_and_left_over_in_an_encoder(clap: dict[str, bytes], tmp_path: P
             load_encoder(tmp_path / "x.pt")
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"kind": "clap"}, r"kind 'clap': choose one of laion, msclap"),
+        ({"kind": "msclap"}, r"encoder.json says kind 'msclap', the tensors beside it are of kind 'laion'"),
+        ({"format": 2}, "is of another version of mats"),
+        ({"orign": "x"}, "unknown setting orign; did you mean origin"),
+        ({"digest": 3}, "digest should be text"),
+        (None, "should be a group of settings"),
+    ],
+)
+def test_the_card_of_an_encoder_is_read_strictly(
+    clap: dict[str, bytes], tmp_path: Path, change: dict[str, object] | None, said: str
+) -> None:
+    (tmp_path / "x.pt").write_bytes(clap["pytorch_model.bin"])
+    convert(tmp_path / "x.pt", tmp_path / "out")
+    assert load_encoder(tmp_path / "out").clap.id == load_encoder(tmp_path / "x.pt").clap.id
+    card = json.loads((tmp_path / "out" / "encoder.json").read_text())
+    (tmp_path / "out" / "encoder.json").write_text(json.dumps(change and card | change))
+    with pytest.raises(ModelError, match=said):
+        load_encoder(tmp_path / "out")
+
+
 def test_a_collapsed_text_tower(clap: dict[str, bytes], tmp_path: Path) -> None:
     state = torch.load(io.BytesIO(clap["pytorch_model.bin"]), weights_only=True)
     state["text_projection.linear2.weight"] = state["text_projection.linear2.weight"] * 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -203,3 +204,22 @@ def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="sees no CUDA device"):
             load_ears(str(tmp_path / "x.pt"), "cuda:1")
+
+
+def test_its_id_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """150 million weights are not hashed at every look; a weight that was written to is."""
+    clap, plain, read = LaionClap(state(), None), LaionClap(state(), None), list[int]()
+    numpy = torch.Tensor.numpy
+
+    def counted(tensor: torch.Tensor) -> Any:
+        read.append(tensor.numel())
+        return numpy(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "numpy", counted)
+    first, space, once = clap.id, clap.space, sum(read)
+    assert once > 100_000 and (clap.id, clap.space) == (first, space) == (plain.id, plain.space)
+    assert sum(read) == 2 * once  # of the other one
+    with torch.no_grad():
+        clap.audio_branch.norm.weight[0] += 1
+    assert clap.id != first and clap.space == space and clap.id == clap.id
+    assert sum(read) < 3 * once

@@ -31,6 +31,23 @@ def load(path: Path) -> dict[str, torch.Tensor]:
         raise ModelError(f"{path} cannot be read ({said}); fetch or train the model again.") from None
 
 
+def every_row(folder: Path, name: str, step: int) -> torch.Tensor | None:
+    """Rows 0, `step`, 2 `step` ... of the matrix of this name, or of the end of it, in a folder's files of safetensors,
+    as they lie there and without the rest; None where there is none. Errors: ModelError."""
+    from safetensors import safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt") as held:
+                found = next((key for key in held.keys() if name == key or name.endswith(f".{key}")), None)  # noqa: SIM118
+                if found is not None:
+                    matrix = held.get_slice(found)
+                    return torch.cat([matrix[row : row + 1] for row in range(0, matrix.get_shape()[0], step)])
+        except Exception as error:  # whatever a damaged header makes the library say
+            raise ModelError(f"{path} cannot be read ({str(error).splitlines()[0][:120]}); fetch it again.") from None
+    return None
+
+
 def finite(state: Mapping[str, torch.Tensor]) -> str | None:
     """The name of a tensor that holds what is no number, or infinite; None where all is well."""
     for key, value in state.items():

@@ -155,11 +155,10 @@ def make_model(
         config = replace(config, decoder=replace(config.decoder, vocabulary=vocabulary_size(tokenizer)))
     llm = load_llm(config, device, tokenizer, recipe.train.dropout, force)
     if config.llm.kind == "transformers":
-        from mats_model.llm.bases import fingerprint
         from mats_model.llm.huggingface import HubLLM
 
         assert isinstance(llm, HubLLM)
-        config = replace(config, llm=replace(config.llm, fingerprint=fingerprint(llm.base)))
+        config = replace(config, llm=replace(config.llm, fingerprint=llm.fingerprint))
         if recipe.train.checkpointing:
             llm.recompute()
     mats = build(config, clap, llm)
