@@ -209,7 +209,7 @@ def test_another_language_model(hub: Site, mats: Run, dog: Path, tmp_path: Path,
     )
     assert text(mats("caption", dog, "--llm", "copy"))[0] == 5  # nano has its own
     code, _, err = text(mats("caption", dog, "--quantize", "int8"))
-    assert code == 2 and "which is kept as it is: leave out --quantize int8" in err
+    assert code == 2 and "which is kept as it is: do not ask for int8" in err
 
 
 def texts(folder: Path) -> str:
