@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,12 @@ def test_library_is_silent() -> None:
         if name.startswith("mats_model."):
             calls = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Call)]
             assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"], name
+
+
+@pytest.mark.parametrize("wing", ["clap", "weights", "gap.memory", "tensors", "files"])
+def test_sentences_name_settings_and_not_options(wing: str) -> None:
+    """The library speaks Python: the dashes of an option are the program's."""
+    for name, path in modules().items():
+        if f"{name}.".startswith(f"mats_model.{wing}."):
+            texts = [n.value for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Constant)]
+            assert not [text for text in texts if isinstance(text, str) and re.search(r"(^| )--[a-z]+[ ,.:]", text)], name
