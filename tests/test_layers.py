@@ -113,4 +113,6 @@ def test_sentences_name_settings_and_not_options(wing: str) -> None:
     for name, path in modules().items():
         if f"{name}.".startswith(f"mats_model.{wing}."):
             texts = [n.value for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Constant)]
-            assert not [text for text in texts if isinstance(text, str) and re.search(r"(^| )--[a-z]+[ ,.:]", text)], name
+            assert not [text for text in texts if isinstance(text, str) and re.search(r"(^| )--[a-z]+[ ,.:]", text)], (
+                name
+            )
