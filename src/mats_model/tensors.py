@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mats_model.errors import ModelError
@@ -46,6 +47,11 @@ def every_row(folder: Path, name: str, step: int) -> torch.Tensor | None:
         except Exception as error:  # whatever a damaged header makes the library say
             raise ModelError(f"{path} cannot be read ({str(error).splitlines()[0][:120]}); fetch it again.") from None
     return None
+
+
+def shared(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    """The same memory as tensors: what is copied into one is in its array."""
+    return {key: torch.from_numpy(value) for key, value in arrays.items()}
 
 
 def finite(state: Mapping[str, torch.Tensor]) -> str | None:

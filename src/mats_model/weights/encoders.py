@@ -20,9 +20,10 @@ import torch
 from mats_model import tensors
 from mats_model.clap.published import PublishedClap
 from mats_model.config import Bounds, fill
+from mats_model.ears import Ears
 from mats_model.errors import ModelError, UsageError
 from mats_model.files import read_json, read_text, sha256, write
-from mats_model.mats import Ears, Scales
+from mats_model.labels import Scales
 from mats_model.weights.resolve import ENCODER_CARD, PICKLES
 
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"

@@ -19,9 +19,10 @@ from mats_model.clap.published import PublishedClap
 from mats_model.config import FORMER, MatsConfig, SearchSettings, from_dict, to_dict
 from mats_model.errors import ModelError
 from mats_model.files import read_json, sha256_of, write
-from mats_model.llm.decoder import SmallLLM
+from mats_model.llm.small import SmallLLM
 from mats_model.mats import Mats
 from mats_model.tensors import load as load_tensors
+from mats_model.tensors import shared
 from mats_model.weights.catalogue import INSIDE
 from mats_model.weights.encoders import text_of
 
@@ -39,12 +40,13 @@ _LATER = ("temperature", "top_p", "seed", "claims")  # of the search
 def tensors_of(mats: Mats) -> dict[str, torch.Tensor]:
     """What a folder of this model holds, by name."""
     parts: dict[str, dict[str, torch.Tensor]] = {
-        "santa": mats.santa.state_dict(),
+        "santa": shared(mats.santa.kept()),
         "mapper": mats.mapper.state_dict(),
         "llm": mats.llm.kept(),
     }
     if mats.config.clap == "inside":
-        parts["clap"] = mats.clap.state_dict()
+        assert isinstance(mats.clap, NanoClap)
+        parts["clap"] = mats.clap.kept()
     elif mats.config.audio:
         assert isinstance(mats.clap, PublishedClap)
         parts["clap"] = mats.clap.audio_side()

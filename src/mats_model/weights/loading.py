@@ -16,12 +16,15 @@ from mats_model.clap.protocol import Clap
 from mats_model.clap.published import PublishedClap
 from mats_model.config import LLMConfig, MatsConfig
 from mats_model.device import find_device, place
+from mats_model.ears import Ears
 from mats_model.errors import MismatchError, ModelError, UsageError
 from mats_model.gap.santa import Santa
-from mats_model.llm.decoder import Decoder, SmallLLM, Words
+from mats_model.llm.decoder import Decoder
 from mats_model.llm.protocol import LanguageModel
+from mats_model.llm.small import SmallLLM
+from mats_model.llm.words import Words
 from mats_model.mapper import make_mapper
-from mats_model.mats import Ears, Mats
+from mats_model.mats import Mats
 from mats_model.places import expanded
 from mats_model.weights.encoders import load_encoder, load_original, scales, text_of
 from mats_model.weights.folder import (
@@ -169,7 +172,8 @@ def load_folder(folder: Path, device: str = "cpu", clap: Clap | None = None, llm
     mats.santa.captions, mats.santa.name_texts = kept.captions, kept.name_texts
     if isinstance(ears, PublishedClap) and not config.label_scale:
         mats.scales = scales(ears)
-    mats.eval().requires_grad_(False)
+    for part in (mats.mapper, mats.llm):
+        part.eval().requires_grad_(False)
     answers.settle()
     # the prefix is made where it is read; a published encoder is as large as to be worth moving, nano's is not
     mats.mapper.to(answers.device)
