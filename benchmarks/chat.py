@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from common import CLASSES, arguments, esc10
 
+from mats_cli import loading
 from mats_cli import options as shared
 from mats_model.audio import source
 from mats_model.live.ring import Tags
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--strict", action="store_true")
     wanted = parser.parse_args()
     torch.set_num_threads(2)
-    mats = shared.load_model(wanted.model, False, quantize=wanted.quantize)
+    mats = loading.load_model(wanted.model, False, quantize=wanted.quantize)
     tags = Tags(mats, shared.tag_names(mats))
     counts = dict.fromkeys(("own: yes", "own: no", "other: yes", "other: no", "choice", "withheld"), 0)
     clips = esc10(wanted.data)[:: wanted.every]

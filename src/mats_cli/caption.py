@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mats_cli import loading
 from mats_cli import options as shared
 from mats_cli.formats import Result, Row
-from mats_cli.inputs import Item, expand
+from mats_cli.inputs import expand
 
 if TYPE_CHECKING:
     from mats_cli.job import Listened
+    from mats_model.audio.folders import Item
     from mats_model.mats import Mats
 
 
@@ -54,8 +56,8 @@ def caption(
         from mats_model.errors import InputError
 
         raise InputError(job.nothing_found(found, inputs))
-    mats = shared.load_model(model, offline, llm, quantize, device)
-    across = shared.apply_santa(mats, memory, santa, no_santa) | shared.apply_search(mats, search)
+    mats = loading.load_model(model, offline, llm, quantize, device)
+    across = loading.apply_santa(mats, memory, santa, no_santa) | loading.apply_search(mats, search)
     chosen = job.Options(every, kind, output, quiet, timed=every is not None)
     raise typer.Exit(
         job.run(

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from mats_cli import console
 from mats_cli.formats import TABLES, Result, document, piece
-from mats_cli.inputs import Found, Item, read_stdin
+from mats_cli.inputs import read_stdin
 from mats_cli.journal import Journal, fitting, unused
 from mats_model.errors import InputError, UsageError, one_input
 from mats_model.files import write
 
 if TYPE_CHECKING:
+    from mats_model.audio.folders import Found, Item
     from mats_model.mats import Ears, Stretch
 
 SUFFIX = {"text": "txt", "excel": "csv"}

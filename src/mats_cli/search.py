@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from mats_cli import console
+from mats_cli import console, loading
 from mats_cli import options as shared
 from mats_cli.formats import TABLES, cell, clock, plain_json, table, visible
 from mats_cli.journal import unused
@@ -114,8 +114,8 @@ def search(
     text = " ".join(words or [])
     if (words and not text.strip()) or not (words or like):
         raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
-    with Library(shared.index_path(index)) as store:
-        mats = shared.load_ears(clap, model, offline)
+    with Library(loading.index_path(index)) as store:
+        mats = loading.load_ears(clap, model, offline)
         if store.pipeline:
             store.of_pipeline(mats.clap.id, mats.clap.dim)
         if not quiet:

@@ -40,10 +40,10 @@ def query(mats: Ears, texts: Sequence[str], like: Sequence[AudioInput] = (), unl
     """Errors: UsageError for a text without words, InputError and SilenceError for a sound."""
     for text in (*texts, *unlike):
         if not text.strip():
-            raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
+            raise UsageError("the query is empty: say what to look for, or give a sound like it.")
     vectors = [mats.clap.embed_text([text])[0] for text in texts] + [mats.embed_audio(sound) for sound in like]
     if not vectors:
-        raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
+        raise UsageError("the query is empty: say what to look for, or give a sound like it.")
     return Query(
         torch.stack(vectors),
         torch.stack([mats.clap.embed_text([text])[0] for text in unlike]) if unlike else torch.zeros(0, mats.clap.dim),
