@@ -617,12 +617,12 @@ def test_results_come_out_whatever_becomes_of_remarks(nano: Mats, tmp_path: Path
 def test_a_chat_does_not_ask_on_into_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def handle(line: str) -> None:
+    def ask(line: str) -> None:
         asked.append(line)
         raise UsageError("a question that is none") if line == "one" else console.OutputError("full")
 
     with pytest.raises(console.OutputError):
-        _read(SimpleNamespace(handle=handle), ["one", "two", "three"])  # type: ignore[arg-type]
+        _read(SimpleNamespace(ask=ask), ["one", "two", "three"])  # type: ignore[arg-type]
     assert asked == ["one", "two"]
 
 
