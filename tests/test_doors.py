@@ -41,6 +41,7 @@ from mats_model.library import crawl
 from mats_model.library.changes import compare
 from mats_model.library.search import query
 from mats_model.library.store import Library
+from mats_model.many import Listened
 from mats_model.mats import Mats
 from mats_model.training.sources import BadRow, SourceSettings, captions_in, read_source
 
@@ -102,7 +103,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def told(heard: Iterator[job.Listened]) -> Iterator[tuple[Any, Result]]:
+def told(heard: Iterator[Listened]) -> Iterator[tuple[Any, Result]]:
     for one in heard:
         yield one.item, Result(one.item.name, [] if one.error else [Row(0, 1, "Heard.")], one.error)
 

@@ -15,7 +15,7 @@ MODEL = (
     " clap.protocol clap.logmel clap.text clap.tower clap.nano clap.htsat clap.huggingface clap.published clap.laion "
     "clap.msclap clap.original"
     " gap.noise gap.santa gap.memory claims mapper"
-    " llm.prompts llm.protocol llm.decoder llm.int8 llm.huggingface llm.bases mats"
+    " llm.prompts llm.protocol llm.decoder llm.int8 llm.huggingface llm.bases mats many"
     " weights.encoders weights.catalogue weights.folder weights.authors weights.clapcap weights.resolve weights.fetch "
     "weights.hub weights.pull"
     " weights.bundle"

@@ -13,9 +13,11 @@ import soundfile
 from conftest import EXAMPLES, noise
 
 from mats_model.audio import AudioSource, source
+from mats_model.captions import Turn
 from mats_model.errors import InputError, SilenceError, UsageError
-from mats_model.live.events import Tags
+from mats_model.live.events import Event, Tags
 from mats_model.live.talk import Conversation, take
+from mats_model.llm import prompts
 from mats_model.llm.prompts import CAPTION_TAG, QUESTION_TAG, Question
 from mats_model.mats import Mats
 
@@ -187,3 +189,22 @@ def test_strict_nano_says_tags_where_the_caption_is_unsupported(nano: Mats, monk
         re.match(r"Nothing that can be said with confidence\. \((Bark|Dog), ", ask(chat, "What is it?")) and chat.last
     )
     assert chat.last.withheld == ["A priest sings in a cathedral."]
+
+
+@pytest.mark.parametrize("style", ["paper", "chat"])
+def test_any_text_may_be_asked(style: str) -> None:
+    """Also the letter that stands for the prefix while a prompt is made, in a question, a turn and its answer."""
+    mark = "\u241f"
+    asked = Question(f"what is {mark}?", QUESTION_TAG, (Turn(mark, f"it is {mark}{mark}"), Turn("and?", mark)), since=1)
+    made = prompts.ask(style, asked, "\n".join)
+    whole = f"{made.before}|{made.after}"
+    assert made.before.count(mark) == 3 and made.after.count(mark) == 2
+    assert "| and?" in whole.replace("</Speech>", "").replace(f"{QUESTION_TAG} ", "")
+
+
+def test_the_whole_answer_at_once(nano: Mats) -> None:
+    chat = Conversation(nano)
+    assert chat.hear(EXAMPLES / "dog.ogg").seconds == pytest.approx(5.0, abs=0.01)
+    answer = chat.answer("Is there a dog?")
+    assert answer is chat.last and answer.kind == "present" and answer.text.startswith("Yes, dog")
+    assert answer.times == [Event(0.0, answer.times[0].end, "dog", answer.times[0].score)]

@@ -13,8 +13,8 @@ from mats_cli.formats import Result, Row
 from mats_cli.inputs import expand
 
 if TYPE_CHECKING:
-    from mats_cli.job import Listened
     from mats_model.audio.folders import Item
+    from mats_model.many import Listened
     from mats_model.mats import Mats
 
 
@@ -71,26 +71,11 @@ def caption(
 
 
 def _answer(mats: Mats, all_heard: Iterator[Listened]) -> Iterator[tuple[Item, Result]]:
-    """Captions in batches over the inputs, results in their order."""
-    import torch
+    from mats_model.many import caption_all
 
-    waiting: list[Listened] = []
-
-    def flush() -> Iterator[tuple[Item, Result]]:
-        vectors = [heard.embedding for listened in waiting for heard in listened.heard if heard.embedding is not None]
-        said = iter(mats.answer(torch.stack(vectors)) if vectors else [])
-        for listened in waiting:
-            rows = [
-                Row(heard.start, heard.end, silent=True, caption=None)
-                if heard.embedding is None
-                else Row(heard.start, heard.end, next(said))
-                for heard in listened.heard
-            ]
-            yield listened.item, Result(listened.item.name, rows, listened.error)
-        waiting.clear()
-
-    for listened in all_heard:
-        waiting.append(listened)
-        if sum(len(one.heard) for one in waiting) >= mats.llm.rows or len(waiting) >= mats.llm.rows:
-            yield from flush()
-    yield from flush()
+    for listened, captions in caption_all(mats, all_heard):
+        rows = [
+            Row(stretch.start, stretch.end, caption, silent=caption is None)
+            for stretch, caption in zip(listened.heard, captions, strict=True)
+        ]
+        yield listened.item, Result(listened.item.name, rows, listened.error)

@@ -14,8 +14,8 @@ from mats_cli.inputs import expand, read_labels
 from mats_model.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from mats_cli.job import Listened
     from mats_model.audio.folders import Item
+    from mats_model.many import Listened
     from mats_model.mats import Ears
 
 Labels = Annotated[

@@ -14,12 +14,13 @@ from mats_cli import console
 from mats_cli.formats import TABLES, Result, document, piece
 from mats_cli.inputs import read_stdin
 from mats_cli.journal import Journal, fitting, unused
-from mats_model.errors import InputError, UsageError, one_input
+from mats_model.errors import InputError, UsageError
 from mats_model.files import write
 
 if TYPE_CHECKING:
     from mats_model.audio.folders import Found, Item
-    from mats_model.mats import Ears, Stretch
+    from mats_model.many import Listened
+    from mats_model.mats import Ears
 
 SUFFIX = {"text": "txt", "excel": "csv"}
 # what is wrong with the disk and not with one name on it
@@ -37,37 +38,18 @@ class Options:
     timed: bool  # times are part of the text format
 
 
-@dataclass
-class Listened:
-    """What was heard in an input, or why nothing was."""
-
-    item: Item
-    heard: list[Stretch]
-    notes: list[str]
-    error: str | None = None
-    trace: str = ""  # where it went wrong, if nobody foresaw that
-    missing: bool = False  # part of the sound is not there, as the notes say
-
-
 def listen_all(mats: Ears, items: Iterable[Item], every: float | None, quiet: bool = False) -> Iterator[Listened]:
-    """Each input listened to, in order; a few at once, each on one thread, so that company changes nothing."""
+    """Each input listened to, in order; standard input is read when its turn comes."""
+    from mats_model import many
     from mats_model.audio import AudioSource
-    from mats_model.parallel import in_order
+    from mats_model.audio.folders import STDIN
 
-    def one(item: Item) -> Listened:
-        source = AudioSource(item.name if item.path else "standard input", path=item.path)
-        try:
-            with one_input(source.name):
-                if item.problem:
-                    raise InputError(item.problem)
-                if item.path is None:
-                    source = AudioSource("standard input", data=read_stdin(quiet=quiet))
-                heard = list(mats.listen(source, every))
-                return Listened(item, heard, source.notes, missing=bool(source.missing))
-        except InputError as error:
-            return Listened(item, [], [], str(error), getattr(error, "trace", ""))
+    def opened(item: Item) -> AudioSource:
+        if item.path is None:
+            return AudioSource(STDIN, data=read_stdin(quiet=quiet))
+        return AudioSource(item.name, path=item.path)
 
-    yield from in_order(one, items, mats.clap.listeners)
+    yield from many.listen_all(mats, items, every, opened)
 
 
 class _Sink:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -18,8 +17,7 @@ from mats_cli.journal import unused
 from mats_model.errors import InputError, UsageError, one_input
 
 if TYPE_CHECKING:
-    from mats_model.library.search import Moment
-    from mats_model.library.store import Library
+    from mats_model.library.search import Hit
 
 FORMATS = ("text", "json", "jsonl", "csv", "m3u8", "audacity")
 
@@ -50,30 +48,6 @@ Out = Annotated[
     Optional[Path],
     typer.Option("-o", "--output", metavar="FILE|DIR", help="Write there; audacity: a label file for each sound."),
 ]
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A moment, and the sound it is in."""
-
-    score: float
-    start: float
-    end: float
-    paths: list[str]
-    seconds: float
-    caption: str | None
-    tags: list[Any] | None
-
-    def json(self) -> dict[str, Any]:
-        """Plain values."""
-        told = {
-            "score": round(self.score, 4),
-            "path": self.paths[0],
-            "start": round(self.start, 3),
-            "end": round(self.end, 3),
-        }
-        more = {"caption": self.caption, "tags": self.tags, "copies": self.paths[1:]}
-        return {**told, **{key: value for key, value in more.items() if value}}
 
 
 def search(
@@ -107,7 +81,7 @@ def search(
       mats search "glass breaking" --clips out/
     """
     from mats_model.audio import source
-    from mats_model.library.search import Searcher, best_files, caution, query
+    from mats_model.library.search import Searcher, best_files, caution, hits, query
     from mats_model.library.store import Library
 
     kind = shared.chosen_format(format, json, csv, FORMATS, bom=bom)
@@ -132,22 +106,10 @@ def search(
                 "some in."
             )
         moments = searcher.best(asked, least)
-        hits = _hits(store, list(itertools.islice(best_files(moments) if files else moments, count)))
-    failed = _cut(hits, clips) if clips else 0
-    _show(hits, kind, output)
-    raise typer.Exit(4 if not hits else 3 if failed or any(sound.missing for sound in sounds) else 0)
-
-
-def _hits(store: Library, moments: list[Moment]) -> list[Hit]:
-    rows = store.rows(moment.sound for moment in moments)
-    told = []
-    for moment in moments:
-        row = rows.get(moment.sound)
-        if row and row["paths"]:
-            told.append(
-                Hit(moment.score, moment.start, moment.end, row["paths"], row["seconds"], row["caption"], row["tags"])
-            )
-    return told
+        found = hits(store, itertools.islice(best_files(moments) if files else moments, count))
+    failed = _cut(found, clips) if clips else 0
+    _show(found, kind, output)
+    raise typer.Exit(4 if not found else 3 if failed or any(sound.missing for sound in sounds) else 0)
 
 
 def _show(hits: list[Hit], kind: str, output: Path | None) -> None:
@@ -183,12 +145,19 @@ def _write(path: Path, text: str) -> None:
         raise UsageError(f"{path} cannot be written ({error.strerror}); choose another place with -o.") from None
 
 
+def _plain(hit: Hit) -> dict[str, Any]:
+    """For JSON."""
+    told = {"score": round(hit.score, 4), "path": hit.paths[0], "start": round(hit.start, 3), "end": round(hit.end, 3)}
+    more = {"caption": hit.caption, "tags": hit.tags, "copies": hit.paths[1:]}
+    return {**told, **{key: value for key, value in more.items() if value}}
+
+
 def document(hits: list[Hit], kind: str) -> str:
     """All hits in one format."""
     if kind == "json":
-        return plain_json([hit.json() for hit in hits], 2) + "\n"
+        return plain_json([_plain(hit) for hit in hits], 2) + "\n"
     if kind == "jsonl":
-        return "".join(plain_json(hit.json()) + "\n" for hit in hits)
+        return "".join(plain_json(_plain(hit)) + "\n" for hit in hits)
     if kind in TABLES:
         rows = [
             [f"{h.score:.4f}", cell(h.paths[0]), f"{h.start:.3f}", f"{h.end:.3f}", cell(h.caption or "")] for h in hits

@@ -12,6 +12,8 @@ from mats_model.audio.find import SHARED, SUFFIXES, ending, sounds
 
 # endings that are named when files are passed over
 _NAMED = 6
+# what an input without a path is called
+STDIN = "standard input"
 
 
 @dataclass(frozen=True)
