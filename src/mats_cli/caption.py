@@ -10,7 +10,6 @@ import typer
 from mats_cli import loading
 from mats_cli import options as shared
 from mats_cli.formats import Result, Row
-from mats_cli.inputs import expand
 
 if TYPE_CHECKING:
     from mats_model.audio.folders import Item
@@ -51,11 +50,7 @@ def caption(
     from mats_cli import job
 
     kind = shared.chosen_format(format, json, csv, bom=bom)
-    found = expand(inputs)
-    if not found.items:
-        from mats_model.errors import InputError
-
-        raise InputError(job.nothing_found(found, inputs))
+    found = job.found(inputs)
     mats = loading.load_model(model, offline, llm, quantize, device)
     across = loading.apply_santa(mats, memory, santa, no_santa) | loading.apply_search(mats, search)
     chosen = job.Options(every, kind, output, quiet, timed=every is not None)

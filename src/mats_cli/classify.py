@@ -10,8 +10,8 @@ import typer
 from mats_cli import loading
 from mats_cli import options as shared
 from mats_cli.formats import Result, Row
-from mats_cli.inputs import expand, read_labels
-from mats_model.errors import InputError, UsageError
+from mats_cli.inputs import read_labels
+from mats_model.errors import UsageError
 
 if TYPE_CHECKING:
     from mats_model.audio.folders import Item
@@ -78,30 +78,23 @@ def classify(
     names, notes = read_labels(labels)
     for line in [] if quiet else notes:
         console.note(line)
-    found = expand(inputs)
-    if not found.items:
-        raise InputError(job.nothing_found(found, inputs))
+    found = job.found(inputs)
     mats = loading.load_ears(clap, model, offline, device)
     vectors = mats.label_embeddings(names, template)
     least = 0.5 if threshold is None else threshold
     chosen = job.Options(every, kind, output, quiet, timed=every is not None or multi)
-    settings = {
-        "verb": "classify",
-        "labels": names,
-        "template": template,
-        "multi": multi,
-        "threshold": least,
-        "top_k": top_k,
-    }
+    settings = {"labels": names, "template": template, "multi": multi, "threshold": least, "top_k": top_k}
+
+    def rows(listened: Listened) -> list[Row]:
+        if multi:
+            return _multi(mats, listened, names, vectors, least)
+        return _best(mats, listened, names, vectors, top_k)
 
     def answer(all_heard: Iterator[Listened]) -> Iterator[tuple[Item, Result]]:
         for listened in all_heard:
-            rows = (
-                _multi(mats, listened, names, vectors, least) if multi else _best(mats, listened, names, vectors, top_k)
-            )
-            yield listened.item, Result(listened.item.name, rows, listened.error)
+            yield listened.item, Result(listened.item.name, rows(listened), listened.error)
 
-    raise typer.Exit(job.run(mats, found, chosen, settings, answer))
+    raise typer.Exit(job.run(mats, found, chosen, {"verb": "classify", **settings}, answer))
 
 
 def _best(mats: Ears, listened: Listened, names: list[str], vectors: Any, top_k: int) -> list[Row]:

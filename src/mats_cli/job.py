@@ -6,13 +6,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mats_cli import console
 from mats_cli.formats import TABLES, Result, document, piece
-from mats_cli.inputs import read_stdin
+from mats_cli.inputs import expand, read_stdin
 from mats_cli.journal import Journal, fitting, unused
 from mats_model.errors import InputError, UsageError
 from mats_model.files import write
@@ -155,52 +155,67 @@ def run(
         console.note(f"going on: {len(ready)} of {len(found.items)} inputs were done before.")
     if not options.quiet and (passed := found.passed_over()):
         console.note(passed)
-    failed = done = 0
-    parts: set[int] = set()  # inputs of which something is missing
-
-    def told() -> Iterator[Listened]:
-        nonlocal failed
-        for listened in listen_all(mats, todo, options.every, options.quiet):
-            for line in listened.notes:
-                console.note(line)
-            if listened.error:
-                failed += 1
-                console.note(listened.error)
-                console.trace(listened.trace)
-            if listened.missing:
-                parts.add(id(listened.item))
-            yield listened
-
-    fresh = answer(told())
+    tally = _Tally(len(found.items))
+    fresh = answer(tally.told(listen_all(mats, todo, options.every, options.quiet)))
     try:
         for number, item in enumerate(console.progress(found.items, len(found.items), "file", options.quiet)):
             result = ready[number] if number in ready else next(fresh)[1]
             # one that was heard in part is heard again, so that it is said again
-            if journal and number not in ready and id(item) not in parts:
+            if journal and number not in ready and id(item) not in tally.parts:
                 journal.add(item, result)
             try:
                 sink.add(item, result)
             except InputError as error:
-                failed += 1
+                tally.failed += 1
                 console.note(str(error))
-            done += 1
+            tally.done += 1
         sink.finish()
     except KeyboardInterrupt:
-        goes_on = f"{done} of {len(found.items)} inputs are done. The same command goes on from there."
+        goes_on = f"{tally.done} of {tally.all} inputs are done. The same command goes on from there."
         console.note(
             "stopped: " + goes_on if journal else "stopped. With -o, the same command goes on where this one ended."
         )
         raise console.Stopped from None
     if journal:
         journal.finish()
-    if failed and len(found.items) > 1:
-        console.note(f"{failed} of {len(found.items)} inputs failed.")
-    if parts and len(found.items) > 1:
-        console.note(f"{len(parts)} of {len(found.items)} inputs were heard in part.")
-    return 4 if failed == len(found.items) else 3 if failed or parts else 0
+    return tally.code()
 
 
-def nothing_found(found: Found, names: list[str]) -> str:
-    """Why there is nothing to do."""
-    passed = found.passed_over()
-    return f"no sounds were found in {', '.join(names)}{': ' + passed if passed else '.'}"
+@dataclass
+class _Tally:
+    """How a job goes: of all inputs, how many are done, failed, or were heard in part."""
+
+    all: int
+    done: int = 0
+    failed: int = 0
+    parts: set[int] = field(default_factory=set)
+
+    def told(self, all_listened: Iterable[Listened]) -> Iterator[Listened]:
+        """What there is to say of each input is said as it comes."""
+        for listened in all_listened:
+            for line in listened.notes:
+                console.note(line)
+            if listened.error:
+                self.failed += 1
+                console.note(listened.error)
+                console.trace(listened.trace)
+            if listened.missing:
+                self.parts.add(id(listened.item))
+            yield listened
+
+    def code(self) -> int:
+        """The exit code, and why it is not 0 where there are several inputs."""
+        if self.failed and self.all > 1:
+            console.note(f"{self.failed} of {self.all} inputs failed.")
+        if self.parts and self.all > 1:
+            console.note(f"{len(self.parts)} of {self.all} inputs were heard in part.")
+        return 4 if self.failed == self.all else 3 if self.failed or self.parts else 0
+
+
+def found(names: list[str]) -> Found:
+    """The inputs of a job. Errors: InputError where there are none; UsageError."""
+    some = expand(names)
+    if not some.items:
+        passed = some.passed_over()
+        raise InputError(f"no sounds were found in {', '.join(names)}{': ' + passed if passed else '.'}")
+    return some

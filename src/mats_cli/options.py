@@ -20,7 +20,7 @@ class App(typer.Typer):
     """Verbs whose texts are known to be text."""
 
     def command(self, name: str | None = None, **more: Any) -> Any:
-        """As typer has it."""
+        """A verb under its function's name, if none is given."""
         return super().command(name, cls=_Verb, **more)
 
 
@@ -28,7 +28,7 @@ class _Verb(TyperCommand):
     """The door of all that is typed on the command line. Errors: UsageError for a text that is no UTF-8."""
 
     def invoke(self, ctx: Any) -> Any:
-        """As click has it."""
+        """Runs the verb. Errors: UsageError for a text that is no UTF-8."""
         for option in self.params:
             if not _PATHS.search(option.metavar or ""):
                 given = ctx.params.get(option.name)

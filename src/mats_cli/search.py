@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -17,7 +18,10 @@ from mats_cli.journal import unused
 from mats_model.errors import InputError, UsageError, one_input
 
 if TYPE_CHECKING:
-    from mats_model.library.search import Hit
+    from mats_model.audio import AudioSource
+    from mats_model.library.search import Hit, Moment, Query
+    from mats_model.library.store import Library
+    from mats_model.mats import Ears
 
 FORMATS = ("text", "json", "jsonl", "csv", "m3u8", "audacity")
 
@@ -81,35 +85,54 @@ def search(
       mats search "glass breaking" --clips out/
     """
     from mats_model.audio import source
-    from mats_model.library.search import Searcher, best_files, caution, hits, query
     from mats_model.library.store import Library
 
     kind = shared.chosen_format(format, json, csv, FORMATS, bom=bom)
-    text = " ".join(words or [])
-    if (words and not text.strip()) or not (words or like):
+    texts = [" ".join(words)] if words else []
+    if not (texts or like) or any(not text.strip() for text in texts):
         raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
+    sounds = [source(path) for path in like or []]
     with Library(loading.index_path(index)) as store:
         mats = loading.load_ears(clap, model, offline)
         if store.pipeline:
             store.of_pipeline(mats.clap.id, mats.clap.dim)
-        if not quiet:
-            for line in filter(None, (caution(mats, each) for each in ([text] if text else []) + (unlike or []))):
-                console.note(line)
-        sounds = [source(path) for path in like or []]
-        asked = query(mats, [text] if text else [], sounds, unlike or [])
-        for line in (line for sound in sounds for line in sound.notes):
-            console.note(line)
-        searcher = Searcher(store.matrix(os.path.abspath(folder) if folder else None))
-        if not len(searcher.vectors):
-            raise InputError(
-                f"the library holds no sound{f' in {folder}' if folder else ''}: `mats index library FOLDER` puts "
-                "some in."
-            )
-        moments = searcher.best(asked, least)
-        found = hits(store, itertools.islice(best_files(moments) if files else moments, count))
+        asked = _asked(mats, texts, sounds, unlike or [], quiet)
+        found = _hits(store, _moments(store, asked, folder, least), files, count)
     failed = _cut(found, clips) if clips else 0
     _show(found, kind, output)
     raise typer.Exit(4 if not found else 3 if failed or any(sound.missing for sound in sounds) else 0)
+
+
+def _asked(mats: Ears, texts: list[str], sounds: list[AudioSource], unlike: list[str], quiet: bool) -> Query:
+    """What to look for, and what there is to say of it. Errors: UsageError, InputError."""
+    from mats_model.library.search import caution, query
+
+    for text in [] if quiet else [*texts, *unlike]:
+        if line := caution(mats, text):
+            console.note(line)
+    asked = query(mats, texts, sounds, unlike)
+    for sound in sounds:
+        for line in sound.notes:
+            console.note(line)
+    return asked
+
+
+def _moments(store: Library, asked: Query, folder: Path | None, least: float) -> Iterator[Moment]:
+    """Errors: InputError where there are no sounds to search."""
+    from mats_model.library.search import Searcher
+
+    searcher = Searcher(store.matrix(os.path.abspath(folder) if folder else None))
+    if not len(searcher.vectors):
+        raise InputError(
+            f"the library holds no sound{f' in {folder}' if folder else ''}: `mats index library FOLDER` puts some in."
+        )
+    return searcher.best(asked, least)
+
+
+def _hits(store: Library, moments: Iterator[Moment], files: bool, count: int) -> list[Hit]:
+    from mats_model.library.search import best_files, hits
+
+    return hits(store, itertools.islice(best_files(moments) if files else moments, count))
 
 
 def _show(hits: list[Hit], kind: str, output: Path | None) -> None:

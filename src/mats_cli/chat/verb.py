@@ -77,10 +77,7 @@ def chat(
     if devices:
         _list_devices(json)
         return
-    if sound is not None and (mic or raw or device or sample_rate or listen is not None):
-        raise UsageError(f"{sound} is a file: --listen, --device, --rate, --mic and --raw are for a microphone.")
-    if sound == "-" and sys.stdin is not None and sys.stdin.isatty():
-        raise UsageError("`-` reads a sound from standard input, which is the keyboard: pipe a file in.")
+    _check(sound, microphone=bool(mic or raw or device or sample_rate or listen is not None))
     from mats_cli.chat.session import RING, Session, Settings
     from mats_cli.microphone import open_input
 
@@ -103,6 +100,21 @@ def chat(
         compute=compute,
     )
     session = Session(settings, lambda: open_input(mic, raw, device, sample_rate, RING))
+    _run(session, sound, listen, questions, terminal)
+
+
+def _check(sound: str | None, microphone: bool) -> None:
+    """`microphone`: something was asked of one. Errors: UsageError."""
+    if sound is not None and microphone:
+        raise UsageError(f"{sound} is a file: --listen, --device, --rate, --mic and --raw are for a microphone.")
+    if sound == "-" and sys.stdin is not None and sys.stdin.isatty():
+        raise UsageError("`-` reads a sound from standard input, which is the keyboard: pipe a file in.")
+
+
+def _run(
+    session: Session, sound: str | None, listen: float | None, questions: Iterable[str] | None, terminal: TextIO | None
+) -> None:
+    """The whole chat. Errors: MatsError; typer.Exit where a part of what was heard is missing."""
     try:
         _begin(session, sound, listen, typed=questions is None)
         if questions is None:

@@ -76,6 +76,31 @@ def library(
     from mats_model.library.store import Library
 
     part = _shard(shard)
+    _check(engine, offline, clap, captions)
+    labels = read_labels(tags, "--tags")[0] if tags else []
+    path = loading.index_path(index)
+
+    @functools.cache
+    def load() -> Ears:
+        if captions:
+            return loading.load_model(model, offline)
+        return loading.load_ears(clap, model, offline, device)
+
+    with Library(path, create=True) as store, store.job(lambda: loading.say_waiting(path)):
+        if rebuild:
+            store.clear()
+        changes = compare(store, folders or (), part)
+        _say(changes, quiet)
+        _update(store, changes, load, (clap or model) if engine == "ray" else "", quiet)
+        _describe(store, changes, load, captions, labels, quiet)
+        info = store.info()
+    console.out(_report(changes, info, json))
+    failed = len(changes.failed)
+    raise typer.Exit(0 if not failed and not changes.cut else 3 if failed < max(changes.found, 1) else 4)
+
+
+def _check(engine: str, offline: bool, clap: str | None, captions: bool) -> None:
+    """Errors: UsageError for options that do not go together."""
     if engine not in ("local", "ray"):
         raise UsageError(f"--engine {engine}: choose local or ray.")
     if engine == "ray" and offline:
@@ -84,31 +109,16 @@ def library(
         raise UsageError(
             "--captions needs the language model of --model, which was not made for another encoder: leave out --clap."
         )
-    labels = read_labels(tags, "--tags")[0] if tags else []
-    path = loading.index_path(index)
-    with Library(path, create=True) as store, store.job(lambda: loading.say_waiting(path)):
-        if rebuild:
-            store.clear()
-        changes = compare(store, folders or (), part)
-        if not changes.folders:
-            raise UsageError("the library has no folders yet: name one, as in `mats index library ~/sounds`.")
-        if changes.passed and not quiet:
-            console.note(changes.passed)
-        if changes.nothing:
-            raise InputError(f"no sounds were found in {', '.join(changes.folders)}.")
 
-        @functools.cache
-        def load() -> Ears:
-            if captions:
-                return loading.load_model(model, offline)
-            return loading.load_ears(clap, model, offline, device)
 
-        _update(store, changes, load, (clap or model) if engine == "ray" else "", quiet)
-        _describe(store, changes, load, captions, labels, quiet)
-        info = store.info()
-    console.out(_report(changes, info, json))
-    failed = len(changes.failed)
-    raise typer.Exit(0 if not failed and not changes.cut else 3 if failed < max(changes.found, 1) else 4)
+def _say(changes: Changes, quiet: bool) -> None:
+    """What was passed over. Errors: UsageError where no folder is known, InputError where nothing was found."""
+    if not changes.folders:
+        raise UsageError("the library has no folders yet: name one, as in `mats index library ~/sounds`.")
+    if changes.passed and not quiet:
+        console.note(changes.passed)
+    if changes.nothing:
+        raise InputError(f"no sounds were found in {', '.join(changes.folders)}.")
 
 
 def _update(store: Library, changes: Changes, load: Callable[[], Ears], on_ray: str, quiet: bool) -> None:
