@@ -19,8 +19,8 @@ from mats_model.files import write
 
 if TYPE_CHECKING:
     from mats_model.audio.folders import Found, Item
+    from mats_model.ears import Ears
     from mats_model.many import Listened
-    from mats_model.mats import Ears
 
 SUFFIX = {"text": "txt", "excel": "csv"}
 # what is wrong with the disk and not with one name on it
