@@ -600,7 +600,7 @@ def test_mini_is_small_and_fits_nano() -> None:
 
     from mats_model.weights.folder import read_config
 
-    folder = resolve.find("mini")
+    folder = resolve("mini", "model").found()
     assert sum(path.stat().st_size for path in folder.iterdir()) < 25e6 and (folder / "CARD.md").is_file()
     config = read_config(folder)
     assert config.clap == "nano" and config.space == loading.load_ears("mini").clap.space

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from mats_cli import console
+from mats_cli import console, loading
 from mats_cli import options as shared
 from mats_model.errors import InputError, UsageError
 
@@ -68,7 +68,7 @@ def memory(
     from mats_model.gap.memory import MemoryCard, build, check_replaceable
 
     check_replaceable(output)  # before anything is heard
-    mats = shared.load_ears(clap, model, offline)
+    mats = loading.load_ears(clap, model, offline)
     heard = embeddings(mats, audio) if audio else None
     bad = _Bad()
     texts = _texts(captions, column, strict, bad)
