@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -10,27 +11,28 @@ import pytest
 SRC = Path(__file__).parent.parent / "src"
 MODEL = (
     "errors files config tokens vectors labels tensors places device parallel captions"
-    " audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.ffmpeg audio.mix audio.decode "
-    "audio.window audio.write"
+    " audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.folders audio.ffmpeg audio.mix "
+    "audio.decode audio.window audio.write"
     " clap.protocol clap.mels clap.logmel clap.layers clap.onnx clap.hearing clap.text clap.nano clap.tower "
     "clap.nano_audio clap.htsat "
     "clap.huggingface clap.published clap.laion clap.msclap clap.original"
     " gap.noise gap.kmeans gap.santa gap.memory claims mapper"
     " llm.prompts llm.protocol llm.words llm.decoder llm.beam llm.small llm.int8 llm.huggingface llm.bases"
-    " ears judge mats"
-    " weights.encoders weights.catalogue weights.folder weights.authors weights.clapcap weights.resolve weights.fetch "
-    "weights.hub weights.pull"
+    " ears judge mats many"
+    " weights.catalogue weights.resolve weights.encoders weights.folder weights.loading weights.authors "
+    "weights.clapcap weights.convert weights.connect weights.fetch weights.hub weights.pull"
     " weights.bundle"
-    " library.database library.store library.export library.crawl library.search"
-    " live.ring live.diary live.questions live.talk"
+    " library.database library.store library.export library.search library.crawl library.changes library.update "
+    "library.describe"
+    " live.ring live.stream live.events live.diary live.diarist live.clips live.excerpt live.questions live.talk"
     " training.sources evaluate.metrics training.recipe training.embeddings training.batches training.prepare "
     "training.tune training.loop"
     " training.estimate"
 )
 TEACH = "teacher clips wild examples parts listen minilm phrases align retell carry nano"
 CLI = (
-    "formats signals console inputs journal options job curve microphone chat.status chat.session chat.screen "
-    "chat.verb listen caption classify"
+    "formats signals console inputs journal options loading job curve microphone chat.status chat.session "
+    "chat.commands chat.screen chat.verb starter listen caption classify"
     " index.library index.memory index.tune index.verb search train models main generated __main__"
 )
 ORDER = (
@@ -48,7 +50,7 @@ DOORS |= {
 DOORS |= {
     "safetensors": {
         "mats_model." + name
-        for name in ("tensors", "weights.folder", "weights.encoders", "weights.pull", "teach.minilm")
+        for name in ("tensors", "weights.folder", "weights.encoders", "weights.convert", "teach.minilm")
     }
 }
 DOORS |= {
@@ -106,3 +108,14 @@ def test_library_is_silent() -> None:
         if name.startswith("mats_model."):
             calls = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Call)]
             assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"], name
+
+
+@pytest.mark.parametrize("wing", ["clap", "weights", "gap.memory", "tensors", "files"])
+def test_sentences_name_settings_and_not_options(wing: str) -> None:
+    """The library speaks Python: the dashes of an option are the program's."""
+    for name, path in modules().items():
+        if f"{name}.".startswith(f"mats_model.{wing}."):
+            texts = [n.value for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Constant)]
+            assert not [text for text in texts if isinstance(text, str) and re.search(r"(^| )--[a-z]+[ ,.:]", text)], (
+                name
+            )

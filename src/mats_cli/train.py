@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from mats_cli import console, signals
+from mats_cli import console, loading, signals
 from mats_cli import options as shared
 from mats_model.errors import UsageError
 
@@ -105,7 +105,7 @@ def train(
     from mats_model.training.recipe import override, read_values
 
     if offline:
-        shared.forbid_connections()
+        loading.forbid_connections()
     values, where = read_values(recipe)
     values = override(values, set_ or [])
     if values.get("kind") == "nano":
@@ -117,12 +117,12 @@ def train(
     folder = data or recipe.parent
     out = output or Path("runs") / settings.name
     if fetch:
-        pull = shared.puller(offline, quiet)
+        pull = loading.puller(offline, quiet)
         if settings.llm.kind == "transformers":
             pull.base(settings.llm.base)
         pull.encoder(settings.clap)
         if settings.start:
-            pull.ready(settings.start)
+            pull.model(settings.start)
     if dry_run:
         _dry_run(settings, folder, strict, device, force, json)
     elif evaluate:
@@ -280,7 +280,7 @@ def _dry_run(settings: TextRecipe, data: Path, strict: bool, device: str, force:
 
 def _evaluate(settings: TextRecipe, data: Path, out: Path, device: str, json: bool, quiet: bool) -> None:
     from mats_model.evaluate.metrics import references, text_to_text
-    from mats_model.weights.resolve import load
+    from mats_model.weights.loading import load
 
     if not settings.held_out.file:
         raise UsageError("--evaluate: the recipe names no held_out.file of captions with several references a clip.")
