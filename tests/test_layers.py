@@ -10,14 +10,15 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src"
 MODEL = (
-    "errors files config tokens vectors labels tensors places device parallel captions"
+    "errors files config tokens vectors labels tensors places threads device parallel captions"
     " audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.folders audio.ffmpeg audio.mix "
     "audio.decode audio.window audio.write"
     " clap.protocol clap.mels clap.logmel clap.layers clap.onnx clap.hearing clap.text clap.nano clap.tower "
     "clap.nano_audio clap.htsat "
     "clap.huggingface clap.published clap.laion clap.msclap clap.original"
-    " gap.noise gap.kmeans gap.santa gap.memory claims mapper"
-    " llm.prompts llm.protocol llm.words llm.decoder llm.beam llm.small llm.int8 llm.huggingface llm.bases"
+    " gap.noise gap.kmeans gap.santa gap.memory claims numpy_layers numpy_mapper mapper"
+    " llm.prompts llm.answering llm.words llm.numpy_decoder llm.beam llm.numpy_llm llm.protocol llm.decoder "
+    "llm.small llm.int8 llm.huggingface llm.bases"
     " ears judge mats many"
     " weights.catalogue weights.resolve weights.encoders weights.folder weights.loading weights.authors "
     "weights.clapcap weights.convert weights.connect weights.fetch weights.hub weights.pull"

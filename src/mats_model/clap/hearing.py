@@ -7,9 +7,7 @@ so its embedding depends neither on its neighbours nor on the machine's load.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +16,7 @@ import numpy as np
 from mats_model.clap.layers import MELS, SECTIONS, Block, Conv, Hardswish, Layer
 from mats_model.clap.mels import BANKS, log_mel
 from mats_model.clap.onnx import Graph
+from mats_model.threads import side_by_side
 
 SPEC = BANKS["nano"]
 
@@ -71,11 +70,6 @@ def written(tower: Mapping[str, np.ndarray], head: Mapping[str, np.ndarray], wid
     return graph.model("mels", [1, 1, MELS, "frames"], made, [1, width])
 
 
-def processors() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Hearing:
     """waves (w, s) at the front end's sample rate -> raw embedding (w, d). `tower` and `head` are its weights by
     name; they are read when it hears for the first time."""
@@ -94,10 +88,6 @@ class Hearing:
         data = written(self._tower, self._head, self._width)
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(processors(), "hearing")
-
     def alone(self, wave: np.ndarray) -> np.ndarray:
         """One window (s,) -> (d,)."""
         # natural logarithm, shifted and scaled as the teacher has it
@@ -107,7 +97,5 @@ class Hearing:
 
     def embed(self, waves: np.ndarray) -> np.ndarray:
         """(w, s) -> (w, d), each row as `alone` gives it."""
-        if len(waves) == 1:
-            return self.alone(waves[0])[None]
         self._session  # noqa: B018  made once, before several threads want it
-        return np.stack(list(self._pool.map(self.alone, waves)))
+        return np.stack(side_by_side(self.alone, waves))

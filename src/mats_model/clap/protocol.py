@@ -9,6 +9,8 @@ import numpy as np
 
 # windows that are waited for and then embedded together
 BATCH = 4
+# before a file of LAION's that is to be run by LAION's own package
+ORIGINAL = "laion_clap:"
 
 
 class Clap(ABC):

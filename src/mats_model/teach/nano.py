@@ -238,7 +238,7 @@ class NanoMaker:
         tower = self._tower()
         clap = self._clap(tower)
         for audio, file in ((clap.tower, self.work / "listen" / "tower.pt"), (clap.head, self.work / "align.pt")):
-            copy(shared(audio), torch.load(file, weights_only=True), str(file))
+            take(shared(audio), torch.load(file, weights_only=True), str(file))
         label_scale, multi_scale, multi_bias = json.loads((self.work / "scales.json").read_text())
         told = load_folder(self.work / "text", clap=clap)
         own = {
