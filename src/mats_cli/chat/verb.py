@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional, TextIO
 
 import typer
 
-from mats_cli import console, loading, signals
+from mats_cli import console, signals
 from mats_cli import options as shared
 from mats_cli.formats import plain_json
 from mats_model.errors import DeviceError, MatsError, UsageError
@@ -82,7 +82,6 @@ def chat(
     from mats_cli.microphone import open_input
 
     questions, terminal = _who_asks(ask, sound == "-" or mic is not None)
-    loading.one_thread()
     settings = Settings(
         window=window,
         gate=gate,
