@@ -11,7 +11,7 @@ SRC = Path(__file__).parent.parent / "src"
 MODEL = (
     "errors files config tokens tensors places device parallel captions"
     " audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.ffmpeg audio.mix audio.decode "
-    "audio.window audio.write"
+    "audio.window audio.write audio.picture audio.began"
     " clap.protocol clap.logmel clap.text clap.tower clap.nano clap.htsat clap.huggingface clap.published clap.laion "
     "clap.msclap clap.original"
     " gap.noise gap.santa gap.memory claims mapper"
@@ -27,7 +27,8 @@ MODEL = (
 )
 TEACH = "teacher clips wild examples parts listen minilm phrases align retell carry nano"
 CLI = (
-    "formats signals console inputs journal options job curve microphone chat.status chat.session chat.screen "
+    "formats tracks timeline documents report.page report.sounds signals console inputs journal "
+    "options job curve microphone chat.status chat.session chat.screen "
     "chat.verb listen caption classify"
     " index.library index.memory index.tune index.verb search train models main generated __main__"
 )

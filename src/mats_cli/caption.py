@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mats_cli import options as shared
+from mats_cli.documents import chosen_format
 from mats_cli.formats import Result, Row
 from mats_cli.inputs import Item, expand
 
@@ -23,6 +24,9 @@ def caption(
     json: shared.Json = False,
     csv: shared.Csv = False,
     bom: shared.Bom = False,
+    trace: shared.Trace = False,
+    timeline: shared.Timeline = False,
+    embed: shared.Embed = False,
     output: shared.Output = None,
     model: shared.Model = "nano",
     memory: shared.Memory = None,
@@ -48,7 +52,8 @@ def caption(
     """
     from mats_cli import job
 
-    kind = shared.chosen_format(format, json, csv, bom=bom)
+    kind = chosen_format(format, json, csv, bom=bom, output=output, timeline=timeline)
+    shared.check_goes_with(kind, trace, embed)
     found = expand(inputs)
     if not found.items:
         from mats_model.errors import InputError
@@ -56,7 +61,7 @@ def caption(
         raise InputError(job.nothing_found(found, inputs))
     mats = shared.load_model(model, offline, llm, quantize, device)
     across = shared.apply_santa(mats, memory, santa, no_santa) | shared.apply_search(mats, search)
-    chosen = job.Options(every, kind, output, quiet, timed=every is not None)
+    chosen = job.Options(every, kind, output, quiet, every is not None, trace, embed)
     raise typer.Exit(
         job.run(
             mats,

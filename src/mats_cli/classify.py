@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from mats_cli import options as shared
+from mats_cli.documents import chosen_format
 from mats_cli.formats import Result, Row
 from mats_cli.inputs import Item, expand, read_labels
 from mats_model.errors import InputError, UsageError
@@ -49,6 +50,9 @@ def classify(
     json: shared.Json = False,
     csv: shared.Csv = False,
     bom: shared.Bom = False,
+    trace: shared.Trace = False,
+    timeline: shared.Timeline = False,
+    embed: shared.Embed = False,
     output: shared.Output = None,
     model: shared.Model = "nano",
     clap: shared.Clap = None,
@@ -70,7 +74,8 @@ def classify(
     """
     from mats_cli import console, job
 
-    kind = shared.chosen_format(format, json, csv, bom=bom)
+    kind = chosen_format(format, json, csv, bom=bom, output=output, timeline=timeline)
+    shared.check_goes_with(kind, trace, embed)
     if threshold is not None and not multi:
         raise UsageError("--threshold goes with --multi: without it one label is always chosen.")
     if labels == "-" and "-" in inputs:
@@ -84,7 +89,7 @@ def classify(
     mats = shared.load_ears(clap, model, offline, device)
     vectors = mats.label_embeddings(names, template)
     least = 0.5 if threshold is None else threshold
-    chosen = job.Options(every, kind, output, quiet, timed=every is not None or multi)
+    chosen = job.Options(every, kind, output, quiet, every is not None or multi, trace, embed)
     settings = {
         "verb": "classify",
         "labels": names,

@@ -11,16 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mats_cli import console
-from mats_cli.formats import TABLES, Result, document, piece
+from mats_cli.documents import GROWING, document, file_name, piece
+from mats_cli.formats import Result
 from mats_cli.inputs import Found, Item, read_stdin
 from mats_cli.journal import Journal, fitting, unused
+from mats_cli.report.sounds import Report
+from mats_cli.tracks import ENDINGS
+from mats_model import __version__
 from mats_model.errors import InputError, UsageError, one_input
 from mats_model.files import write
 
 if TYPE_CHECKING:
+    from mats_model.audio import AudioSource
     from mats_model.mats import Ears, Stretch
 
-SUFFIX = {"text": "txt", "excel": "csv"}
 # what is wrong with the disk and not with one name on it
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
@@ -34,6 +38,8 @@ class Options:
     output: str | None
     quiet: bool
     timed: bool  # times are part of the text format
+    traced: bool = False  # tables have columns for the model's id and the version of mats
+    embed: bool = False  # a page has the sounds inside
 
 
 @dataclass
@@ -46,6 +52,7 @@ class Listened:
     error: str | None = None
     trace: str = ""  # where it went wrong, if nobody foresaw that
     missing: bool = False  # part of the sound is not there, as the notes say
+    source: AudioSource | None = None  # what came through standard input, which cannot be read again
 
 
 def listen_all(mats: Ears, items: Iterable[Item], every: float | None, quiet: bool = False) -> Iterator[Listened]:
@@ -62,7 +69,8 @@ def listen_all(mats: Ears, items: Iterable[Item], every: float | None, quiet: bo
                 if item.path is None:
                     source = AudioSource("standard input", data=read_stdin(quiet=quiet))
                 heard = list(mats.listen(source, every))
-                return Listened(item, heard, source.notes, missing=bool(source.missing))
+                kept = None if item.path else source
+                return Listened(item, heard, source.notes, missing=bool(source.missing), source=kept)
         except InputError as error:
             return Listened(item, [], [], str(error), getattr(error, "trace", ""))
 
@@ -72,8 +80,8 @@ def listen_all(mats: Ears, items: Iterable[Item], every: float | None, quiet: bo
 class _Sink:
     """Where results go as they come."""
 
-    def __init__(self, found: Found, options: Options) -> None:
-        self.options, self.named = options, found.many
+    def __init__(self, found: Found, options: Options, about: dict[str, str]) -> None:
+        self.options, self.named, self.about = options, found.many, about
         self.results: list[Result] = []
         self.count = 0
         self.target = Path(options.output) if options.output and options.output != "-" else None
@@ -83,7 +91,8 @@ class _Sink:
             else None
         )
         self.used: set[Path] = set()
-        if options.format in ("srt", "vtt") and found.many and not self.folder:
+        self.report = Report(self.target, options.embed)
+        if options.format in ENDINGS and found.many and not self.folder:
             raise UsageError(
                 f"--format {options.format} holds one recording: give one input, or a folder with -o FOLDER{os.sep}."
             )
@@ -112,34 +121,49 @@ class _Sink:
                 f"-o {self.options.output} cannot be written ({error.strerror}); choose another place."
             ) from None
 
-    def add(self, item: Item, result: Result) -> None:
-        """Errors: InputError where this one cannot be written, though others may."""
-        kind, timed = self.options.format, self.options.timed
+    def add(self, item: Item, result: Result, source: AudioSource | None = None) -> None:
+        """`source`: the sound, where its path does not lead to it. Errors: InputError where this one cannot be written,
+        though others may."""
+        kind, timed, traced = self.options.format, self.options.timed, self.options.traced
+        result.about = self.about
         if self.folder:
             if result.error is None:
-                self._write(self._place(item.tree, kind), document([result], kind, False, timed), item.name)
+                self._in_folder(self.folder, item, result, source)
             return
-        if self.target is None and kind in ("text", "jsonl", *TABLES):
-            console.out(piece(result, kind, self.named, timed, self.count == 0))
+        if kind == "html":
+            self.report.add(result, source or _reopened(item))
+        elif self.target is None and kind in GROWING:
+            console.out(piece(result, kind, self.named, timed, self.count == 0, traced))
         else:
             self.results.append(result)
         self.count += 1
 
-    def finish(self) -> None:
-        if self.folder or (
-            self.target is None and not self.results and self.options.format in ("text", "jsonl", *TABLES)
-        ):
+    def _in_folder(self, folder: Path, item: Item, result: Result, source: AudioSource | None) -> None:
+        """The input's own name with the format behind it; a second input of the same name gets a number."""
+        kind = self.options.format
+        place = unused(folder / item.tree.parent, *file_name(item.tree.name, kind), self.used)
+        if kind == "html":
+            report = Report(place, self.options.embed)
+            report.add(result, source or _reopened(item))
+            text = report.document(item.name, self.about)
+        else:
+            text = document([result], kind, False, self.options.timed, self.options.traced)
+        self._write(place, text, item.name)
+
+    def finish(self, title: str) -> None:
+        """Write what needs the whole."""
+        kind = self.options.format
+        if self.folder or (self.target is None and not self.results and kind in GROWING):
             return
-        whole = document(self.results, self.options.format, self.named, self.options.timed)
+        whole = (
+            self.report.document(title, self.about)
+            if kind == "html"
+            else document(self.results, kind, self.named, self.options.timed, self.options.traced)
+        )
         if self.target:
             self._write(self.target, whole)
         else:
             console.out(whole)
-
-    def _place(self, tree: Path, kind: str) -> Path:
-        """The input's own name with the format behind it; a second input of the same name gets a number."""
-        assert self.folder is not None
-        return unused(self.folder / tree.parent, tree.name, f".{SUFFIX.get(kind, kind)}", self.used)
 
     def _write(self, path: Path, text: str, of: str = "") -> None:
         """`of`: the one input whose answer this is, where others have files of their own."""
@@ -150,6 +174,13 @@ class _Sink:
             if of and error.errno not in _DISK:
                 raise InputError(f"what was heard in {of} cannot be written to {path} ({error.strerror}).") from None
             raise UsageError(f"{path} cannot be written ({error.strerror}); choose another place with -o.") from None
+
+
+def _reopened(item: Item) -> AudioSource | None:
+    """The sound of an input, to be read once more."""
+    from mats_model.audio import AudioSource
+
+    return AudioSource(item.name, path=item.path) if item.path else None
 
 
 def _is_folder(path: Path | None) -> bool:
@@ -164,7 +195,7 @@ def run(
     answer: Callable[[Iterator[Listened]], Iterator[tuple[Item, Result]]],
 ) -> int:
     """Listen to all, answer all, show all; returns the exit code."""
-    sink = _Sink(found, options)
+    sink = _Sink(found, options, {"model": mats.id, "mats": __version__})
     journal = sink.journal({**settings, "every": options.every, "model": mats.id})
     ready = {number: result for number, item in enumerate(found.items) if journal and (result := journal.get(item))}
     todo = [item for number, item in enumerate(found.items) if number not in ready]
@@ -174,6 +205,7 @@ def run(
         console.note(passed)
     failed = done = 0
     parts: set[int] = set()  # inputs of which something is missing
+    piped: dict[int, AudioSource] = {}  # for a page, which shows and plays them
 
     def told() -> Iterator[Listened]:
         nonlocal failed
@@ -186,6 +218,8 @@ def run(
                 console.trace(listened.trace)
             if listened.missing:
                 parts.add(id(listened.item))
+            if listened.source and options.format == "html":
+                piped[id(listened.item)] = listened.source
             yield listened
 
     fresh = answer(told())
@@ -196,12 +230,12 @@ def run(
             if journal and number not in ready and id(item) not in parts:
                 journal.add(item, result)
             try:
-                sink.add(item, result)
+                sink.add(item, result, piped.get(id(item)))
             except InputError as error:
                 failed += 1
                 console.note(str(error))
             done += 1
-        sink.finish()
+        sink.finish(f"mats {settings['verb']}: {_counted(found)}")
     except KeyboardInterrupt:
         goes_on = f"{done} of {len(found.items)} inputs are done. The same command goes on from there."
         console.note(
@@ -215,6 +249,11 @@ def run(
     if parts and len(found.items) > 1:
         console.note(f"{len(parts)} of {len(found.items)} inputs were heard in part.")
     return 4 if failed == len(found.items) else 3 if failed or parts else 0
+
+
+def _counted(found: Found) -> str:
+    """What a page is about."""
+    return found.items[0].name if len(found.items) == 1 else f"{len(found.items)} sounds"
 
 
 def nothing_found(found: Found, names: list[str]) -> str:

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from mats_cli import console
-from mats_cli.formats import FORMATS, visible
+from mats_cli.formats import FORMATS, TABLES, visible
 from mats_model.errors import UsageError, is_text
 
 if TYPE_CHECKING:
@@ -68,8 +68,15 @@ Every = Annotated[
 ]
 Format = Annotated[
     Optional[str],
-    typer.Option("--format", metavar="|".join(FORMATS), help="How results are written; text if not given."),
+    typer.Option(
+        "--format", metavar="NAME", help=f"How results are written: {', '.join(FORMATS)}; or by the ending of -o."
+    ),
 ]
+Timeline = Annotated[
+    bool, typer.Option("--timeline", help="Short for --format timeline: a row a label, blocks over time.")
+]
+Trace = Annotated[bool, typer.Option("--trace", help="With --csv: columns for the model's id and the version of mats.")]
+Embed = Annotated[bool, typer.Option("--embed", help="With --format html: the sounds are inside the page, as Opus.")]
 Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Short for --format csv.")]
 Bom = Annotated[bool, typer.Option("--bom", help="With --csv: begin with the mark by which Excel knows UTF-8.")]
@@ -294,18 +301,9 @@ def index_path(given: Path | None) -> Path:
     return expanded(str(given)) if given else data() / "library.db"
 
 
-def chosen_format(
-    given: str | None, json: bool, csv: bool, formats: tuple[str, ...] = FORMATS, bom: bool = False
-) -> str:
-    """One format out of --format, --json and --csv, `excel` for CSV with --bom. Errors: UsageError when they contradict
-    each other."""
-    named = [name for name, wanted in ((given, given is not None), ("json", json), ("csv", csv)) if wanted]
-    kinds = list(dict.fromkeys(named))
-    if len(kinds) > 1:
-        raise UsageError(f"--format {kinds[0]} and {kinds[1]} were both asked for: choose one.")
-    kind = kinds[0] if kinds else "text"
-    if kind not in formats:
-        raise UsageError(f"--format {kind}: choose one of {', '.join(formats)}.")
-    if bom and kind != "csv":
-        raise UsageError("--bom goes with --csv: other formats need no mark.")
-    return "excel" if bom else kind
+def check_goes_with(kind: str, trace: bool, embed: bool) -> None:
+    """Errors: UsageError for an option that would do nothing."""
+    if trace and kind not in TABLES:
+        raise UsageError("--trace goes with --csv: JSON says which model it was in any case.")
+    if embed and kind != "html":
+        raise UsageError("--embed goes with --format html, or with -o and a name that ends in .html.")

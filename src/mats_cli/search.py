@@ -13,6 +13,7 @@ import typer
 
 from mats_cli import console
 from mats_cli import options as shared
+from mats_cli.documents import chosen_format
 from mats_cli.formats import TABLES, cell, clock, plain_json, table, visible
 from mats_cli.journal import unused
 from mats_model.errors import InputError, UsageError, one_input
@@ -110,7 +111,7 @@ def search(
     from mats_model.library.search import Searcher, best_files, caution, query
     from mats_model.library.store import Library
 
-    kind = shared.chosen_format(format, json, csv, FORMATS, bom=bom)
+    kind = chosen_format(format, json, csv, FORMATS, bom=bom, output=str(output) if output else None)
     text = " ".join(words or [])
     if (words and not text.strip()) or not (words or like):
         raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
