@@ -16,13 +16,15 @@ from mats_cli import options as shared
 from mats_cli.documents import chosen_format
 from mats_cli.formats import TABLES, cell, clock, plain_json, table, visible
 from mats_cli.journal import unused
+from mats_cli.tracks import Mark
+from mats_model import __version__
 from mats_model.errors import InputError, UsageError, one_input
 
 if TYPE_CHECKING:
     from mats_model.library.search import Moment
     from mats_model.library.store import Library
 
-FORMATS = ("text", "json", "jsonl", "csv", "m3u8", "audacity")
+FORMATS = ("text", "json", "jsonl", "csv", "m3u8", "audacity", "html")
 
 Words = Annotated[
     Optional[list[str]], typer.Argument(metavar="QUERY", help="What to look for, in words.", show_default=False)
@@ -42,7 +44,9 @@ Least = Annotated[
 ]
 Format = Annotated[
     Optional[str],
-    typer.Option("--format", metavar="|".join(FORMATS), help="How results are written; text if not given."),
+    typer.Option(
+        "--format", metavar="NAME", help=f"How results are written: {', '.join(FORMATS)}; or by the ending of -o."
+    ),
 ]
 Clips = Annotated[
     Optional[Path], typer.Option("--clips", metavar="DIR", help="Cut the moments out, as WAV files in this folder.")
@@ -89,6 +93,7 @@ def search(
     json: shared.Json = False,
     csv: shared.Csv = False,
     bom: shared.Bom = False,
+    embed: shared.Embed = False,
     output: Out = None,
     clips: Clips = None,
     index: shared.Index = None,
@@ -112,6 +117,7 @@ def search(
     from mats_model.library.store import Library
 
     kind = chosen_format(format, json, csv, FORMATS, bom=bom, output=str(output) if output else None)
+    shared.check_goes_with(kind, False, embed)
     text = " ".join(words or [])
     if (words and not text.strip()) or not (words or like):
         raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
@@ -135,7 +141,11 @@ def search(
         moments = searcher.best(asked, least)
         hits = _hits(store, list(itertools.islice(best_files(moments) if files else moments, count)))
     failed = _cut(hits, clips) if clips else 0
-    _show(hits, kind, output)
+    if kind == "html":
+        wanted = ", ".join([*filter(None, [text]), *(path.name for path in like or [])])
+        _write_page(f"mats search: {wanted}", hits, output, embed, {"model": mats.id, "mats": __version__})
+    else:
+        _show(hits, kind, output)
     raise typer.Exit(4 if not hits else 3 if failed or any(sound.missing for sound in sounds) else 0)
 
 
@@ -172,6 +182,20 @@ def _show(hits: list[Hit], kind: str, output: Path | None) -> None:
         console.out(document(hits, kind))
     else:
         _write(output, document(hits, kind))
+
+
+def _write_page(title: str, hits: list[Hit], output: Path | None, embed: bool, about: dict[str, str]) -> None:
+    """The moments as cards, the best first, each with the seconds around it."""
+    from mats_cli.report.page import page
+    from mats_cli.report.sounds import excerpt
+
+    sounds = []
+    for hit in hits:
+        path = next((each for each in hit.paths if os.path.exists(each)), hit.paths[0])
+        said = visible(hit.caption) if hit.caption else "the moment found"
+        sounds.append(excerpt(hit.paths[0], Mark(hit.start, hit.end, said, hit.score), Path(path), output, embed))
+    text = page(title, sounds, about)
+    console.out(text) if output is None else _write(output, text)
 
 
 def _write(path: Path, text: str) -> None:
