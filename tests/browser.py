@@ -103,7 +103,7 @@ class Browser:
     def wait(self, condition: str, seconds: float = 20.0) -> None:
         """Until an expression is true."""
         end = time.monotonic() + seconds
-        while not self.run(condition):
+        while not self.run(f"Boolean({condition})"):
             assert time.monotonic() < end, f"not in {seconds} s: {condition}"
             time.sleep(0.05)
 

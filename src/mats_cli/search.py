@@ -143,7 +143,7 @@ def search(
     failed = _cut(hits, clips) if clips else 0
     if kind == "html":
         wanted = ", ".join([*filter(None, [text]), *(path.name for path in like or [])])
-        _write_page(f"mats search: {wanted}", hits, output, embed, {"model": mats.id, "mats": __version__})
+        _write_page(wanted, hits, output, embed, {"model": mats.id, "mats": __version__})
     else:
         _show(hits, kind, output)
     raise typer.Exit(4 if not hits else 3 if failed or any(sound.missing for sound in sounds) else 0)
@@ -184,7 +184,7 @@ def _show(hits: list[Hit], kind: str, output: Path | None) -> None:
         _write(output, document(hits, kind))
 
 
-def _write_page(title: str, hits: list[Hit], output: Path | None, embed: bool, about: dict[str, str]) -> None:
+def _write_page(wanted: str, hits: list[Hit], output: Path | None, embed: bool, about: dict[str, str]) -> None:
     """The moments as cards, the best first, each with the seconds around it."""
     from mats_cli.report.page import page
     from mats_cli.report.sounds import excerpt
@@ -192,9 +192,9 @@ def _write_page(title: str, hits: list[Hit], output: Path | None, embed: bool, a
     sounds = []
     for hit in hits:
         path = next((each for each in hit.paths if os.path.exists(each)), hit.paths[0])
-        said = visible(hit.caption) if hit.caption else "the moment found"
+        said = visible(hit.caption or wanted)
         sounds.append(excerpt(hit.paths[0], Mark(hit.start, hit.end, said, hit.score), Path(path), output, embed))
-    text = page(title, sounds, about)
+    text = page(f"mats search: {wanted}", sounds, about)
     console.out(text) if output is None else _write(output, text)
 
 

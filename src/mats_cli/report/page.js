@@ -26,7 +26,7 @@
 
   const whole = data.sounds.reduce((sum, sound) => sum + sound.end - sound.begin, 0);
   byId("about").textContent = [count(data.sounds.length, "sound", "sounds"), clock(Math.round(whole)),
-    ...Object.values(data.about)].join(" \u00b7 ");
+    ...Object.entries(data.about).map((pair) => pair.join(" "))].join(" \u00b7 ");
 
   const labelButton = (text, share) => {
     const button = make("button", text === data.silence ? "label silent" : "label");
@@ -56,7 +56,7 @@
       return row;
     }));
   };
-  if (data.texts.length) {
+  if (data.texts.length > 1 || data.sounds.length > 1 && !data.sounds.some((sound) => sound.score !== undefined)) {
     byId("summary").hidden = false;
     showTotals(TOTALS);
     const more = byId("more"), rest = data.texts.length - TOTALS;
