@@ -63,7 +63,7 @@ def chosen_format(
         raise UsageError(f"--format {kinds[0]} and {kinds[1]} were both asked for: choose one.")
     ending = Path(output).suffix.lower() if output and not output.endswith(os.sep) and not _is_folder(output) else ""
     may = [kind for kind in _OF_ENDING.get(ending, ()) if kind in (*formats, "excel")]
-    kind = kinds[0] if kinds else "csv" if bom else may[0] if may else "text"
+    kind = kinds[0] if kinds else may[0] if may else "text"
     if kind not in formats:
         raise UsageError(f"--format {kind}: choose one of {', '.join(formats)}.")
     if may and kind not in may:
@@ -90,7 +90,7 @@ def document(results: list[Result], kind: str, named: bool, timed: bool, traced:
         header = CSV_HEADER + (TRACE_HEADER if traced else [])
         return TABLES[kind] + table([header] + [row for result in results for row in csv_rows(result, traced)])
     if kind in ENDINGS:
-        return "".join(track(result, kind) for result in results)
+        return track([row for result in results for row in result.rows], kind)
     if kind == "timeline":
         columns, letters = shutil.get_terminal_size().columns, _shows_blocks()
         return "".join(timeline(result, columns, letters) for result in results)

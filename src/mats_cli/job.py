@@ -6,24 +6,26 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mats_cli import console
 from mats_cli.documents import GROWING, document, file_name, piece
 from mats_cli.formats import Result
-from mats_cli.inputs import Found, Item, read_stdin
+from mats_cli.inputs import expand, read_stdin
 from mats_cli.journal import Journal, fitting, unused
 from mats_cli.report.sounds import Report
 from mats_cli.tracks import ENDINGS
 from mats_model import __version__
-from mats_model.errors import InputError, UsageError, one_input
+from mats_model.errors import InputError, UsageError
 from mats_model.files import write
 
 if TYPE_CHECKING:
     from mats_model.audio import AudioSource
-    from mats_model.mats import Ears, Stretch
+    from mats_model.audio.folders import Found, Item
+    from mats_model.many import Listened
+    from mats_model.mats import Ears
 
 # what is wrong with the disk and not with one name on it
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -42,39 +44,28 @@ class Options:
     embed: bool = False  # a page has the sounds inside
 
 
-@dataclass
-class Listened:
-    """What was heard in an input, or why nothing was."""
-
-    item: Item
-    heard: list[Stretch]
-    notes: list[str]
-    error: str | None = None
-    trace: str = ""  # where it went wrong, if nobody foresaw that
-    missing: bool = False  # part of the sound is not there, as the notes say
-    source: AudioSource | None = None  # what came through standard input, which cannot be read again
-
-
-def listen_all(mats: Ears, items: Iterable[Item], every: float | None, quiet: bool = False) -> Iterator[Listened]:
-    """Each input listened to, in order; a few at once, each on one thread, so that company changes nothing."""
+def listen_all(
+    mats: Ears,
+    items: Iterable[Item],
+    every: float | None,
+    quiet: bool = False,
+    piped: dict[int, AudioSource] | None = None,
+) -> Iterator[Listened]:
+    """Each input listened to, in order; standard input is read when its turn comes, and kept in `piped`, by the id of
+    its item, since it cannot be read again."""
+    from mats_model import many
     from mats_model.audio import AudioSource
-    from mats_model.parallel import in_order
+    from mats_model.audio.folders import STDIN
 
-    def one(item: Item) -> Listened:
-        source = AudioSource(item.name if item.path else "standard input", path=item.path)
-        try:
-            with one_input(source.name):
-                if item.problem:
-                    raise InputError(item.problem)
-                if item.path is None:
-                    source = AudioSource("standard input", data=read_stdin(quiet=quiet))
-                heard = list(mats.listen(source, every))
-                kept = None if item.path else source
-                return Listened(item, heard, source.notes, missing=bool(source.missing), source=kept)
-        except InputError as error:
-            return Listened(item, [], [], str(error), getattr(error, "trace", ""))
+    def opened(item: Item) -> AudioSource:
+        if item.path is None:
+            source = AudioSource(STDIN, data=read_stdin(quiet=quiet))
+            if piped is not None:
+                piped[id(item)] = source
+            return source
+        return AudioSource(item.name, path=item.path)
 
-    yield from in_order(one, items, mats.clap.listeners)
+    yield from many.listen_all(mats, items, every, opened)
 
 
 class _Sink:
@@ -203,52 +194,31 @@ def run(
         console.note(f"going on: {len(ready)} of {len(found.items)} inputs were done before.")
     if not options.quiet and (passed := found.passed_over()):
         console.note(passed)
-    failed = done = 0
-    parts: set[int] = set()  # inputs of which something is missing
-    piped: dict[int, AudioSource] = {}  # for a page, which shows and plays them
-
-    def told() -> Iterator[Listened]:
-        nonlocal failed
-        for listened in listen_all(mats, todo, options.every, options.quiet):
-            for line in listened.notes:
-                console.note(line)
-            if listened.error:
-                failed += 1
-                console.note(listened.error)
-                console.trace(listened.trace)
-            if listened.missing:
-                parts.add(id(listened.item))
-            if listened.source and options.format == "html":
-                piped[id(listened.item)] = listened.source
-            yield listened
-
-    fresh = answer(told())
+    tally = _Tally(len(found.items))
+    piped: dict[int, AudioSource] | None = {} if options.format == "html" else None
+    fresh = answer(tally.told(listen_all(mats, todo, options.every, options.quiet, piped)))
     try:
         for number, item in enumerate(console.progress(found.items, len(found.items), "file", options.quiet)):
             result = ready[number] if number in ready else next(fresh)[1]
             # one that was heard in part is heard again, so that it is said again
-            if journal and number not in ready and id(item) not in parts:
+            if journal and number not in ready and id(item) not in tally.parts:
                 journal.add(item, result)
             try:
-                sink.add(item, result, piped.get(id(item)))
+                sink.add(item, result, piped.get(id(item)) if piped else None)
             except InputError as error:
-                failed += 1
+                tally.failed += 1
                 console.note(str(error))
-            done += 1
+            tally.done += 1
         sink.finish(f"mats {settings['verb']}: {_counted(found)}")
     except KeyboardInterrupt:
-        goes_on = f"{done} of {len(found.items)} inputs are done. The same command goes on from there."
+        goes_on = f"{tally.done} of {tally.all} inputs are done. The same command goes on from there."
         console.note(
             "stopped: " + goes_on if journal else "stopped. With -o, the same command goes on where this one ended."
         )
         raise console.Stopped from None
     if journal:
         journal.finish()
-    if failed and len(found.items) > 1:
-        console.note(f"{failed} of {len(found.items)} inputs failed.")
-    if parts and len(found.items) > 1:
-        console.note(f"{len(parts)} of {len(found.items)} inputs were heard in part.")
-    return 4 if failed == len(found.items) else 3 if failed or parts else 0
+    return tally.code()
 
 
 def _counted(found: Found) -> str:
@@ -256,7 +226,41 @@ def _counted(found: Found) -> str:
     return found.items[0].name if len(found.items) == 1 else f"{len(found.items)} sounds"
 
 
-def nothing_found(found: Found, names: list[str]) -> str:
-    """Why there is nothing to do."""
-    passed = found.passed_over()
-    return f"no sounds were found in {', '.join(names)}{': ' + passed if passed else '.'}"
+@dataclass
+class _Tally:
+    """How a job goes: of all inputs, how many are done, failed, or were heard in part."""
+
+    all: int
+    done: int = 0
+    failed: int = 0
+    parts: set[int] = field(default_factory=set)
+
+    def told(self, all_listened: Iterable[Listened]) -> Iterator[Listened]:
+        """What there is to say of each input is said as it comes."""
+        for listened in all_listened:
+            for line in listened.notes:
+                console.note(line)
+            if listened.error:
+                self.failed += 1
+                console.note(listened.error)
+                console.trace(listened.trace)
+            if listened.missing:
+                self.parts.add(id(listened.item))
+            yield listened
+
+    def code(self) -> int:
+        """The exit code, and why it is not 0 where there are several inputs."""
+        if self.failed and self.all > 1:
+            console.note(f"{self.failed} of {self.all} inputs failed.")
+        if self.parts and self.all > 1:
+            console.note(f"{len(self.parts)} of {self.all} inputs were heard in part.")
+        return 4 if self.failed == self.all else 3 if self.failed or self.parts else 0
+
+
+def found(names: list[str]) -> Found:
+    """The inputs of a job. Errors: InputError where there are none; UsageError."""
+    some = expand(names)
+    if not some.items:
+        passed = some.passed_over()
+        raise InputError(f"no sounds were found in {', '.join(names)}{': ' + passed if passed else '.'}")
+    return some

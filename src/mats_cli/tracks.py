@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mats_cli.formats import SILENT, Result, Row, cell, table, visible
+from mats_cli.formats import SILENT, Row, cell, table, visible
 
 # what follows the recording's own name without its ending, as players and programs look for it
 ENDINGS = {
@@ -42,11 +42,11 @@ def marks(rows: list[Row]) -> list[Mark]:
     return found
 
 
-def track(result: Result, kind: str) -> str:
+def track(rows: list[Row], kind: str) -> str:
     """One recording in one of ENDINGS."""
     if kind in ("srt", "vtt"):
-        return _cues(result.rows, kind == "vtt")
-    found = marks(result.rows)
+        return _cues(rows, kind == "vtt")
+    found = marks(rows)
     if kind == "audacity":
         return "".join(f"{mark.start:.6f}\t{mark.end:.6f}\t{mark.text}\n" for mark in found)
     return _raven(found) if kind == "raven" else _reaper(found)
