@@ -30,7 +30,7 @@ TEACH = "teacher clips wild examples parts listen minilm phrases align retell ca
 CLI = (
     "formats tracks timeline documents report.page report.sounds signals console inputs journal options loading job "
     "curve microphone chat.status chat.session "
-    "chat.commands chat.screen chat.verb starter listen caption classify"
+    "chat.commands chat.screen chat.verb starter diary listen caption classify"
     " index.library index.memory index.tune index.verb search train models main generated __main__"
 )
 ORDER = (

@@ -21,7 +21,7 @@ from mats_cli.report.sounds import excerpt, link, sound
 from mats_cli.tracks import Mark
 from mats_model.audio import AudioSource, blocks
 from mats_model.audio.began import began, of_name
-from mats_model.audio.picture import HOP, MELS, MOST, SAMPLE_RATE, Spectrogram, look
+from mats_model.audio.picture import MELS, MOST, PER_SECOND, SAMPLE_RATE, Spectrogram, look
 
 EVIL = "</script><script>document.title='bad'</script><img src=x onerror=alert(1)>\u2028{{script}}.wav"
 CHROMIUM = browser.found()
@@ -59,7 +59,7 @@ def test_picture_shows_a_tone_where_it_is() -> None:
     for part in np.split(wave, [7, 1000, 30_000]):
         spectrogram.feed(part)
     seen = pixels(spectrogram.png())
-    assert seen.shape[0] == MELS and abs(seen.shape[1] - 2 * SAMPLE_RATE / HOP) <= 2 and spectrogram.seconds == 2
+    assert seen.shape[0] == MELS and abs(seen.shape[1] - 2 * PER_SECOND) <= 2 and spectrogram.seconds == 2
     low, high = seen[:, 20].argmax(), seen[:, 80].argmax()
     # high tones are above; 300 Hz is 402 of 3267 mels, 6 kHz is 2546
     assert abs(low - (MELS - 1 - MELS * 402 // 3267)) <= 1 and abs(high - (MELS - 1 - MELS * 2546 // 3267)) <= 1

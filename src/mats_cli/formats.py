@@ -113,6 +113,13 @@ def clock(seconds: float) -> str:
     return f"{front}:{rest:02d}" + (f".{tenths % 10}" if tenths % 10 else "")
 
 
+def stamp(seconds: float) -> str:
+    """A time in a file's name, to the second: 0550, 010203."""
+    whole = int(seconds)
+    hours = f"{whole // 3600:02d}" if whole >= 3600 else ""
+    return f"{hours}{whole // 60 % 60:02d}{whole % 60:02d}"
+
+
 def _said(row: Row) -> list[str]:
     """The cells of a row after path and times, one list entry a line."""
     if row.silent:

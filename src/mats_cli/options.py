@@ -123,25 +123,24 @@ SantaWay = Annotated[
 NoSanta = Annotated[bool, typer.Option("--no-santa", help="Hear without Santa: nothing is moved toward the captions.")]
 
 
-Device = Annotated[
-    Optional[str],
-    typer.Option(
-        "--device",
-        metavar="N|NAME",
-        help="The microphone, by number or part of its name; `mats chat --devices` lists them.",
-    ),
-]
 Rate = Annotated[
     Optional[int],
     typer.Option("--rate", metavar="HZ", min=1000, help="Samples a second; the microphone's own if not given."),
 ]
 Mic = Annotated[
     Optional[str],
-    typer.Option("--mic", metavar="-", help="Hear raw samples from standard input instead of a microphone."),
+    typer.Option(
+        "--mic",
+        metavar="N|NAME|-",
+        help="The microphone, by number or part of its name (`mats chat --devices` lists them); - for raw samples on "
+        "stdin.",
+    ),
 ]
 Raw = Annotated[
     Optional[str],
-    typer.Option("--raw", metavar="FORMAT,RATE,CHANNELS", help="What those samples are: s16le,16000,1 for instance."),
+    typer.Option(
+        "--raw", metavar="FORMAT,RATE,CHANNELS", help="With --mic -: what the samples are, as in s16le,16000,1."
+    ),
 ]
 Gate = Annotated[
     float, typer.Option("--gate", metavar="DB", max=0.0, help="Quieter than this, below full scale, counts as silence.")
@@ -188,7 +187,8 @@ Search = Annotated[
 ]
 _WHERE = "Where the language model runs: auto, cpu, cuda, cuda:N or mps."
 Compute = Annotated[str, typer.Option("--device", metavar="NAME", help=_WHERE)]
-ChatCompute = Annotated[str, typer.Option("--compute", metavar="NAME", help=_WHERE)]  # its --device is the microphone
+# before --device was the processor everywhere
+FormerCompute = Annotated[str, typer.Option("--compute", metavar="NAME", hidden=True)]
 
 
 EarsDevice = Annotated[

@@ -14,7 +14,7 @@ import typer
 from mats_cli import console, loading
 from mats_cli import options as shared
 from mats_cli.documents import chosen_format
-from mats_cli.formats import TABLES, cell, clock, plain_json, table, visible
+from mats_cli.formats import TABLES, cell, clock, plain_json, stamp, table, visible
 from mats_cli.journal import unused
 from mats_cli.tracks import Mark
 from mats_model import __version__
@@ -257,8 +257,8 @@ def _cut(hits: list[Hit], folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for number, hit in enumerate(hits, 1):
             path = next((each for each in hit.paths if os.path.exists(each)), hit.paths[0])
-            stem = re.sub(r"[^\w .-]", "_", Path(path).stem)[:50]  # 200 bytes at most
-            target = folder / f"{number:0{len(str(len(hits)))}d} {stem} {hit.start:.1f}.wav"
+            stem = re.sub(r"[^\w.-]", "_", Path(path).stem)[:50]  # 200 bytes at most
+            target = folder / f"{number:0{len(str(len(hits)))}d}-{stem}-{stamp(hit.start)}.wav"
             try:
                 _clip(path, hit, target)
             except InputError as error:

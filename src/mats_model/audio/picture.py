@@ -14,7 +14,8 @@ from mats_model.audio.item import AudioSource
 from mats_model.audio.write import opus
 
 SAMPLE_RATE = 24_000  # Hz, at which samples are fed
-FRAME, HOP = 1024, 480  # samples: 43 ms, every 20 ms
+FRAME = 1024  # samples, 43 ms of them
+PER_SECOND = 50  # frames
 MELS = 64  # rows of the picture
 MOST = 1200  # columns; a longer sound has more seconds in each
 RANGE = 70.0  # dB from the loudest colour to the faintest
@@ -50,10 +51,11 @@ def look(item: AudioSource, embed: bool = False) -> Look:
 
 
 class Spectrogram:
-    """Fed with mono samples at SAMPLE_RATE, block by block; memory is flat in the length of the sound."""
+    """Fed with mono samples, block by block; memory is flat in the length of the sound."""
 
-    def __init__(self) -> None:
-        self._bands = _bands()
+    def __init__(self, sample_rate: int = SAMPLE_RATE) -> None:
+        self.sample_rate, self._hop = sample_rate, max(1, sample_rate // PER_SECOND)
+        self._bands = _bands(sample_rate)
         self._window = np.hanning(FRAME).astype(np.float32)
         self._held = np.zeros(FRAME // 2, np.float32)  # the first frame is centred on the first sample
         self._columns = np.zeros((0, MELS), np.float32)
@@ -63,22 +65,22 @@ class Spectrogram:
     @property
     def seconds(self) -> float:
         """How much was fed."""
-        return self._samples / SAMPLE_RATE
+        return self._samples / self.sample_rate
 
     def feed(self, samples: np.ndarray) -> None:
         """Samples (s,), float32."""
         self._samples += len(samples)
         self._held = np.concatenate([self._held, samples.astype(np.float32, copy=False)])
-        ready = (len(self._held) - FRAME) // HOP + 1
+        ready = (len(self._held) - FRAME) // self._hop + 1
         if ready < 1:
             return
-        frames = np.lib.stride_tricks.sliding_window_view(self._held, FRAME)[::HOP][:ready]
+        frames = np.lib.stride_tricks.sliding_window_view(self._held, FRAME)[:: self._hop][:ready]
         for first in range(0, ready, _BATCH):
             spectrum = np.fft.rfft(frames[first : first + _BATCH] * self._window)
             power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
             # sums of bins and no product of matrices: that would start threads
             self._add(np.add.reduceat(power, self._bands, axis=1))
-        self._held = self._held[ready * HOP :]
+        self._held = self._held[ready * self._hop :]
 
     def _add(self, frames: np.ndarray) -> None:
         """Frames (n, MELS). The loudest of a column stands for it, so that a click is seen in an hour."""
@@ -115,10 +117,11 @@ def _loudest(frames: np.ndarray, group: int) -> np.ndarray:
     return frames.reshape(-1, group, MELS).max(1)
 
 
-def _bands() -> np.ndarray:
-    """The first bin of each of MELS bands, equally wide on the mel scale, up to SAMPLE_RATE / 2."""
-    edges = np.linspace(0.0, 2595.0 * np.log10(1.0 + SAMPLE_RATE / 2 / 700.0), MELS + 1)[:-1]
-    return np.round(700.0 * (10.0 ** (edges / 2595.0) - 1.0) * FRAME / SAMPLE_RATE).astype(np.intp)
+def _bands(sample_rate: int) -> np.ndarray:
+    """The first bin of each of MELS bands, equally wide on the mel scale, up to the highest tone that is shown."""
+    highest = min(sample_rate, SAMPLE_RATE) / 2
+    edges = np.linspace(0.0, 2595.0 * np.log10(1.0 + highest / 700.0), MELS + 1)[:-1]
+    return np.round(700.0 * (10.0 ** (edges / 2595.0) - 1.0) * FRAME / sample_rate).astype(np.intp)
 
 
 def _png(levels: np.ndarray) -> bytes:
