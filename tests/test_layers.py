@@ -28,7 +28,8 @@ MODEL = (
 )
 TEACH = "teacher clips wild examples parts listen minilm phrases align retell carry nano"
 CLI = (
-    "formats tracks timeline documents report.page report.sounds signals console inputs journal options loading job "
+    "formats completing helptext tracks timeline documents report.page report.sounds signals console inputs "
+    "journal options loading job "
     "curve microphone chat.status chat.session "
     "chat.commands chat.screen chat.verb starter diary listen caption classify"
     " index.library index.memory index.tune index.verb search train models main generated __main__"

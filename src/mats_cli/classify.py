@@ -27,14 +27,21 @@ Labels = Annotated[
         help="A file with one label per line (# begins a remark), - for stdin, or labels with commas: 'dog,rain'.",
     ),
 ]
-TopK = Annotated[int, typer.Option("--top-k", min=1, help="How many labels to show for each stretch, best first.")]
+TopK = Annotated[
+    int, typer.Option("--top-k", metavar="N", min=1, help="How many labels to show for each stretch, best first.")
+]
 Template = Annotated[
-    str, typer.Option("--template", help="A sentence around each label, with {} for the label: 'the sound of {}'.")
+    str,
+    typer.Option(
+        "--template", metavar="TEXT", help="A sentence around each label, with {} for the label: 'the sound of {}'."
+    ),
 ]
 Multi = Annotated[bool, typer.Option("--multi", help="Every label that fits, each with a probability of its own.")]
 Threshold = Annotated[
     Optional[float],
-    typer.Option("--threshold", min=0.0, max=1.0, help="With --multi: the least probability; 0.5 if not given."),
+    typer.Option(
+        "--threshold", metavar="P", min=0.0, max=1.0, help="With --multi: the least probability; 0.5 if not given."
+    ),
 ]
 
 

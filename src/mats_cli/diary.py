@@ -23,7 +23,7 @@ GROWING = ("text", "jsonl")
 
 
 class Diary:
-    """`kind`: one of FORMATS; `output`: where to, standard output if None; `about`: what made it. Errors: UsageError."""
+    """`kind`: one of FORMATS; `output`: where to, standard output if None; `about`: what made it."""
 
     def __init__(self, kind: str, output: Path | None, source: Stream, about: dict[str, str]) -> None:
         from mats_model.audio.picture import Spectrogram

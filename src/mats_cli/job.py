@@ -50,6 +50,7 @@ def listen_all(
     every: float | None,
     quiet: bool = False,
     piped: dict[int, AudioSource] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Iterator[Listened]:
     """Each input listened to, in order; standard input is read when its turn comes, and kept in `piped`, by the id of
     its item, since it cannot be read again."""
@@ -58,12 +59,13 @@ def listen_all(
     from mats_model.audio.folders import STDIN
 
     def opened(item: Item) -> AudioSource:
-        if item.path is None:
-            source = AudioSource(STDIN, data=read_stdin(quiet=quiet))
+        if item.path is not None:
+            source = AudioSource(item.name, path=item.path, progress=progress)
+        else:
+            source = AudioSource(STDIN, data=read_stdin(quiet=quiet), progress=progress)
             if piped is not None:
                 piped[id(item)] = source
-            return source
-        return AudioSource(item.name, path=item.path)
+        return source
 
     yield from many.listen_all(mats, items, every, opened)
 
@@ -196,10 +198,14 @@ def run(
         console.note(passed)
     tally = _Tally(len(found.items))
     piped: dict[int, AudioSource] | None = {} if options.format == "html" else None
-    fresh = answer(tally.told(listen_all(mats, todo, options.every, options.quiet, piped)))
+    bar = _bar(found.items, options.quiet)
+    heard = listen_all(mats, todo, options.every, options.quiet, piped, bar.heard if bar else None)
+    fresh = answer(tally.told(heard))
     try:
         for number, item in enumerate(console.progress(found.items, len(found.items), "file", options.quiet)):
             result = ready[number] if number in ready else next(fresh)[1]
+            if bar:
+                bar.close()
             # one that was heard in part is heard again, so that it is said again
             if journal and number not in ready and id(item) not in tally.parts:
                 journal.add(item, result)
@@ -211,6 +217,8 @@ def run(
             tally.done += 1
         sink.finish(f"mats {settings['verb']}: {_counted(found)}")
     except KeyboardInterrupt:
+        if bar:
+            bar.close()
         goes_on = f"{tally.done} of {tally.all} inputs are done. The same command goes on from there."
         console.note(
             "stopped: " + goes_on if journal else "stopped. With -o, the same command goes on where this one ended."
@@ -219,6 +227,15 @@ def run(
     if journal:
         journal.finish()
     return tally.code()
+
+
+def _bar(items: list[Item], quiet: bool) -> console.Seconds | None:
+    """For one sound that takes its time; several have a bar of files."""
+    from mats_model.audio import AudioSource, seconds
+
+    if len(items) != 1 or items[0].path is None or items[0].problem or quiet or not console.on_terminal():
+        return None
+    return console.Seconds(seconds(AudioSource(items[0].name, path=items[0].path)))
 
 
 def _counted(found: Found) -> str:
