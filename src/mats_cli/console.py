@@ -178,13 +178,13 @@ class Seconds:
         self.total = total
         self.bar: Any
         self.bar = _Bar.shown = tqdm(
-            total=total, bar_format=form, file=sys.stderr, leave=False, ncols=size.columns, nrows=size.lines, delay=1.0
+            total=total, bar_format=form, file=sys.stderr, leave=False, ncols=size.columns, nrows=size.lines
         )
 
     def heard(self, seconds: float) -> None:
         """So far."""
         if self.bar is not None:
-            whole = f" of {short(self.total)}" if self.total else ""
+            whole = f" of {short(self.total)}" if self.total else " heard"
             self.bar.set_description_str(f"{short(int(seconds))}{whole}", refresh=False)
             self.bar.update(max(0.0, min(seconds, self.total or seconds) - self.bar.n))
 

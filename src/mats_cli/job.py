@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mats_model.many import Listened
     from mats_model.mats import Ears
 
+# seconds of a sound by itself that has a bar
+_LONG = 30.0
 # what is wrong with the disk and not with one name on it
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
@@ -235,7 +237,8 @@ def _bar(items: list[Item], quiet: bool) -> console.Seconds | None:
 
     if len(items) != 1 or items[0].path is None or items[0].problem or quiet or not console.on_terminal():
         return None
-    return console.Seconds(seconds(AudioSource(items[0].name, path=items[0].path)))
+    length = seconds(AudioSource(items[0].name, path=items[0].path))
+    return None if length is not None and length < _LONG else console.Seconds(length)
 
 
 def _counted(found: Found) -> str:
