@@ -11,6 +11,7 @@ import soundfile
 from conftest import EXAMPLES, noise
 
 from mats_model.audio import AudioSource
+from mats_model.ears import Stretch
 from mats_model.errors import DeviceError, InputError
 from mats_model.live.clips import Clips
 from mats_model.live.diarist import Described, Diarist, Look
@@ -19,7 +20,7 @@ from mats_model.live.events import Event, events
 from mats_model.live.excerpt import Excerpts
 from mats_model.live.ring import Ring
 from mats_model.live.stream import Recording, Stream
-from mats_model.mats import Mats, Stretch
+from mats_model.mats import Mats
 
 RATE = 32_000
 

@@ -7,14 +7,10 @@ import pytest
 
 from mats_model.live.diary import TICK, Begun, Change, Diary, DiarySettings, Ended, Passed, Quiet
 from mats_model.live.ring import Now
+from mats_model.vectors import unit
 
-
-def unit(*numbers: float) -> np.ndarray:
-    return np.asarray(numbers, np.float32) / np.float32(np.linalg.norm(numbers))
-
-
-A, B = unit(1.0, 0.2, 0.0), unit(0.0, 0.2, 1.0)
-HALF = unit(*(A + 0.9 * B))  # cosine to A between `other` and `same`
+A, B = unit(np.array([1.0, 0.2, 0.0])), unit(np.array([0.0, 0.2, 1.0]))
+HALF = unit(A + 0.9 * B)  # cosine to A between `other` and `same`
 LOUD, LOW = -20.0, -90.0
 
 

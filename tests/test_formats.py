@@ -21,9 +21,9 @@ from mats_cli.formats import FORMATS, Result, Row, clock
 from mats_cli.inputs import expand
 from mats_cli.timeline import timeline
 from mats_model.audio import AudioSource, blocks
+from mats_model.ears import Stretch
 from mats_model.errors import UsageError
 from mats_model.many import Listened
-from mats_model.mats import Stretch
 
 CAPTIONS = Result("a.wav", [Row(0, 1.5, "A dog barks & <growls>."), Row(1.5, 3661.25, silent=True)])
 LABELS = Result(

@@ -16,8 +16,8 @@ from mats_model.errors import UsageError
 
 if TYPE_CHECKING:
     from mats_model.audio.folders import Item
+    from mats_model.ears import Ears
     from mats_model.many import Listened
-    from mats_model.mats import Ears
 
 Labels = Annotated[
     str,
@@ -117,7 +117,7 @@ def classify(
 
 
 def _best(mats: Ears, listened: Listened, names: list[str], vectors: Any, top_k: int) -> list[Row]:
-    from mats_model.mats import ranked
+    from mats_model.labels import ranked
 
     rows = []
     for heard in listened.heard:

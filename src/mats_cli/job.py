@@ -24,8 +24,8 @@ from mats_model.files import write
 if TYPE_CHECKING:
     from mats_model.audio import AudioSource
     from mats_model.audio.folders import Found, Item
+    from mats_model.ears import Ears
     from mats_model.many import Listened
-    from mats_model.mats import Ears
 
 # seconds of a sound by itself that has a bar
 _LONG = 30.0

@@ -12,7 +12,8 @@ from mats_cli import console
 from mats_model.errors import UsageError
 
 if TYPE_CHECKING:
-    from mats_model.mats import Ears, Mats
+    from mats_model.ears import Ears
+    from mats_model.mats import Mats
     from mats_model.weights.pull import Puller
 
 

@@ -22,9 +22,9 @@ from mats_model.errors import InputError, UsageError, one_input
 
 if TYPE_CHECKING:
     from mats_model.audio import AudioSource
+    from mats_model.ears import Ears
     from mats_model.library.search import Hit, Moment, Query
     from mats_model.library.store import Library
-    from mats_model.mats import Ears
 
 FORMATS = ("text", "json", "jsonl", "csv", "m3u8", "audacity", "html")
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-import torch
+import numpy as np
 
 from mats_model.audio import AudioSource
 from mats_model.audio.folders import STDIN, Item
+from mats_model.ears import Ears, Stretch
 from mats_model.errors import InputError, one_input
-from mats_model.mats import Ears, Mats, Stretch
+from mats_model.mats import Mats
 from mats_model.parallel import in_order
 
 
@@ -65,6 +66,6 @@ def caption_all(mats: Mats, listened: Iterable[Listened]) -> Iterator[tuple[List
 
 def _captions(mats: Mats, some: list[Listened]) -> Iterator[tuple[Listened, list[str | None]]]:
     vectors = [stretch.embedding for one in some for stretch in one.heard if stretch.embedding is not None]
-    said = iter(mats.answer(torch.stack(vectors)) if vectors else [])
+    said = iter(mats.answer(np.stack(vectors)) if vectors else [])
     for one in some:
         yield one, [None if stretch.embedding is None else next(said) for stretch in one.heard]

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from mats_model.errors import MatsError
 
 if TYPE_CHECKING:
+    from mats_model.labels import Label
     from mats_model.live.events import Tags
     from mats_model.live.ring import Now
     from mats_model.live.stream import Stream
-    from mats_model.mats import Label, Mats
+    from mats_model.mats import Mats
 
 UPDATE = 0.25  # seconds between two looks
 _QUIETEST = -60.0  # dB, the left end of the meter

@@ -16,9 +16,9 @@ from mats_cli.inputs import read_labels
 from mats_model.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from mats_model.ears import Ears
     from mats_model.library.changes import Changes
     from mats_model.library.store import Info, Library
-    from mats_model.mats import Ears
 
 Folders = Annotated[
     Optional[list[str]],

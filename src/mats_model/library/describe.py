@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 
+from mats_model.ears import Ears
+from mats_model.labels import ranked
 from mats_model.library.store import Library
-from mats_model.mats import Ears, Mats, ranked
+from mats_model.mats import Mats
+from mats_model.vectors import unit
 
 TAGS = 3  # kept of each sound
 _AT_ONCE = 4096  # sounds that are tagged between two transactions
@@ -26,7 +28,7 @@ def tag_sounds(library: Library, ears: Ears, labels: Sequence[str]) -> None:
     while rows := library.without("tags", _AT_ONCE):
         tags = []
         for number, vector in rows:
-            best = ranked(names, ears.score(_unit(vector[None])[0], vectors, multi=True))[:TAGS]
+            best = ranked(names, ears.score(unit(vector.astype(np.float32)), vectors, multi=True))[:TAGS]
             tags.append((number, [(label.name, round(label.score, 4)) for label in best]))
         library.describe("tags", tags)
 
@@ -35,11 +37,6 @@ def caption_sounds(library: Library, mats: Mats) -> Iterator[int]:
     """A caption for each sound; yields how many sounds were described at once. Errors: MismatchError."""
     library.of_pipeline(mats.clap.id, mats.clap.dim)
     while rows := library.without("caption", mats.llm.rows):
-        said = mats.answer(_unit(np.stack([vector for _, vector in rows])))
+        said = mats.answer(unit(np.stack([vector for _, vector in rows]).astype(np.float32)))
         library.describe("caption", [(number, text) for (number, _), text in zip(rows, said, strict=True)])
         yield len(rows)
-
-
-def _unit(vectors: np.ndarray) -> torch.Tensor:
-    """(n, d) float16, as they are stored -> float32 of unit length."""
-    return torch.nn.functional.normalize(torch.from_numpy(vectors.astype(np.float32)), dim=-1)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
+from mats_model.ears import Ears
 from mats_model.library.changes import Changes
 from mats_model.library.crawl import Read, read, read_all, read_on_ray
 from mats_model.library.store import Library
-from mats_model.mats import Ears
 
 
 def update(library: Library, changes: Changes, load: Callable[[], Ears], on_ray: str = "") -> Iterator[Read]:

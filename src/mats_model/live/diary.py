@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mats_model.live.ring import GATE, Now
+from mats_model.vectors import unit
 
 # seconds between two looks
 TICK = 0.25
@@ -127,7 +128,7 @@ class Diary:
 
     def _say(self, time: float) -> Iterator[Change]:
         if self._like is None and self._recent and self._start is not None:
-            self._like = _unit(np.sum(self._recent, 0))
+            self._like = unit(np.stack(list(self._recent)).sum(0))
             yield Begun(self._start, time)
 
     def _compare(self, time: float, heard: np.ndarray) -> Iterator[Change]:
@@ -136,7 +137,7 @@ class Diary:
         if like >= self.settings.same:
             self._other_since = None
             # slowly, so that a sound may wander without being another
-            self._like = _unit(0.95 * self._like + 0.05 * heard)
+            self._like = unit(0.95 * self._like + 0.05 * heard)
         elif like < self.settings.other and self._other_since is None:
             self._other_since = time - TICK
         if self._other_since is not None and time - self._other_since >= self.settings.settle:
@@ -156,8 +157,3 @@ class Diary:
                     watched.armed, watched.low_since = True, None
             else:
                 watched.low_since = None
-
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    """(d,) at unit length."""
-    return vector / max(float(np.linalg.norm(vector)), 1e-12)

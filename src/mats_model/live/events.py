@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mats_model.mats import Ears, Label, Mats, Stretch, ranked
+from mats_model.ears import Ears, Stretch
+from mats_model.labels import Label, ranked
+from mats_model.mats import Mats
 
 
 @dataclass(frozen=True)

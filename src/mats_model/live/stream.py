@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mats_model.ears import AudioInput
     from mats_model.live.ring import Ring
-    from mats_model.mats import AudioInput
 
 
 class Stream:
