@@ -12,7 +12,7 @@ import torch
 from common import arguments, machine
 
 from mats_model.evaluate.metrics import cider_d, references, rouge_l, text_to_text
-from mats_model.weights.resolve import load
+from mats_model.weights.loading import load
 
 
 def main() -> None:
