@@ -9,7 +9,7 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src"
 MODEL = (
-    "errors files config tokens tensors places device parallel captions"
+    "errors files settings config tokens tensors places device parallel captions"
     " audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.ffmpeg audio.mix audio.decode "
     "audio.window audio.write"
     " clap.protocol clap.logmel clap.text clap.tower clap.nano clap.htsat clap.huggingface clap.published clap.laion "
@@ -21,8 +21,9 @@ MODEL = (
     " weights.bundle"
     " library.database library.store library.export library.crawl library.search"
     " live.ring live.diary live.questions live.talk"
-    " training.sources evaluate.metrics training.recipe training.embeddings training.batches training.prepare "
-    "training.tune training.loop"
+    " training.tables training.dialogues training.sources evaluate.metrics training.recipe training.compare "
+    "training.embeddings training.events training.batches training.begin training.prepare training.tune "
+    "training.processes training.step training.average training.looks training.checkpoints training.loop"
     " training.estimate"
 )
 TEACH = "teacher clips wild examples parts listen minilm phrases align retell carry nano"
@@ -52,7 +53,7 @@ DOORS |= {
 DOORS |= {
     "typer": {"mats_cli." + name for name in CLI.split()},
     "tqdm": {"mats_cli.console"},
-    "yaml": {"mats_model.training.recipe"},
+    "yaml": {"mats_model.training.recipe", "mats_model.training.compare"},
 }
 DOORS |= {name: {"mats_model.llm.huggingface"} for name in ("peft", "bitsandbytes")}
 DOORS |= {"laion_clap": {"mats_model.clap.original"}}
@@ -61,7 +62,7 @@ DOORS |= {
     "sounddevice": {"mats_cli.microphone"},
     "prompt_toolkit": {"mats_cli.chat.screen"},
     "matplotlib": {"mats_cli.curve"},
-    "accelerate": {"mats_model.training.loop"},
+    "accelerate": {"mats_model.training.processes"},
 }
 
 

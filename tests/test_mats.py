@@ -32,7 +32,10 @@ def test_unit_length_everywhere(nano: Mats, dog: Path) -> None:
     assert heard.shape == (256,) and abs(float(heard.norm()) - 1) < 1e-5
     assert abs(float(nano.santa(heard[None]).norm()) - 1) < 1e-5
     assert nano.hear(heard[None]).shape == (1, nano.config.mapper.prefix_length, nano.config.decoder.width)
-    assert nano.read(["a dog barks"], torch.Generator().manual_seed(0)).shape == nano.hear(heard[None]).shape
+    assert (
+        nano.read(nano.clap.embed_text(["a dog barks"]), torch.Generator().manual_seed(0)).shape
+        == nano.hear(heard[None]).shape
+    )
 
 
 def test_same_bytes_same_answer(nano: Mats, dog: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from mats_model.config import FormerNameWarning
 from mats_model.errors import UsageError
-from mats_model.training.recipe import TextRecipe, decisive, differences, override, read_values, text_recipe, written
+from mats_model.settings import FormerNameWarning
+from mats_model.training.compare import decisive, differences, written
+from mats_model.training.recipe import TextRecipe, override, read_values, text_recipe
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
@@ -43,14 +44,14 @@ def test_overrides(tmp_path: Path) -> None:
         "train.learning_rate=1e-5",
         "sources.0.ratio=2",
         "name=other",
-        "llm.targets=[a, b]",
+        "held_out.audio=[a, b]",
         "train.bf16=false",
     )
     assert (
         recipe.train.learning_rate,
         recipe.sources[0].ratio,
         recipe.name,
-        recipe.llm.targets,
+        recipe.held_out.audio,
         recipe.train.bf16,
     ) == (
         1e-5,

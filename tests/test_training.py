@@ -20,10 +20,13 @@ from conftest import ROOT, Run
 from mats_model.config import DecoderConfig, MapperConfig
 from mats_model.errors import MismatchError, ModelError, UsageError
 from mats_model.mats import Mats
-from mats_model.training.batches import Note, Plan, some_words, split
+from mats_model.training.batches import Plan, some_words, split
+from mats_model.training.checkpoints import BEST, LAST, PREVIOUS
 from mats_model.training.embeddings import TextCache
-from mats_model.training.loop import BEST, LAST, PREVIOUS, Crew, Evaluated, Event, Sample, Step, Trainer, scheduled
+from mats_model.training.events import Evaluated, Event, Note, Sample, Step
+from mats_model.training.loop import Trainer
 from mats_model.training.prepare import Prepared, prepare
+from mats_model.training.processes import Crew
 from mats_model.training.recipe import (
     HeldOutSettings,
     LoopSettings,
@@ -33,7 +36,8 @@ from mats_model.training.recipe import (
     read_values,
     text_recipe,
 )
-from mats_model.training.sources import AudioSource, SourceSettings, TextExample
+from mats_model.training.sources import CaptionSource, SourceSettings, TextExample
+from mats_model.training.step import scheduled
 from mats_model.weights import folder as checkpoints
 from mats_model.weights import resolve
 
@@ -58,7 +62,7 @@ RECIPE = TextRecipe(
     decoder=DecoderConfig(vocabulary=320, width=32, layers=1, heads=2, hidden=48),
     memory=MemorySettings(captions=10),
     train=LoopSettings(
-        steps=24, batch=8, sample_rate=5e-3, warmup=3, evaluate_every=8, sample_every=24, save_every=5, dropout=0.1
+        steps=24, batch=8, learning_rate=5e-3, warmup=3, evaluate_every=8, sample_every=24, save_every=5, dropout=0.1
     ),
 )
 
@@ -101,7 +105,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def test_it_learns_and_a_folder_comes_out(data: Path, tmp_path: Path) -> None:
     recipe = replace(
         RECIPE,
-        train=replace(RECIPE.train, steps=60, sample_rate=1e-2),
+        train=replace(RECIPE.train, steps=60, learning_rate=1e-2),
         held_out=replace(RECIPE.held_out, audio=[str(ROOT / "examples" / "dog.ogg")]),
     )
     trainer, events = run(recipe, data, tmp_path / "out")
@@ -157,7 +161,7 @@ def test_pieces_add_up_to_the_batch(data: Path, tmp_path: Path) -> None:
 
 
 def test_killed_process_ends_the_same(data: Path, tmp_path: Path) -> None:
-    from mats_model.training.recipe import written
+    from mats_model.training.compare import written
 
     recipe = replace(RECIPE, train=replace(RECIPE.train, steps=60, save_every=3))
     (data / "r.yaml").write_text(written(recipe))
@@ -202,9 +206,10 @@ def test_cut_checkpoint_and_other_run(data: Path, tmp_path: Path) -> None:
     assert Note("going on from step 10") in events and same(weights(whole), weights(again))
     assert any(isinstance(event, Note) and "cannot be read" in event.text for event in events)
     with pytest.raises(
-        UsageError, match=r"holds another run \(its recipe differs: train\.rate was 0\.005 and is 0\.1\).*--restart"
+        UsageError,
+        match=r"holds another run \(its recipe differs: train\.learning_rate was 0\.005 and is 0\.1\): give",
     ):
-        run(replace(RECIPE, train=replace(RECIPE.train, sample_rate=0.1)), data, tmp_path / "cut")
+        run(replace(RECIPE, train=replace(RECIPE.train, learning_rate=0.1)), data, tmp_path / "cut")
     (data / "captions.txt").write_text("\n".join([*CAPTIONS, "one more"]))
     with pytest.raises(UsageError, match="its data differs"):
         run(RECIPE, data, tmp_path / "cut")
@@ -241,7 +246,7 @@ def test_full_disk_keeps_the_last_checkpoint(data: Path, tmp_path: Path, monkeyp
 def test_running_mean_is_what_is_kept(data: Path, tmp_path: Path) -> None:
     recipe = replace(RECIPE, held_out=HeldOutSettings(share=0.0), train=replace(RECIPE.train, ema=0.9))
     trainer, _ = run(recipe, data, tmp_path / "out")
-    fresh, averaged = weights(trainer), {key: value.clone() for key, value in trainer.averaged.items()}
+    fresh, averaged = weights(trainer), {key: value.clone() for key, value in trainer.average.mean.items()}
     assert not same(fresh, averaged)
     trainer.finish()
     assert same(weights(trainer), averaged)
@@ -274,11 +279,11 @@ def test_plan_takes_whole_batches_from_one_source(data: Path) -> None:
 
 def test_held_out_by_text() -> None:
     examples = [TextExample(f"text {n}", "", question, "x") for n in range(400) for question in ("one", "two")]
-    told, held = split(AudioSource(SourceSettings(), "s", examples, [], 0), 0.1, 60)
+    told, held = split(CaptionSource(SourceSettings(), "s", examples, [], 0), 0.1, 60)
     assert 20 <= len(held) <= 60 and not {e.text for e in held} & {e.text for e in told} and len(told) > 650
     # another file that says the same holds the same texts out, however few of them are used
     assert not {e.text for e in held} & {
-        e.text for e in split(AudioSource(SourceSettings(), "t", examples, [], 0), 0.1, 1)[0]
+        e.text for e in split(CaptionSource(SourceSettings(), "t", examples, [], 0), 0.1, 1)[0]
     }
 
 
@@ -329,7 +334,7 @@ def test_new_words_from_words_alone(nano: Mats, tmp_path: Path) -> None:
     recipe = text_recipe(values, where)
     recipe = replace(
         recipe,
-        train=replace(recipe.train, steps=80, sample_rate=1e-3, batch=16),
+        train=replace(recipe.train, steps=80, learning_rate=1e-3, batch=16),
         search=replace(recipe.search, beams=2),
     )
     trainer, events = run(recipe, ROOT / "recipes", tmp_path / "out")
@@ -370,7 +375,7 @@ def test_recipe_of_nano_trains(tmp_path: Path) -> None:
         "index,mid,display_name\n0,/m,Dog\n1,/n,Cat\n2,/o,Clock\n3,/p,Bell\n"
     )
     small = replace(
-        recipe.train, steps=12, batch=16, warmup=2, sample_rate=1e-2, evaluate_every=6, sample_every=12, save_every=6
+        recipe.train, steps=12, batch=16, warmup=2, learning_rate=1e-2, evaluate_every=6, sample_every=12, save_every=6
     )
     tiny = replace(
         recipe,
@@ -435,7 +440,7 @@ def test_train_says_what_it_does(mats: Run, data: Path, tmp_path: Path) -> None:
 def test_ctrl_c_and_sigterm_save_and_say_how_to_go_on(
     data: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    from mats_model.training.recipe import written
+    from mats_model.training.compare import written
 
     (data / "r.yaml").write_text(written(replace(RECIPE, train=replace(RECIPE.train, steps=5000))))
     command = [
@@ -498,7 +503,7 @@ def test_several_processes_train_as_one(data: Path, tmp_path: Path) -> None:
     """Two processes on this machine's loopback, as accelerate and torchrun launch them; each takes its pieces of every
     batch."""
     pytest.importorskip("accelerate")
-    from mats_model.training.recipe import written
+    from mats_model.training.compare import written
 
     recipe = replace(
         RECIPE, held_out=HeldOutSettings(share=0.0), train=replace(RECIPE.train, steps=4, dropout=0.0, bf16=False)

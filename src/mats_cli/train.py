@@ -15,9 +15,10 @@ from mats_cli import options as shared
 from mats_model.errors import UsageError
 
 if TYPE_CHECKING:
-    from mats_model.config import Where
+    from mats_model.settings import Where
     from mats_model.teach.nano import NanoRecipe
-    from mats_model.training.loop import Crew, Trainer
+    from mats_model.training.loop import Trainer
+    from mats_model.training.processes import Crew
     from mats_model.training.recipe import TextRecipe
 
 Recipe = Annotated[
@@ -143,9 +144,11 @@ def _train(
     json: bool,
     quiet: bool,
 ) -> None:
-    from mats_model.training.batches import Note
-    from mats_model.training.loop import BEST, LAST, PREVIOUS, Crew, Trainer
+    from mats_model.training.checkpoints import BEST, LAST, PREVIOUS
+    from mats_model.training.events import Note
+    from mats_model.training.loop import Trainer
     from mats_model.training.prepare import prepare
+    from mats_model.training.processes import Crew
 
     crew = Crew()
     show = not quiet and crew.rank == 0
@@ -178,8 +181,7 @@ def _train(
 def _run(trainer: Trainer, crew: Crew, out: Path, json: bool, show: bool, asked: list[bool]) -> None:
     """Until the last step, or until one is `asked` to be the last."""
     from mats_cli.curve import Curve
-    from mats_model.training.batches import Note
-    from mats_model.training.loop import Evaluated, Sample, Saved, Step
+    from mats_model.training.events import Evaluated, Note, Sample, Saved, Step
 
     unheard: Exception | None = None
     curve: Curve | None = None
@@ -337,7 +339,7 @@ def _make_nano(
 
 def nano_recipe(values: dict[str, Any], where: Where) -> NanoRecipe:
     """Errors: UsageError that names the file and the field or line."""
-    from mats_model.config import fill
+    from mats_model.settings import fill
     from mats_model.teach.nano import NanoRecipe
 
     return fill(NanoRecipe(), values, where, UsageError)

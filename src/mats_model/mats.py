@@ -183,10 +183,10 @@ class Mats(Ears):
         """Audio embeddings (n, d) -> prefix (n, p, h): the line used after training, eq. 3."""
         return self._prefix(self.santa(heard))
 
-    def read(self, captions: list[str], generator: torch.Generator | None = None) -> torch.Tensor:
-        """n captions -> prefix (n, p, h): the line used while training, eq. 1."""
-        meant = self.clap.embed_text(captions)
-        return self._prefix(add_noise(meant, self.config.noise_variance, generator))
+    def read(self, meant: torch.Tensor, drawn: torch.Generator | torch.Tensor | None = None) -> torch.Tensor:
+        """Text embeddings (n, d) -> prefix (n, p, h): the line used while training, eq. 1; `drawn` is the noise (n, d),
+        of variance 1, or what draws it."""
+        return self._prefix(add_noise(meant, self.config.noise_variance, drawn))
 
     def _prefix(self, meant: torch.Tensor) -> torch.Tensor:
         return self.mapper(meant.to(self.device))

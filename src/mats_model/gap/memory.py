@@ -25,11 +25,11 @@ import torch
 from torch.nn import functional as F
 
 from mats_model.clap.protocol import Clap
-from mats_model.config import fill
 from mats_model.errors import MismatchError, ModelError, UsageError
 from mats_model.files import read_json, whole_folder
 from mats_model.gap.noise import add_noise
 from mats_model.gap.santa import kmeans
+from mats_model.settings import fill
 from mats_model.tensors import finite
 
 FORMAT = 1

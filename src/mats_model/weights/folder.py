@@ -20,7 +20,7 @@ import torch
 from mats_model.clap.nano import NanoClap
 from mats_model.clap.protocol import Clap
 from mats_model.clap.published import PublishedClap
-from mats_model.config import FORMER, LLMConfig, MatsConfig, SearchSettings, from_dict, to_dict
+from mats_model.config import LLMConfig, MatsConfig, SearchSettings, from_dict, to_dict
 from mats_model.device import place
 from mats_model.errors import MismatchError, ModelError
 from mats_model.files import read_json, write
@@ -94,8 +94,8 @@ def identified(config: MatsConfig, weights: bytes | Path) -> str:
     if not config.audio:
         del values["audio"]
     # a setting that was given another name changes no id either
-    for group, kind in (("llm", "LLMConfig"), ("search", "SearchSettings")):
-        for then, now in FORMER[kind].items():
+    for group, kind in (("llm", LLMConfig), ("search", SearchSettings)):
+        for then, now in kind.FORMER.items():
             if now in values[group]:
                 values[group][then] = values[group].pop(now)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
