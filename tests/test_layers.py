@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ MODEL = (
 )
 TEACH = "teacher clips wild examples parts listen minilm phrases align retell carry nano"
 CLI = (
-    "formats signals console inputs journal options job curve microphone chat.status chat.session chat.screen "
+    "formats signals console inputs journal options job curve report microphone chat.status chat.session chat.screen "
     "chat.verb listen caption classify"
     " index.library index.memory index.tune index.verb search train models main generated __main__"
 )
@@ -105,3 +106,15 @@ def test_library_is_silent() -> None:
         if name.startswith("mats_model."):
             calls = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Call)]
             assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"], name
+
+
+OPTION = re.compile(r"(^|[\s`(])--[a-z]")
+
+
+@pytest.mark.parametrize("room", ["training", "config", "settings"])
+def test_the_library_names_settings_and_no_options(room: str) -> None:
+    """Whoever calls it from Python has none; the program adds the dashes."""
+    for name, path in modules().items():
+        if name.startswith(f"mats_model.{room}"):
+            told = [n.value for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Constant)]
+            assert not [text for text in told if isinstance(text, str) and OPTION.search(text)], name

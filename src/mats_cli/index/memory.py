@@ -54,6 +54,7 @@ def memory(
     strict: Strict = False,
     model: shared.Model = "nano",
     clap: shared.Clap = None,
+    device: shared.EarsDevice = "auto",
     offline: shared.Offline = False,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
@@ -69,7 +70,7 @@ def memory(
 
     if output.exists() and not (output / "memory.json").is_file():
         raise UsageError(f"-o {output} is there and is no memory: give another folder.")
-    mats = shared.load_ears(clap, model, offline)
+    mats = shared.load_ears(clap, model, offline, device)
     heard = embeddings(mats, audio) if audio else None
     bad = _Bad()
     texts = _texts(captions, column, strict, bad)

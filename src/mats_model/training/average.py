@@ -32,16 +32,16 @@ class Average:
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
         """The learner answers with the weights that will be kept, for as long as this lasts."""
-        own = self.learner.trained()
+        own, was = self.learner.trained(), self.learner.training
         fresh = {key: value.detach().clone() for key, value in own.items()} if self.mean else {}
-        was = self.learner.training
         self.learner.eval()
-        with torch.no_grad():
-            for key, value in self.mean.items():
-                own[key].copy_(value)
-            try:
+        try:
+            with torch.no_grad():
+                for key, value in self.mean.items():
+                    own[key].copy_(value)
                 yield
-            finally:
+        finally:
+            with torch.no_grad():
                 for key, value in fresh.items():
                     own[key].copy_(value)
-        self.learner.train(was)
+            self.learner.train(was)

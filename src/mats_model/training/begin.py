@@ -19,7 +19,7 @@ from mats_model.gap.santa import Santa
 from mats_model.llm.decoder import learn_tokenizer, vocabulary_size
 from mats_model.llm.protocol import LanguageModel
 from mats_model.mats import Mats
-from mats_model.training.recipe import TextRecipe, refuse_unheeded
+from mats_model.training.recipe import NO_FLOAT16, TextRecipe, refuse_unheeded
 from mats_model.training.sources import TextExample, read_names
 from mats_model.weights.encoders import is_encoder, load_encoder
 from mats_model.weights.folder import Kept, borrowed_clap, build, load_llm, read, read_config, take, tensors
@@ -159,6 +159,8 @@ def _composed(given: Given, config: MatsConfig, clap: Clap, memory: _Memory, tok
 def _language_model(given: Given, config: MatsConfig, tokenizer: str) -> tuple[MatsConfig, LanguageModel]:
     """A base's fingerprint enters the config. Errors: ModelError, DeviceError."""
     train = given.recipe.train
+    if config.llm.dtype == "float16":
+        raise UsageError(f"llm.dtype of {given.recipe.start or 'the recipe'} is float16: {NO_FLOAT16}.")
     llm = load_llm(config, locate, given.device, tokenizer, train.dropout, given.force)
     if config.llm.kind == "transformers":
         from mats_model.llm.bases import fingerprint

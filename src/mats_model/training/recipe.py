@@ -220,6 +220,8 @@ def text_recipe(values: Mapping[str, Any], where: Where) -> TextRecipe:
     return recipe
 
 
+# said of a precision that answers are well given in
+NO_FLOAT16 = "its gradients vanish, since the loss is not scaled; choose auto, bfloat16 or float32"
 Wrong = Iterator[tuple[str, str]]  # settings, and what is wrong with each
 
 
@@ -264,6 +266,8 @@ def _wrong(recipe: TextRecipe) -> Wrong:
         yield "llm.prompt", f"{llm.prompt!r}: choose paper or chat for a base of transformers"
     if llm.quantize != "none" and llm.tuning == "full":
         yield "llm.quantize", f"{llm.quantize}: weights in 4 bits cannot be trained; set llm.tuning to lora or frozen"
+    if llm.dtype == "float16":
+        yield "llm.dtype", f"float16: {NO_FLOAT16}"
     if llm.kind not in ("decoder", "transformers"):
         yield "llm.kind", f"{llm.kind!r}: choose decoder or transformers"
 

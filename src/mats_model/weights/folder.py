@@ -21,7 +21,7 @@ from mats_model.clap.nano import NanoClap
 from mats_model.clap.protocol import Clap
 from mats_model.clap.published import PublishedClap
 from mats_model.config import LLMConfig, MatsConfig, SearchSettings, from_dict, to_dict
-from mats_model.device import place
+from mats_model.device import find_device, place
 from mats_model.errors import MismatchError, ModelError
 from mats_model.files import read_json, write
 from mats_model.gap.santa import Santa
@@ -302,8 +302,8 @@ def load(
     answers.settle()
     # the prefix is made where it is read; a published encoder is as large as to be worth moving, nano's is not
     mats.mapper.to(answers.device)
-    if isinstance(ears, PublishedClap) and answers.device.type == "cuda":
-        ears.to(answers.device)
+    if isinstance(ears, PublishedClap) and (where := find_device(device)).startswith("cuda"):
+        ears.to(where)
     return mats
 
 
