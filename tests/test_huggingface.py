@@ -399,7 +399,7 @@ def test_what_answers_in_int8_is_trained_on_from_lora(
     trainer, _ = train(recipe(bases["wide"], quantize="auto"), tmp_path, tmp_path / "out")
     assert trainer.finish().llm.quantize == "auto"
     assert any(type(module).__name__ == "Int8Linear" for module in resolve.load(str(tmp_path / "out")).llm.modules())
-    further = replace(recipe(bases["wide"]), start=str(tmp_path / "out"))
+    further = replace(recipe(bases["wide"]), start=str(tmp_path / "out"), llm=LLMConfig(), mapper=MapperConfig())
     prepared = next(said for said in prepare(further, tmp_path, "cpu") if isinstance(said, Prepared))
     kept, before = prepared.mats.llm.kept(), trainer.mats.llm.kept()
     assert kept.keys() == before.keys() and prepared.mats.config.llm.quantize == "auto"
