@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
 import soundfile
-import torch
 from conftest import EXAMPLES, noise
 
 from mats_model.audio import AudioSource
-from mats_model.live.ring import FLOOR, Ring, Tags, hear_now, level
+from mats_model.live.events import Tags
+from mats_model.live.ring import FLOOR, Ring, hear_now, level
 from mats_model.mats import Mats
 
 
@@ -51,6 +52,31 @@ def test_ring_waits_for_a_position() -> None:
     assert ring.wait(50, 5.0) and ring.total == 50
 
 
+def test_the_writer_waits_for_nobody() -> None:
+    """Whatever a reader holds, and however long."""
+    ring = Ring(1.0, 100)
+    for each in vars(ring).values():
+        if hasattr(each, "acquire"):
+            each.acquire(timeout=0)
+    writer = threading.Thread(target=ring.write, args=(np.zeros(50, np.float32),), daemon=True)
+    writer.start()
+    writer.join(5.0)
+    assert not writer.is_alive() and ring.total == 50 and ring.wait(50, 0.0)
+
+
+def test_several_wait_at_once() -> None:
+    ring, woken = Ring(1.0, 100), list[bool]()
+    readers = [threading.Thread(target=lambda: woken.append(ring.wait(60, 10.0))) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for _ in range(10):
+        ring.write(np.zeros(10, np.float32))
+        time.sleep(0.02)
+    for reader in readers:
+        reader.join(2.0)
+    assert woken == [True] * 3
+
+
 def test_level() -> None:
     time_ = np.arange(16_000) / 16_000
     sine = np.sin(2 * np.pi * 500 * time_).astype(np.float32)
@@ -87,7 +113,7 @@ def test_tags_of_little_are_few(nano: Mats) -> None:
     tags = Tags(nano, ["dog", "piano", "rain"])
     vector = nano.label_embeddings(["dog"])[0]
     assert [label.name for label in tags.best(vector, 3)] == ["dog"] and len(tags.best(vector, 3, 0.0)) == 3
-    assert tags.best(torch.nn.functional.normalize(-vector, dim=0), 3) == []
+    assert tags.best(-vector, 3) == []
 
 
 def test_readers_never_see_half_a_block() -> None:

@@ -10,16 +10,19 @@ import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
-import torch
-from torch.nn import functional as F
+import numpy as np
 
-from mats_model.audio import AudioSource
+from mats_model.audio import AudioSource, source
 from mats_model.captions import Turn
+from mats_model.ears import AudioInput, Stretch
 from mats_model.errors import SilenceError, UsageError
+from mats_model.labels import Label, ranked
+from mats_model.live.events import Event, Tags, events
 from mats_model.live.questions import Asked, understand
-from mats_model.live.ring import FLOOR, Tags, level
+from mats_model.live.ring import FLOOR, level
 from mats_model.llm.prompts import CAPTION_TAG, QUESTION_TAG, Question
-from mats_model.mats import Label, Mats, Stretch, ranked
+from mats_model.mats import Mats
+from mats_model.vectors import unit
 
 YES, PERHAPS = 0.5, 0.3  # probabilities from which a thing is there, or may be
 LONGEST = 2000  # letters of a question
@@ -34,7 +37,7 @@ class Hearing:
     seconds: float
     level: float  # of its loudest 50 ms, in dB below full scale
     windows: list[Stretch]
-    embedding: torch.Tensor | None
+    embedding: np.ndarray | None
 
     @property
     def name(self) -> str:
@@ -42,29 +45,17 @@ class Hearing:
         return self.source.name
 
 
-@torch.inference_mode()
 def take(mats: Mats, item: AudioSource, gate: float | None = None) -> Hearing:
     """Hear a sound to talk about it; one whose level stays below `gate` is silent. Errors: InputError."""
     windows: list[Stretch] = []
     total, loudest = None, FLOOR
     for window, raw in mats.windows(item):
         loudest = max(loudest, level(window.samples, mats.clap.sample_rate))
-        windows.append(Stretch(window.start, window.end, None if raw is None else F.normalize(raw, dim=-1)))
+        windows.append(Stretch(window.start, window.end, None if raw is None else unit(raw)))
         if raw is not None:
             total = raw if total is None else total + raw
     silent = total is None or (gate is not None and loudest < gate)
-    return Hearing(
-        item, windows[-1].end, loudest, windows, None if silent or total is None else F.normalize(total, dim=-1)
-    )
-
-
-@dataclass(frozen=True)
-class Spell:
-    """Where a thing was heard, and how surely at most."""
-
-    start: float
-    end: float
-    score: float
+    return Hearing(item, windows[-1].end, loudest, windows, None if silent or total is None else unit(total))
 
 
 @dataclass
@@ -76,13 +67,15 @@ class Answer:
     kind: str
     text: str = ""
     labels: list[Label] = field(default_factory=list)
-    stretches: list[Spell] = field(default_factory=list)
+    times: list[Event] = field(default_factory=list)  # when the thing that was asked for was heard
     withheld: list[str] = field(default_factory=list)  # statements that no window supports
-    stopped: bool = False
 
 
 class Conversation:
-    """`hear` a sound, then `ask`; the answer comes piece by piece and is kept in `last`."""
+    """`hear` a sound, then `ask`; the answer comes piece by piece and is kept in `last`.
+
+    `tags` name what is heard in answers to "what is it?"; with `strict` nothing is said that no window supports.
+    """
 
     def __init__(self, mats: Mats, tags: Tags | None = None, strict: bool = False) -> None:
         self.mats, self.tags, self.strict = mats, tags, strict
@@ -91,6 +84,12 @@ class Conversation:
         self.turns: list[Turn] = []
         self.since = 0  # first turn about this sound
         self.last: Answer | None = None
+
+    def hear(self, sound: AudioInput, gate: float | None = None) -> Hearing:
+        """Talk about a sound from now on; below `gate` (dB) it is silent. Errors: InputError."""
+        hearing = take(self.mats, source(sound), gate)
+        self.listen_to(hearing)
+        return hearing
 
     def listen_to(self, hearing: Hearing, same: bool = False) -> None:
         """Talk about this from now on; `same` where it is the sound of before, heard a little longer."""
@@ -110,14 +109,20 @@ class Conversation:
         if len(question) > LONGEST:
             raise UsageError(f"the question has {len(question)} letters; at most {LONGEST} are read.")
         if self.hearing is None:
-            raise UsageError("nothing was heard yet: /listen to the microphone, or /file PATH.")
+            raise UsageError("nothing was heard yet: let it hear a sound first.")
         asked = understand(question)
-        self.last = answer = Answer(question, asked.kind, stopped=True)
+        self.last = answer = Answer(question, asked.kind)
         for piece in self._pieces(asked, answer):
             answer.text += piece
             yield piece
-        answer.stopped = False
         self.turns.append(Turn(question, answer.text))
+
+    def answer(self, question: str) -> Answer:
+        """The whole answer at once. Errors: those of `ask`."""
+        for _ in self.ask(question):
+            pass
+        assert self.last is not None
+        return self.last
 
     # ---- who answers
 
@@ -146,7 +151,7 @@ class Conversation:
                 " and which of several it is (a dog or a cat?)."
             )
 
-    def _what(self, answer: Answer, embedding: torch.Tensor) -> Iterator[str]:
+    def _what(self, answer: Answer, embedding: np.ndarray) -> Iterator[str]:
         answer.labels = self.tags.best(embedding, 4) if self.tags else []
         caption = self.mats.answer(embedding[None])[0]
         if self.strict and self.support(caption) < PERHAPS:
@@ -159,11 +164,11 @@ class Conversation:
 
     def _present(self, asked: Asked, answer: Answer) -> Iterator[str]:
         thing = asked.things[0]
-        answer.stretches = self.where(thing)
+        answer.times = self.where(thing)
         best = self.scores([thing])[:, 0].max()
         answer.labels = [Label(thing, float(best))]
-        where = ", ".join(f"{each.start:.1f}-{each.end:.1f} s" for each in answer.stretches[:6])
-        where += f" and {len(answer.stretches) - 6} times more" if len(answer.stretches) > 6 else ""
+        where = ", ".join(f"{each.start:.1f}-{each.end:.1f} s" for each in answer.times[:6])
+        where += f" and {len(answer.times) - 6} times more" if len(answer.times) > 6 else ""
         if best >= YES:
             yield (
                 f"At {where}: {thing}, {best:.2f}." if asked.kind == "when" else f"Yes, {thing}: {best:.2f} at {where}."
@@ -173,10 +178,10 @@ class Conversation:
         else:
             yield f"No, {thing} is not heard: {best:.2f} at most."
 
-    def _which(self, asked: Asked, answer: Answer, embedding: torch.Tensor) -> Iterator[str]:
+    def _which(self, asked: Asked, answer: Answer, embedding: np.ndarray) -> Iterator[str]:
         things = list(asked.things)
         shares = ranked(things, self.mats.score(embedding, self.mats.label_embeddings(things)))
-        sure = dict(zip(things, self.scores(things).max(0).values.tolist(), strict=True))
+        sure = dict(zip(things, self.scores(things).max(0).tolist(), strict=True))
         answer.labels = [Label(label.name, sure[label.name]) for label in shares]
         best = shares[0]
         rest = ", ".join(f"{label.name} {label.score:.2f}" for label in shares[1:])
@@ -185,7 +190,7 @@ class Conversation:
         else:
             yield f"None of them is clearly heard; {best.name} is nearest, at {sure[best.name]:.2f}."
 
-    def _model(self, asked: Asked, answer: Answer, embedding: torch.Tensor) -> Iterator[str]:
+    def _model(self, asked: Asked, answer: Answer, embedding: np.ndarray) -> Iterator[str]:
         answer.kind = "model"
         tag = CAPTION_TAG if asked.kind == "what" and not self.turns[self.since :] else QUESTION_TAG
         pieces = self.mats.stream(embedding, Question(answer.question, tag, tuple(self.turns), self.since))
@@ -201,34 +206,26 @@ class Conversation:
 
     # ---- what supports it
 
-    @torch.inference_mode()
-    def scores(self, things: list[str]) -> torch.Tensor:
+    def scores(self, things: list[str]) -> np.ndarray:
         """(windows, things): the probability of each in each window, 0 where that is silent. Errors: SilenceError."""
         if self.hearing is None or self.hearing.embedding is None:
             raise SilenceError("nothing is heard.")
         vectors = self.mats.label_embeddings(things)
         rows = [
-            torch.zeros(len(things))
+            np.zeros(len(things), np.float32)
             if window.embedding is None
             else self.mats.score(window.embedding, vectors, multi=True)
             for window in self.hearing.windows
         ]
         # the whole may be surer than any part
-        return torch.stack([*rows, self.mats.score(self.hearing.embedding, vectors, multi=True)])
+        return np.stack([*rows, self.mats.score(self.hearing.embedding, vectors, multi=True)])
 
-    def where(self, thing: str, least: float = PERHAPS) -> list[Spell]:
-        """Stretches in which it may be heard; windows that overlap are one."""
+    def where(self, thing: str, least: float = PERHAPS) -> list[Event]:
+        """When it may be heard, by time; of the whole where no single window is sure. Errors: SilenceError."""
+        *rows, whole = self.scores([thing]).tolist()
         assert self.hearing is not None
-        found: list[Spell] = []
-        column = self.scores([thing])[:, 0].tolist()
-        for window, score in zip(self.hearing.windows, column, strict=False):
-            if score < least:
-                continue
-            if found and window.start <= found[-1].end:
-                found[-1] = Spell(found[-1].start, window.end, max(score, found[-1].score))
-            else:
-                found.append(Spell(window.start, window.end, score))
-        return found or ([Spell(0.0, self.hearing.seconds, column[-1])] if column[-1] >= least else [])
+        found = events(self.hearing.windows, rows, [thing], least)
+        return found or ([Event(0.0, self.hearing.seconds, thing, whole[0])] if whole[0] >= least else [])
 
     def support(self, statement: str) -> float:
         """The probability of a statement in the window that fits it best."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mats_model.clap.protocol import Clap
@@ -14,10 +15,10 @@ from mats_model.config import MatsConfig
 from mats_model.device import find_device
 from mats_model.errors import UsageError
 from mats_model.gap.memory import DiskMemory
-from mats_model.gap.noise import add_noise
+from mats_model.gap.noise import noised
 from mats_model.gap.santa import Santa
-from mats_model.llm.decoder import learn_tokenizer, vocabulary_size
 from mats_model.llm.protocol import LanguageModel
+from mats_model.llm.words import learn_tokenizer, vocabulary_size
 from mats_model.mats import Mats
 from mats_model.training.recipe import NO_FLOAT16, TextRecipe, refuse_unheeded
 from mats_model.training.sources import TextExample, read_names
@@ -43,9 +44,9 @@ class _Memory:
     """Santa's, before it is clustered; texts for each of the embeddings, or for none."""
 
     captions: list[str]
-    vectors: torch.Tensor  # (m, d)
+    vectors: np.ndarray  # (m, d)
     name_texts: list[str]
-    names: torch.Tensor  # (c, d)
+    names: np.ndarray  # (c, d)
 
 
 def begin(given: Given) -> Mats:
@@ -186,7 +187,7 @@ def _memory(given: Given, clap: Clap) -> _Memory:
     else:
         captions = memory_texts(given.recipe, given.told)
         generator = torch.Generator().manual_seed(settings.seed)
-        vectors = add_noise(clap.embed_text(captions), settings.variance, generator)
+        vectors = noised(clap.embed_text(captions), settings.variance, generator).numpy()
     name_texts = read_names(data / settings.names) if settings.names else []
     names = clap.embed_text(name_texts) if settings.names else vectors[:0]
     return _Memory(captions, vectors, name_texts, names)
@@ -198,13 +199,13 @@ def _joined(start: Kept, new: _Memory, recipe: TextRecipe) -> _Memory:
     if not recipe.memory.file:
         known = set(start.captions)
         added = [place for place, text in enumerate(captions) if text not in known]
-        vectors = torch.cat([start.state["santa.memory"].float(), vectors[added]])
+        vectors = np.concatenate([start.state["santa.memory"].float().numpy(), vectors[added]])
         kept = len(start.captions) == start.config.santa.size
         captions = start.captions + [captions[place] for place in added] if kept else []
     if recipe.memory.names or not start.config.santa.names:
         name_texts = new.name_texts or start.name_texts
         return _Memory(captions, vectors, name_texts, new.names)
-    return _Memory(captions, vectors, start.name_texts, start.state["santa.names"].float())
+    return _Memory(captions, vectors, start.name_texts, start.state["santa.names"].float().numpy())
 
 
 def memory_texts(recipe: TextRecipe, parts: list[list[TextExample]]) -> list[str]:

@@ -60,7 +60,7 @@ class Looks:
         return self.data.examples[:count] if self.data else []
 
     def _answer(self, example: TextExample) -> str:
-        prefix = self.mats.mapper(self.mats.clap.embed_text([example.text]).to(self.mats.device))
+        prefix = self.mats.mapper.prefix(self.mats.clap.embed_text([example.text]))
         return self.mats.llm.answers(prefix, example.asked, self.mats.config.search)[0][0].text
 
     def _heard(self, path: str) -> str:

@@ -17,7 +17,7 @@ import torch
 
 from mats_model.config import MatsConfig
 from mats_model.errors import ModelError
-from mats_model.llm.decoder import SmallLLM
+from mats_model.llm.small import SmallLLM
 from mats_model.training.average import Average
 from mats_model.training.batches import Draw, Plan
 from mats_model.training.checkpoints import Checkpoints

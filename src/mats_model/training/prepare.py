@@ -67,7 +67,7 @@ def prepare(
     )
     store = TextCache(cache() / "text", clap.space, clap.dim)
     held = [example for _, out in parts for example in out][: recipe.held_out.most]
-    names = clap.embed_text(read_names(data / recipe.noise.names)) if recipe.noise.names else None
+    names = torch.from_numpy(clap.embed_text(read_names(data / recipe.noise.names))) if recipe.noise.names else None
     taught = [(told, source.settings) for (told, _), source in zip(parts, sources, strict=True)]
     told = yield from encode(taught, llm, clap, store, recipe.noise, recipe.train, names)
     held_out = (
