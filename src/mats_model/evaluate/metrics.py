@@ -18,7 +18,7 @@ import torch
 from mats_model.errors import UsageError, is_text
 from mats_model.llm.prompts import CAPTION_TAG, Question, sentence
 from mats_model.mats import Mats
-from mats_model.training.sources import cells
+from mats_model.training.tables import cells
 
 Grams = Counter[tuple[str, ...]]
 
