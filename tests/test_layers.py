@@ -31,15 +31,10 @@ MODEL = (
 )
 TEACH = "teacher clips wild examples parts listen minilm phrases align retell carry nano"
 CLI = (
-<<<<<<< HEAD
-    "formats completing helptext tracks timeline documents report.page report.sounds signals console inputs "
+    "formats completing helptext tracks timeline documents pages.page pages.sounds signals console inputs "
     "journal options loading job "
-    "curve microphone chat.status chat.session "
+    "curve report microphone chat.status chat.session "
     "chat.commands chat.screen chat.verb starter diary listen caption classify"
-=======
-    "formats signals console inputs journal options loading job curve report microphone chat.status chat.session "
-    "chat.commands chat.screen chat.verb starter listen caption classify"
->>>>>>> main
     " index.library index.memory index.tune index.verb search train models main generated __main__"
 )
 ORDER = (

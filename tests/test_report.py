@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from conftest import EXAMPLES, Run, encoded, noise
 
-from mats_cli.report.page import Sound, page
-from mats_cli.report.sounds import excerpt, link, sound
+from mats_cli.pages.page import Sound, page
+from mats_cli.pages.sounds import excerpt, link, sound
 from mats_cli.tracks import Mark
 from mats_model.audio import AudioSource, blocks
 from mats_model.audio.began import began, of_name
