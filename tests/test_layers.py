@@ -21,19 +21,23 @@ MODEL = (
     " weights.bundle"
     " library.database library.store library.export library.crawl library.search"
     " live.ring live.diary live.questions live.talk"
-    " training.sources evaluate.metrics training.recipe training.embeddings training.batches training.prepare "
+    " training.sources evaluate.words evaluate.metrics training.recipe training.embeddings training.batches "
+    "training.prepare "
     "training.tune training.loop"
     " training.estimate"
 )
 TEACH = "teacher clips wild examples parts listen minilm phrases align retell carry nano"
+# all that is judged stands last: the sentence similarity borrows minilm of those who teach
+EVALUATE = "intervals examples sets hearing task classes retrieval captions answers events evaluation run"
 CLI = (
     "formats signals console inputs journal options job curve microphone chat.status chat.session chat.screen "
     "chat.verb listen caption classify"
-    " index.library index.memory index.tune index.verb search train models main generated __main__"
+    " index.library index.memory index.tune index.verb search train models results evaluate main generated __main__"
 )
 ORDER = (
     ["mats_model." + name for name in MODEL.split()]
     + ["mats_model.teach." + name for name in TEACH.split()]
+    + ["mats_model.evaluate." + name for name in EVALUATE.split()]
     + ["mats_cli." + name for name in CLI.split()]
 )
 # the map imports the registry inside its one function
