@@ -43,10 +43,10 @@ def _finite(value: float) -> float | None:
 
 
 def number(value: float | None) -> str:
-    """Three digits after the point for shares, none for counts."""
+    """Three digits after the point for what is small, one for what is large."""
     if value is None or not math.isfinite(value):
         return "-"
-    return f"{value:.0f}" if abs(value) >= 100 or (value == int(value) and abs(value) > 1) else f"{value:.3f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
 
 
 def _span(figure: Figure | None) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,8 +36,9 @@ _FIGURES: dict[str, ModuleType] = {
     "events": events,
 }
 FORMAT = 1
+# a draw holds fewer different things than the whole; chance is no measurement
+_WITHOUT_INTERVAL = {"vocabulary", "different_captions", "chance"}
 _MOST = 1 << 30  # bytes of a result that is read
-LEFT_OUT = "left out"
 
 
 @dataclass
@@ -113,6 +114,8 @@ def score(
         raise InputError("nothing could be judged: no recording is left.")
     module = _FIGURES[task]
     figures = measured(module.statistics(records, protocol), _groups(records), draws, seed)
+    for name in _WITHOUT_INTERVAL & figures.keys():
+        figures[name] = replace(figures[name], low=math.nan, high=math.nan)
     missing: dict[str, str] = {}
     if task == "captions":
         missing = dict(captions.NOT_COMPUTED)
@@ -121,12 +124,9 @@ def score(
     if task == "answers" and "accuracy_without_audio" not in figures:
         missing["accuracy_without_audio"] = "the answers of this model are scores of the sound"
     if task == "events":
-        if events.psds_installed():
-            nan = float("nan")
-            for name, value in events.psds(records, protocol["labels"]).items():
-                figures[name] = Figure(value, nan, nan, len(records))
-        else:
-            missing["PSDS"] = "the package sed_scores_eval is not installed"
+        found, why = events.psds(records, protocol["labels"])
+        figures |= {name: Figure(value, math.nan, math.nan, len(records)) for name, value in found.items()}
+        missing |= {"PSDS": why} if why else {}
     made = {**protocol, "bootstrap": {"draws": draws, "seed": seed, "over": "recordings", "interval": 0.95}}
     return Evaluation(task, made, figures, records, module.tables(records, protocol), missing)
 

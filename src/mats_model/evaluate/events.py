@@ -182,29 +182,28 @@ def _number(value: float) -> float | None:
     return round(value, 6) if math.isfinite(value) else None
 
 
-def psds_installed() -> bool:
-    """Whether sed_scores_eval, which computes PSDS, is there."""
-    return importlib.util.find_spec("sed_scores_eval") is not None
-
-
-def psds(records: list[Record], labels: list[str]) -> dict[str, float]:
-    """PSDS1 and PSDS2 as in DCASE 2021, from every threshold at once, by sed_scores_eval."""
+def psds(records: list[Record], labels: list[str]) -> tuple[dict[str, float], str]:
+    """PSDS1 and PSDS2 as in DCASE 2021, over all thresholds, by sed_scores_eval; or none, and why."""
+    if importlib.util.find_spec("sed_scores_eval") is None:
+        return {}, "sed_scores_eval is not installed: pip install sed_scores_eval 'pandas<3'"
     from sed_scores_eval import intersection_based
-    from sed_scores_eval.utils.scores import create_score_dataframe
+    from sed_scores_eval.base_modules.scores import create_score_dataframe
 
-    scores = {
-        row["key"]: create_score_dataframe(
-            np.array(row["scores"], float), [*(start for start, _ in row["frames"]), row["frames"][-1][1]], labels
-        )
-        for row in records
-    }
-    truth = {row["key"]: [tuple(event) for event in row["events"]] for row in records}
-    lengths = {row["key"]: row["frames"][-1][1] for row in records}
+    scores, truth, lengths = {}, {}, {}
+    for row in records:
+        times = [*(start for start, _ in row["frames"]), row["frames"][-1][1]]
+        scores[row["key"]] = create_score_dataframe(np.array(row["scores"], float), times, labels)
+        truth[row["key"]] = [tuple(event) for event in row["events"]]
+        lengths[row["key"]] = row["frames"][-1][1]
     made = {}
     for name, (dtc, gtc, cttc, trigger, stability) in PSDS.items():
-        score, *_ = intersection_based.psds(
-            scores, truth, lengths, dtc_threshold=dtc, gtc_threshold=gtc, cttc_threshold=cttc, alpha_ct=trigger,
-            alpha_st=stability, unit_of_time="hour", max_efpr=100.0,
-        )  # fmt: skip
-        made[name] = float(score)
-    return made
+        try:
+            found = intersection_based.psds(
+                scores, truth, lengths, dtc_threshold=dtc, gtc_threshold=gtc, cttc_threshold=cttc, alpha_ct=trigger,
+                alpha_st=stability, unit_of_time="hour", max_efpr=100.0,
+            )  # fmt: skip
+        except ValueError as error:
+            # its 0.0.4 writes into tables that pandas 3 gives out to be read only
+            return {}, f"sed_scores_eval failed ({error}): with pandas 3 it does, install 'pandas<3'"
+        made[name] = float(found[0])
+    return made, ""
