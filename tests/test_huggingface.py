@@ -331,7 +331,7 @@ def recipe(base: Path, **settings: Any) -> TextRecipe:
         memory=MemorySettings(captions=10),
         search=SEARCH,
         train=LoopSettings(
-            steps=30, batch=8, sample_rate=1e-2, warmup=3, evaluate_every=10, sample_every=30, save_every=10
+            steps=30, batch=8, learning_rate=1e-2, warmup=3, evaluate_every=10, sample_every=30, save_every=10
         ),
     )
 
