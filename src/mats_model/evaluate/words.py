@@ -2,7 +2,7 @@
 
 The usual scripts send captions through Stanford's PTBTokenizer (3.4.1, lower case) and drop punctuation. These rules
 gave the same words for each of the 81 608 captions of AudioCaps and Clotho (development and evaluation), and for all
-but 8 of the 5 521 of MusicCaps; benchmarks/words_of_captions.py compares them where there is Java.
+but 8 of the 5 521 of MusicCaps; benchmarks/treebank.py compares them where there is Java.
 """
 
 from __future__ import annotations
