@@ -1,7 +1,7 @@
 """Words of captions beside those of Stanford's PTBTokenizer, which the usual scripts of captions call; needs Java.
 
-    pip install pycocoevalcap
-    python benchmarks/treebank.py --data DATA [--jar stanford-corenlp-3.4.1.jar]
+pip install pycocoevalcap
+python benchmarks/treebank.py --data DATA [--jar stanford-corenlp-3.4.1.jar]
 """
 
 from __future__ import annotations

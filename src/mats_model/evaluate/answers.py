@@ -53,29 +53,23 @@ class AnswerTask(Task):
             return {**made, "said": [self._scored(heard, question, options)]}
         turns = [options[at:] + options[:at] for at in range(min(len(options), _TURNS))] or [[]]
         made["said"] = [self._free(heard.embedding, asked(question, turn)) for turn in turns]
-        return {**made, "without_audio": self._guess(asked(question, options))}
+        return {**made, "without_audio": self._guess(heard.embedding, asked(question, options))}
 
     def _free(self, embedding: Any, text: str) -> str:
         assert self.mats is not None
         return self.mats.answer(embedding[None], text)[0]
 
-    def _guess(self, text: str) -> str:
-        """What the language model says where it hears nothing: a prefix of no positions."""
-        import torch
-
-        mats = self.mats
-        assert mats is not None
-        width = int(mats.llm.width)
-        with torch.inference_mode():
-            found = mats.llm.answers(
-                torch.zeros(1, 0, width, device=mats.device), Question(text, QUESTION_TAG), mats.config.search
-            )
+    def _guess(self, embedding: np.ndarray, text: str) -> str:
+        """What the language model says where it hears nothing: its prefix without a position."""
+        assert self.mats is not None
+        nothing = self.mats.hear(embedding[None])[:, :0]
+        found = self.mats.llm.answers(nothing, Question(text, QUESTION_TAG), self.mats.config.search)
         return sentence(found[0][0].text)
 
     def _scored(self, heard: Hearing, question: str, options: list[str]) -> str:
-        assert self.mats is not None
+        assert self.mats is not None and heard.embedding is not None
         if options:
-            scores = np.asarray(self.mats.score(heard.embedding, self.mats.label_embeddings(options)))  # type: ignore[arg-type]
+            scores = self.mats.score(heard.embedding, self.mats.label_embeddings(options))
             return options[int(scores.argmax())]
         talk = Conversation(self.mats)
         talk.listen_to(heard)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mats_model.evaluate.examples import Example
-from mats_model.evaluate.hearing import Heard, as_given, stacked
+from mats_model.evaluate.hearing import Heard
 from mats_model.evaluate.intervals import Statistic, mean_of, of_sums
 from mats_model.evaluate.metrics import bleu, bleu_counts, cider_d, rouge_l, tell_again
 from mats_model.evaluate.task import Record, Task, record_of
@@ -41,7 +41,7 @@ class CaptionTask(Task):
     def records(self, some: list[tuple[Heard, list[Example]]]) -> list[list[Record]]:
         assert self.mats is not None
         loud = [heard.embedding for heard, _ in some if heard.embedding is not None]
-        said = iter(self.mats.answer(stacked(loud)) if loud else [])
+        said = iter(self.mats.answer(np.stack(loud)) if loud else [])
         rows = []
         for heard, examples in some:
             answer, unsupported = "", []
@@ -65,8 +65,8 @@ class CaptionTask(Task):
         if not named:
             return []
         vectors = self.ears.label_embeddings(named)
-        native = [heard.embedding, *(as_given(heard.embedding, each) for *_, each in heard.windows if each is not None)]
-        sure = np.max([np.asarray(self.ears.score(each, vectors, multi=True)) for each in native], 0)
+        heard_parts = [heard.embedding, *(each for *_, each in heard.windows)]
+        sure = np.max([self.ears.score(each, vectors, multi=True) for each in heard_parts if each is not None], 0)
         return [part for part, best in zip(named, sure, strict=True) if best < PERHAPS]
 
     def protocol(self) -> dict[str, Any]:

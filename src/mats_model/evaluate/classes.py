@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from mats_model.ears import Ears
 from mats_model.evaluate.examples import Example, Examples
-from mats_model.evaluate.hearing import Heard, stacked
+from mats_model.evaluate.hearing import Heard
 from mats_model.evaluate.intervals import Statistic, mean_of
 from mats_model.evaluate.task import EvaluationSettings, Record, Task, plain, record_of
 from mats_model.evaluate.words import caption_words
-from mats_model.mats import Ears
+from mats_model.vectors import softmax
 
 BINS = 15  # of the calibration error, equal in width
 _ROUNDS, _SOFT = 10, 10.0
@@ -27,29 +28,29 @@ class ClassTask(Task):
 
     def __init__(self, ears: Ears, found: Examples, settings: EvaluationSettings) -> None:
         super().__init__(ears, found, settings)
-        self.vectors = np.asarray(ears.label_embeddings(found.labels, settings.template), np.float32)
-        self.plain_vectors = np.asarray(ears.label_embeddings(found.labels), np.float32)
+        self.vectors = ears.label_embeddings(found.labels, settings.template)
+        self.plain_vectors = ears.label_embeddings(found.labels)
         self.generates = settings.generated and not found.several and self.mats is not None
 
     def records(self, some: list[tuple[Heard, list[Example]]]) -> list[list[Record]]:
-        loud = [heard for heard, _ in some if heard.embedding is not None]
+        loud = [heard.embedding for heard, _ in some if heard.embedding is not None]
         said = iter(self._said(loud))
         rows = []
         for heard, examples in some:
             values: Record = {"cosines": None}
             if heard.embedding is not None:
-                values = {"cosines": plain(self.vectors @ heard.vector), **next(said)}
+                values = {"cosines": plain(self.vectors @ heard.embedding), **next(said)}
                 if self.settings.together:
-                    values["embedding"] = plain(heard.vector, 8)
+                    values["embedding"] = plain(heard.embedding, 8)
             rows.append([record_of(one, labels=one.truth["labels"], **values) for one in examples])
         return rows
 
-    def _said(self, loud: list[Heard]) -> list[Record]:
+    def _said(self, loud: list[np.ndarray]) -> list[Record]:
         if not self.generates or not loud:
             return [{} for _ in loud]
         assert self.mats is not None
-        answers = self.mats.answer(stacked([heard.embedding for heard in loud]), self.settings.prompt or None)
-        likeness = np.asarray(self.ears.clap.embed_text(answers), np.float32) @ self.plain_vectors.T
+        answers = self.mats.answer(np.stack(loud), self.settings.prompt or None)
+        likeness = self.ears.clap.embed_text(answers) @ self.plain_vectors.T
         return [
             {"answer": answer, **matched(answer, self.found.labels, near)}
             for answer, near in zip(answers, likeness, strict=True)
@@ -95,18 +96,13 @@ def together(vectors: np.ndarray, cosines: np.ndarray) -> np.ndarray:
     """The labels (n,) of embeddings (n, d) judged as one set: expectation maximisation that begins at each recording's
     own shares softmax(20 cos) (n, labels) and never leaves them."""
     own = 20.0 * (cosines - cosines.max(1, keepdims=True))
-    shares = _softmax(own)
+    shares = softmax(own)
     for _ in range(_ROUNDS):
         means = shares.T @ vectors / np.maximum(shares.sum(0), 1e-9)[:, None]
         apart = ((vectors[:, None] - means) ** 2).sum(-1)
         spread = float((shares * apart).sum() / vectors.size)
-        shares = _softmax(own - apart / (2 * max(spread, 1e-9) * _SOFT))
+        shares = softmax(own - apart / (2 * max(spread, 1e-9) * _SOFT))
     return shares.argmax(1)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
 
 
 # ---- figures
@@ -127,7 +123,7 @@ class _Scored:
         silent = np.array([record["cosines"] is None for record in records])
         self.right = self.truth.argmax(1)
         self.guess = np.where(silent, -1, self.cosines.argmax(1))
-        shares = _softmax(self.cosines * protocol["scale"])
+        shares = softmax(self.cosines * protocol["scale"])
         self.sure = np.where(silent, 1 / len(self.labels), shares.max(1))
         self.hit = self.truth[np.arange(len(records)), self.guess] & ~silent
         self.silent = silent

@@ -13,13 +13,13 @@ from types import ModuleType
 from typing import Any
 
 from mats_model import __version__
+from mats_model.ears import Ears
 from mats_model.errors import InputError, UsageError
 from mats_model.evaluate import answers, captions, classes, events, retrieval
 from mats_model.evaluate.examples import Examples
 from mats_model.evaluate.intervals import DRAWS, SEED, Figure, measured, paired
 from mats_model.evaluate.task import EvaluationSettings, Record, Task
 from mats_model.files import read_text
-from mats_model.mats import Ears
 
 _KINDS: dict[str, type[Task]] = {
     "classes": classes.ClassTask,

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from mats_model.audio import AudioSource
+from mats_model.ears import Ears
 from mats_model.errors import UsageError
 from mats_model.evaluate.examples import Example, Examples
-from mats_model.evaluate.hearing import Heard, as_given, hear
+from mats_model.evaluate.hearing import Heard, hear
 from mats_model.evaluate.intervals import Statistic, of_sums
 from mats_model.evaluate.task import EvaluationSettings, Record, Task, plain, record_of
-from mats_model.mats import Ears
 
 ONSET, OFFSET, SHARE, SEGMENT = 0.2, 0.2, 0.2, 1.0  # seconds, seconds, of the length, seconds
 PSDS = {"PSDS1": (0.7, 0.7, None, 0.0, 1.0), "PSDS2": (0.1, 0.1, 0.3, 0.5, 1.0)}  # DCASE 2021: dtc, gtc, cttc, alphas
@@ -46,7 +46,7 @@ class EventTask(Task):
             scores = [
                 [0.0] * len(self.found.labels)
                 if vector is None
-                else plain(self.ears.score(as_given(self.vectors, vector), self.vectors, multi=True), 4)
+                else plain(self.ears.score(vector, self.vectors, multi=True), 4)
                 for *_, vector in heard.windows
             ]
             rows += [

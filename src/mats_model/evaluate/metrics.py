@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from mats_model.errors import UsageError, is_text
 from mats_model.evaluate.words import caption_words
@@ -157,7 +156,7 @@ def text_to_text(mats: Mats, groups: list[list[str]]) -> Iterator[tuple[int, Tex
 
 def tell_again(mats: Mats, texts: list[str]) -> list[str]:
     """Texts -> text side -> mapper -> language model -> a caption for each."""
-    with torch.inference_mode():
-        meant = torch.as_tensor(mats.clap.embed_text(texts))
-        found = mats.llm.answers(mats.mapper(meant.to(mats.device)), Question("", CAPTION_TAG), mats.config.search)
+    found = mats.llm.answers(
+        mats.mapper.prefix(mats.clap.embed_text(texts)), Question("", CAPTION_TAG), mats.config.search
+    )
     return [sentence(some[0].text) for some in found]

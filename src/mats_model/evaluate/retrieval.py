@@ -26,7 +26,7 @@ class RetrievalTask(Task):
     def records(self, some: list[tuple[Heard, list[Example]]]) -> list[list[Record]]:
         rows = []
         for heard, examples in some:
-            vector = None if heard.embedding is None else plain(heard.vector, 8)
+            vector = None if heard.embedding is None else plain(heard.embedding, 8)
             rows.append([record_of(one, captions=one.truth["captions"], embedding=vector) for one in examples])
         return rows
 
@@ -34,7 +34,7 @@ class RetrievalTask(Task):
         texts = [text for row in records for text in row["captions"]]
         owner = np.array([place for place, row in enumerate(records) for _ in row["captions"]])
         told = np.concatenate(
-            [np.asarray(self.ears.clap.embed_text(texts[at : at + _CHUNK])) for at in range(0, len(texts), _CHUNK)]
+            [self.ears.clap.embed_text(texts[at : at + _CHUNK]) for at in range(0, len(texts), _CHUNK)]
         )
         heard = [row.pop("embedding") for row in records]
         sounds = np.array([vector or [0.0] * told.shape[1] for vector in heard], np.float32)

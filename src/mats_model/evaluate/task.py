@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from mats_model.audio import AudioSource
+from mats_model.ears import Ears
 from mats_model.errors import UsageError
 from mats_model.evaluate.examples import Example, Examples
 from mats_model.evaluate.hearing import Heard, hear
 from mats_model.llm.prompts import CAPTION_TAG, QUESTION_TAG
-from mats_model.mats import Ears, Mats
+from mats_model.mats import Mats
 
 Record = dict[str, Any]  # plain values: key, path, what is true, what was said or scored
 

@@ -28,8 +28,8 @@ from mats_model.errors import DeviceError, MatsError, ModelError, UsageError
 from mats_model.evaluate.metrics import rouge_l
 from mats_model.files import whole
 from mats_model.gap.noise import add_noise
-from mats_model.llm.decoder import SmallLLM
 from mats_model.llm.protocol import LanguageModel, Tokens
+from mats_model.llm.small import SmallLLM
 from mats_model.mapper import Mapper
 from mats_model.training.batches import Data, Draw, Note, Plan
 from mats_model.training.prepare import Prepared
@@ -391,7 +391,7 @@ class Trainer:
             return sum(rouge_l(self._answer(example), [example.answer]) for example in some) / len(some)
 
     def _answer(self, example: TextExample) -> str:
-        prefix = self.mats.mapper(self.mats.clap.embed_text([example.text]).to(self.device))
+        prefix = self.mats.mapper.prefix(self.mats.clap.embed_text([example.text]))
         return self.mats.llm.answers(prefix, example.asked, self.mats.config.search)[0][0].text
 
     def samples(self, count: int = 3) -> list[Sample]:
