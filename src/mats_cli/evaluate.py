@@ -24,7 +24,7 @@ UNDER = 8  # exit code: a figure is under what it should be
 Input = Annotated[
     Optional[Path],
     typer.Argument(
-        metavar="[FOLDER|TABLE|RESULT]",
+        metavar="FOLDER|TABLE|RESULT",
         help="A folder with a folder per class; a CSV, TSV or JSONL of what is true; or the records of an earlier "
         "result, whose figures are computed again.",
         show_default=False,
@@ -142,7 +142,7 @@ def evaluate(
     Examples:
       mats evaluate sounds/
       mats evaluate truth.csv --task captions --data clips/ -o captions.json
-      mats evaluate --set esc50 --data ~/ESC-50 --clap laion/clap-htsat-unfused
+      mats evaluate --set esc50 --data ~/ESC-50 --clap laion/larger_clap_music_and_speech
       mats evaluate sounds/ --against before.json --fail-under top1=0.8
     """
     from mats_model.evaluate.evaluation import read_result
@@ -153,6 +153,8 @@ def evaluate(
     least = [_least(text) for text in fail_under or []]
     settings = EvaluationSettings(template, prompt, not no_generated, together, every, threshold)
     other = read_result(against, seed=seed) if against else None
+    if output is None:
+        console.check_output()
     code = 0
     if input is not None and _is_result(input):
         result = read_result(input, seed=seed)

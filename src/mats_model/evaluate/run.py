@@ -66,10 +66,10 @@ def _answered(task: Task, waiting: list[Judged]) -> Iterator[Judged]:
 
 
 def _read(task: CaptionTask, recordings: list[list[Example]]) -> Iterator[Judged]:
-    for at in range(0, len(recordings), 16):
-        some = [examples[0] for examples in recordings[at : at + 16]]
-        for example, record in zip(some, task.told_again(some), strict=True):
-            yield Judged([example], [record])
+    chunks = [[examples[0] for examples in recordings[at : at + 16]] for at in range(0, len(recordings), 16)]
+    # one worker on one thread, as sounds are heard
+    for some, records in zip(chunks, in_order(task.told_again, chunks, 1), strict=True):
+        yield from (Judged([example], [record]) for example, record in zip(some, records, strict=True))
 
 
 def conclude(task: Task, judged: list[Judged], draws: int = DRAWS, seed: int = SEED) -> Evaluation:
