@@ -141,6 +141,7 @@ class Similarity:
 
         self.model = MiniLM(folder)
         self.tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.no_padding()
 
     @cached_property
     def _known(self) -> dict[str, np.ndarray]:
