@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mats_model.errors import UsageError
-from mats_model.evaluate.examples import Example, label_of, of_folder, of_table, renamed
+from mats_model.evaluate.examples import Example, label_of, of_files, of_table, renamed
 from mats_model.evaluate.sets import SETS, of_set
 
 
@@ -114,7 +114,7 @@ def test_a_set_of_another_layout(tmp_path: Path) -> None:
         of_set("esc", tmp_path)
 
 
-def test_labels_of_folders() -> None:
+def test_labels_of_filess() -> None:
     assert [label_of(name) for name in ("001 - Dog bark", "dog_bark", "Rain", "1980s", "3", "é_è")] == [
         "dog bark", "dog bark", "rain", "s", "3", "é è",
     ]  # fmt: skip
@@ -122,7 +122,7 @@ def test_labels_of_folders() -> None:
 
 def test_a_folder_per_class(tmp_path: Path) -> None:
     files = [(tmp_path / name, "") for name in ("dog/a.wav", "dog/sub/b.wav", "rain/a.wav", "loose.wav")]
-    found = of_folder(tmp_path, files)
+    found = of_files(tmp_path, files)
     assert found.labels == ["dog", "rain"] and len(found.examples) == 3
     assert found.left_out == [(str(tmp_path / "loose.wav"), "lies in no class's folder")]
     other = renamed(found, ["hound", "downpour"])
@@ -130,9 +130,9 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"1 labels were given for 2 classes.*dog, rain"):
         renamed(found, ["hound"])
     with pytest.raises(UsageError, match=r"holds 1 folder\(s\) with sounds"):
-        of_folder(tmp_path, files[:2])
+        of_files(tmp_path, files[:2])
     with pytest.raises(UsageError, match="two folders stand for 'dog'"):
-        of_folder(tmp_path, [*files, (tmp_path / "1_dog" / "a.wav", "")])
+        of_files(tmp_path, [*files, (tmp_path / "1_dog" / "a.wav", "")])
 
 
 def table(tmp_path: Path, text: str, task: str, name: str = "t.csv") -> list[Example]:

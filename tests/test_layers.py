@@ -10,18 +10,19 @@ import pytest
 SRC = Path(__file__).parent.parent / "src"
 MODEL = (
     "errors files config tokens vectors labels tensors places device parallel captions"
-    " audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.ffmpeg audio.mix audio.decode "
-    "audio.window audio.write"
+    " audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.folders audio.ffmpeg audio.mix "
+    "audio.decode audio.window audio.write"
     " clap.protocol clap.logmel clap.text clap.tower clap.nano_audio clap.nano clap.htsat "
     "clap.huggingface clap.published clap.laion clap.msclap clap.original"
     " gap.noise gap.kmeans gap.santa gap.memory claims mapper"
     " llm.prompts llm.protocol llm.words llm.decoder llm.beam llm.small llm.int8 llm.huggingface llm.bases"
-    " ears judge mats"
+    " ears judge mats many"
     " weights.encoders weights.catalogue weights.folder weights.authors weights.clapcap weights.resolve weights.fetch "
     "weights.hub weights.pull"
     " weights.bundle"
-    " library.database library.store library.export library.crawl library.search"
-    " live.ring live.diary live.questions live.talk"
+    " library.database library.store library.export library.search library.crawl library.changes library.update "
+    "library.describe"
+    " live.ring live.stream live.events live.diary live.diarist live.clips live.excerpt live.questions live.talk"
     " training.sources evaluate.words evaluate.metrics training.recipe training.embeddings training.batches "
     "training.prepare "
     "training.tune training.loop"
@@ -31,8 +32,8 @@ TEACH = "teacher clips wild examples parts listen minilm phrases align retell ca
 # all that is judged stands last: the sentence similarity borrows minilm of those who teach
 EVALUATE = "intervals examples sets hearing task classes retrieval captions answers events evaluation run"
 CLI = (
-    "formats signals console inputs journal options job curve microphone chat.status chat.session chat.screen "
-    "chat.verb listen caption classify"
+    "formats signals console inputs journal options loading job curve microphone chat.status chat.session "
+    "chat.commands chat.screen chat.verb starter listen caption classify"
     " index.library index.memory index.tune index.verb search train models results evaluate main generated __main__"
 )
 ORDER = (

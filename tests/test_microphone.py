@@ -17,7 +17,7 @@ from mats_cli import microphone
 from mats_cli.chat.status import Watcher
 from mats_cli.microphone import Microphone, RawPipe, devices, open_input
 from mats_model.errors import DeviceError, InputError, UsageError
-from mats_model.live.ring import Tags
+from mats_model.live.events import Tags
 from mats_model.mats import Mats
 
 

@@ -23,6 +23,7 @@ from mats_cli.formats import Result, Row
 from mats_model.clap.text import PIECES
 from mats_model.errors import MatsError, ModelError, UsageError
 from mats_model.gap import memory, santa
+from mats_model.library.search import Hit
 from mats_model.mats import Mats
 from mats_model.training.recipe import read_values
 from mats_model.training.sources import SourceSettings, captions_in, read_names, read_source
@@ -313,14 +314,11 @@ def test_no_format_lets_a_line_be_forged() -> None:
     for kind, lines in (("text", 3), ("csv", 5), ("excel", 5), ("srt", 11), ("vtt", 10), ("jsonl", 2)):
         said = formats.document(results, kind, True, True)
         assert said.count("\n") == lines and all(c.isprintable() or c in "\n\t\ufeff" for c in said), (kind, said)
-    hits = [search.Hit(0.5, 0, 1, [EVIL], 2.0, "a\n0.0\t9.0\tforged\x1b]0;x\x07", None)]
+    hits = [Hit(0.5, 0, 1, [EVIL], 2.0, "a\n0.0\t9.0\tforged\x1b]0;x\x07", None)]
     for kind, lines in (("text", 1), ("csv", 2), ("m3u8", 5), ("audacity", 1), ("jsonl", 1)):
         said = search.document(hits, kind)
         assert said.count("\n") == lines and not set(said) & set("\x1b\x07\r\u202e\x9b"), (kind, said)
-    assert (
-        search.document([search.Hit(0.5, 0, 1, ["#EXTINF:1"], 2.0, None, None)], "m3u8").splitlines()[-1]
-        == "./#EXTINF:1"
-    )
+    assert search.document([Hit(0.5, 0, 1, ["#EXTINF:1"], 2.0, None, None)], "m3u8").splitlines()[-1] == "./#EXTINF:1"
 
 
 def test_no_sentence_lets_a_line_be_forged(mats: Run, tmp_path: Path) -> None:
@@ -341,7 +339,7 @@ def test_no_cell_is_a_formula(mats: Run, dog: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
     result = Result("=cmd.wav", [Row(0, 1.5, labels=[("@x", 0.25)])])
     assert formats.document([result], "csv", True, True).splitlines()[1] == "'=cmd.wav,0.000,1.500,'@x,0.2500,"
-    hit = search.Hit(-0.25, 0, 1, ["-x.wav"], 2.0, "=1", None)
+    hit = Hit(-0.25, 0, 1, ["-x.wav"], 2.0, "=1", None)
     assert search.document([hit], "csv").splitlines()[1] == "-0.2500,'-x.wav,0.000,1.000,'=1"
     shutil.copy(dog, tmp_path / "=dog.ogg")
     plain, marked = (mats("caption", "=dog.ogg", "--csv", *more).stdout for more in ((), ("--bom",)))

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,8 @@ from mats_cli.formats import harmless, visible
 from mats_model.errors import MatsError
 
 T = TypeVar("T")
+# settings that sentences of the library name
+_SETTING = re.compile("`(every|rebuild|template)`")
 
 
 class Stopped(Exception):
@@ -99,9 +102,14 @@ def check_output() -> None:
         os.write(sys.stdout.fileno(), b"")
 
 
+def spelled(sentence: str) -> str:
+    """The library names settings, `every`; here they are options, --every."""
+    return _SETTING.sub(r"--\1", sentence)
+
+
 def note(message: str) -> None:
     """One line to stderr."""
-    print(f"mats: {visible(message)}", file=sys.stderr, flush=True)
+    print(f"mats: {visible(spelled(message))}", file=sys.stderr, flush=True)
 
 
 def failure(error: Exception) -> None:

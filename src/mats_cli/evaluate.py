@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from mats_cli import console
+from mats_cli import console, loading
 from mats_cli import options as shared
 from mats_cli.results import FORMATS
 from mats_model.errors import InputError, UsageError
@@ -161,11 +161,11 @@ def evaluate(
     else:
         found = _examples(input, task, set_name, data, labels, text_to_text, quiet)
         if clap:
-            ears: Any = shared.load_ears(clap, model, offline, device)
+            ears: Any = loading.load_ears(clap, model, offline, device)
             across: dict[str, str] = {}
         else:
-            ears = shared.load_model(model, offline, llm, quantize, device)
-            across = shared.apply_santa(ears, memory, santa, no_santa) | shared.apply_search(ears, search)
+            ears = loading.load_model(model, offline, llm, quantize, device)
+            across = loading.apply_santa(ears, memory, santa, no_santa) | loading.apply_search(ears, search)
         result, code = _judged(ears, found, settings, {**across, "llm": llm, "quantize": quantize}, output, seed, quiet)
     _write(result, other, against, kind, output, records, export, seed)
     under = [text for name, value, text in least if _value(result, name) < value]
@@ -212,7 +212,7 @@ def _examples(
     quiet: bool,
 ) -> Examples:
     """What is to be judged. Errors: UsageError."""
-    from mats_cli.inputs import expand, read_labels
+    from mats_cli.inputs import read_labels
     from mats_model.evaluate import examples, sets
 
     if (input is None) == (set_name is None):
@@ -228,10 +228,9 @@ def _examples(
     elif input is not None and input.is_dir():
         if task not in (None, "classes"):
             raise UsageError(f"--task {task} needs a table of what is true, and {input} is a folder.")
-        heard = expand([str(input)])
-        found = examples.of_folder(input, [(item.path, item.problem or "") for item in heard.items if item.path])
-        if not quiet and (passed := heard.passed_over()):
-            console.note(passed)
+        found = examples.of_folder(input)
+        if not quiet and found.passed_over:
+            console.note(found.passed_over)
     else:
         assert input is not None
         if not input.is_file():
@@ -294,7 +293,7 @@ def _judged(
 
 
 def _item(examples: list[Example]) -> Any:
-    from mats_cli.inputs import Item
+    from mats_model.audio.folders import Item
 
     path = examples[0].path
     assert path is not None

@@ -6,19 +6,21 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mats_cli import console
 from mats_cli.formats import TABLES, Result, document, piece
-from mats_cli.inputs import Found, Item, read_stdin
+from mats_cli.inputs import expand, read_stdin
 from mats_cli.journal import Journal, fitting, unused
-from mats_model.errors import InputError, UsageError, one_input
+from mats_model.errors import InputError, UsageError
 from mats_model.files import write
 
 if TYPE_CHECKING:
-    from mats_model.ears import Ears, Stretch
+    from mats_model.audio.folders import Found, Item
+    from mats_model.ears import Ears
+    from mats_model.many import Listened
 
 SUFFIX = {"text": "txt", "excel": "csv"}
 # what is wrong with the disk and not with one name on it
@@ -36,37 +38,18 @@ class Options:
     timed: bool  # times are part of the text format
 
 
-@dataclass
-class Listened:
-    """What was heard in an input, or why nothing was."""
-
-    item: Item
-    heard: list[Stretch]
-    notes: list[str]
-    error: str | None = None
-    trace: str = ""  # where it went wrong, if nobody foresaw that
-    missing: bool = False  # part of the sound is not there, as the notes say
-
-
 def listen_all(mats: Ears, items: Iterable[Item], every: float | None, quiet: bool = False) -> Iterator[Listened]:
-    """Each input listened to, in order; a few at once, each on one thread, so that company changes nothing."""
+    """Each input listened to, in order; standard input is read when its turn comes."""
+    from mats_model import many
     from mats_model.audio import AudioSource
-    from mats_model.parallel import in_order
+    from mats_model.audio.folders import STDIN
 
-    def one(item: Item) -> Listened:
-        source = AudioSource(item.name if item.path else "standard input", path=item.path)
-        try:
-            with one_input(source.name):
-                if item.problem:
-                    raise InputError(item.problem)
-                if item.path is None:
-                    source = AudioSource("standard input", data=read_stdin(quiet=quiet))
-                heard = list(mats.listen(source, every))
-                return Listened(item, heard, source.notes, missing=bool(source.missing))
-        except InputError as error:
-            return Listened(item, [], [], str(error), getattr(error, "trace", ""))
+    def opened(item: Item) -> AudioSource:
+        if item.path is None:
+            return AudioSource(STDIN, data=read_stdin(quiet=quiet))
+        return AudioSource(item.name, path=item.path)
 
-    yield from in_order(one, items, mats.clap.listeners)
+    yield from many.listen_all(mats, items, every, opened)
 
 
 class _Sink:
@@ -172,52 +155,67 @@ def run(
         console.note(f"going on: {len(ready)} of {len(found.items)} inputs were done before.")
     if not options.quiet and (passed := found.passed_over()):
         console.note(passed)
-    failed = done = 0
-    parts: set[int] = set()  # inputs of which something is missing
-
-    def told() -> Iterator[Listened]:
-        nonlocal failed
-        for listened in listen_all(mats, todo, options.every, options.quiet):
-            for line in listened.notes:
-                console.note(line)
-            if listened.error:
-                failed += 1
-                console.note(listened.error)
-                console.trace(listened.trace)
-            if listened.missing:
-                parts.add(id(listened.item))
-            yield listened
-
-    fresh = answer(told())
+    tally = _Tally(len(found.items))
+    fresh = answer(tally.told(listen_all(mats, todo, options.every, options.quiet)))
     try:
         for number, item in enumerate(console.progress(found.items, len(found.items), "file", options.quiet)):
             result = ready[number] if number in ready else next(fresh)[1]
             # one that was heard in part is heard again, so that it is said again
-            if journal and number not in ready and id(item) not in parts:
+            if journal and number not in ready and id(item) not in tally.parts:
                 journal.add(item, result)
             try:
                 sink.add(item, result)
             except InputError as error:
-                failed += 1
+                tally.failed += 1
                 console.note(str(error))
-            done += 1
+            tally.done += 1
         sink.finish()
     except KeyboardInterrupt:
-        goes_on = f"{done} of {len(found.items)} inputs are done. The same command goes on from there."
+        goes_on = f"{tally.done} of {tally.all} inputs are done. The same command goes on from there."
         console.note(
             "stopped: " + goes_on if journal else "stopped. With -o, the same command goes on where this one ended."
         )
         raise console.Stopped from None
     if journal:
         journal.finish()
-    if failed and len(found.items) > 1:
-        console.note(f"{failed} of {len(found.items)} inputs failed.")
-    if parts and len(found.items) > 1:
-        console.note(f"{len(parts)} of {len(found.items)} inputs were heard in part.")
-    return 4 if failed == len(found.items) else 3 if failed or parts else 0
+    return tally.code()
 
 
-def nothing_found(found: Found, names: list[str]) -> str:
-    """Why there is nothing to do."""
-    passed = found.passed_over()
-    return f"no sounds were found in {', '.join(names)}{': ' + passed if passed else '.'}"
+@dataclass
+class _Tally:
+    """How a job goes: of all inputs, how many are done, failed, or were heard in part."""
+
+    all: int
+    done: int = 0
+    failed: int = 0
+    parts: set[int] = field(default_factory=set)
+
+    def told(self, all_listened: Iterable[Listened]) -> Iterator[Listened]:
+        """What there is to say of each input is said as it comes."""
+        for listened in all_listened:
+            for line in listened.notes:
+                console.note(line)
+            if listened.error:
+                self.failed += 1
+                console.note(listened.error)
+                console.trace(listened.trace)
+            if listened.missing:
+                self.parts.add(id(listened.item))
+            yield listened
+
+    def code(self) -> int:
+        """The exit code, and why it is not 0 where there are several inputs."""
+        if self.failed and self.all > 1:
+            console.note(f"{self.failed} of {self.all} inputs failed.")
+        if self.parts and self.all > 1:
+            console.note(f"{len(self.parts)} of {self.all} inputs were heard in part.")
+        return 4 if self.failed == self.all else 3 if self.failed or self.parts else 0
+
+
+def found(names: list[str]) -> Found:
+    """The inputs of a job. Errors: InputError where there are none; UsageError."""
+    some = expand(names)
+    if not some.items:
+        passed = some.passed_over()
+        raise InputError(f"no sounds were found in {', '.join(names)}{': ' + passed if passed else '.'}")
+    return some

@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mats_cli.formats import Result
-from mats_cli.inputs import Item
 from mats_model.files import is_own, own
+
+if TYPE_CHECKING:
+    from mats_model.audio.folders import Item
 
 # bytes of a name that every file system in use takes
 _LONGEST = 255

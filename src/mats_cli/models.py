@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from mats_cli import console
+from mats_cli import console, loading
 from mats_cli import options as shared
 from mats_cli.formats import plain_json
 from mats_model.errors import ModelError, UsageError
@@ -130,8 +130,8 @@ def pull(name: Name, kind: Kind = "", offline: shared.Offline = False, quiet: sh
     if kind not in ("", "model", "encoder", "base"):
         raise UsageError(f"--kind {kind}: choose model, encoder or base.")
     if offline:
-        shared.forbid_connections()
-    console.out(f"{shared.puller(offline, quiet).pull(name, kind)}\n")
+        loading.forbid_connections()
+    console.out(f"{loading.puller(offline, quiet).pull(name, kind)}\n")
 
 
 @app.command()

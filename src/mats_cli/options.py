@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 from typer.core import TyperCommand
 
-from mats_cli import console
 from mats_cli.formats import FORMATS, visible
 from mats_model.errors import UsageError, is_text
-
-if TYPE_CHECKING:
-    from mats_model.ears import Ears
-    from mats_model.mats import Mats
-    from mats_model.weights.pull import Puller
 
 # what the names of options say of those that may be paths, in which any byte may stand
 _PATHS = re.compile("FILE|DIR|FOLDER|PATH|INPUTS|CMD")
@@ -27,7 +20,7 @@ class App(typer.Typer):
     """Verbs whose texts are known to be text."""
 
     def command(self, name: str | None = None, **more: Any) -> Any:
-        """As typer has it."""
+        """A verb under its function's name, if none is given."""
         return super().command(name, cls=_Verb, **more)
 
 
@@ -35,7 +28,7 @@ class _Verb(TyperCommand):
     """The door of all that is typed on the command line. Errors: UsageError for a text that is no UTF-8."""
 
     def invoke(self, ctx: Any) -> Any:
-        """As click has it."""
+        """Runs the verb. Errors: UsageError for a text that is no UTF-8."""
         for option in self.params:
             if not _PATHS.search(option.metavar or ""):
                 given = ctx.params.get(option.name)
@@ -148,20 +141,6 @@ Gate = Annotated[
 ]
 
 
-def one_thread() -> None:
-    """One sound at a time is heard best on one thread, and leaves the other processors to whoever plays it."""
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def tag_names(mats: Mats) -> list[str]:
-    """Names of everyday sounds that come with the model, or with the one whose encoder it borrows."""
-    from mats_model.weights import resolve
-
-    return mats.santa.name_texts or resolve.name_texts(mats.config.clap)
-
-
 Clap = Annotated[
     Optional[str],
     typer.Option(
@@ -211,88 +190,6 @@ EarsDevice = Annotated[
         "--device", metavar="NAME", help="Where a published encoder computes: auto, cpu, cuda, cuda:N or mps."
     ),
 ]
-
-
-def puller(offline: bool, quiet: bool = False) -> Puller:
-    """Gets what is not here, and shows how far it is."""
-    from mats_model.weights.pull import Puller
-
-    return Puller(console.note, console.bytes_bar(quiet), offline)
-
-
-def load_ears(clap: str | None, model: str, offline: bool, device: str = "cpu") -> Ears:
-    """What hears: --clap, or the encoder of --model; fetched first where it is not here. Labels and search need no
-    language model."""
-    if offline:
-        forbid_connections()
-    from mats_model.weights import resolve
-
-    pull, name = puller(offline), clap or model
-    if resolve.wants(name):
-        pull.encoder(name)
-    return pull.complete(resolve.load_ears(name, device), name)
-
-
-def apply_santa(mats: Mats, memory: Path | None, settings: str, without: bool) -> dict[str, str]:
-    """Another memory or another way across; returns what was asked for, since answers depend on it."""
-    from mats_model.gap.memory import DiskMemory
-    from mats_model.gap.santa import changed
-
-    if without and (memory or settings):
-        raise UsageError("--no-santa leaves out what --memory and --santa ask for: choose one.")
-    if without:
-        settings = "way=none"
-    if memory or settings:
-        mats.santa.cross(
-            changed(mats.santa.settings, settings), DiskMemory(memory, mats.clap.space) if memory else None
-        )
-    return {"memory": str(memory and memory.absolute()), "santa": settings}
-
-
-def apply_search(mats: Mats, settings: str) -> dict[str, str]:
-    """Another way of searching; returns what was asked for, since answers depend on it."""
-    from dataclasses import replace
-
-    from mats_model.config import search_changed
-
-    if settings:
-        changed = search_changed(mats.config.search, settings)
-        if changed.temperature and mats.config.llm.kind == "decoder":
-            raise UsageError(
-                "--search temperature: this model searches for its answers and draws none; take --model mini, or "
-                "leave it out."
-            )
-        mats.config = replace(mats.config, search=changed)
-    return {"search": settings}
-
-
-def forbid_connections() -> None:
-    """For this process; the hub's library reads these when it is imported."""
-    os.environ.update(MATS_OFFLINE="1", HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
-
-
-def load_model(
-    name: str, offline: bool, llm: str | None = None, quantize: str | None = None, device: str = "auto"
-) -> Mats:
-    """The model; what it needs is fetched first where it is not here."""
-    if offline:
-        forbid_connections()
-    from mats_model.weights import resolve
-
-    base = puller(offline).ready(name, llm or "")
-    return resolve.load(name, device, quantize or "", base)
-
-
-def say_waiting(index: Path) -> None:
-    """For a job that comes second."""
-    console.note(f"another mats is at work on {index}; waiting for it.")
-
-
-def index_path(given: Path | None) -> Path:
-    """Of --index, or the user's own library."""
-    from mats_model.places import data, expanded
-
-    return expanded(str(given)) if given else data() / "library.db"
 
 
 def chosen_format(

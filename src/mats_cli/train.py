@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from mats_cli import console, signals
+from mats_cli import console, loading, signals
 from mats_cli import options as shared
 from mats_model.errors import UsageError
 
@@ -105,7 +105,7 @@ def train(
     from mats_model.training.recipe import override, read_values
 
     if offline:
-        shared.forbid_connections()
+        loading.forbid_connections()
     values, where = read_values(recipe)
     values = override(values, set_ or [])
     if values.get("kind") == "nano":
@@ -117,7 +117,7 @@ def train(
     folder = data or recipe.parent
     out = output or Path("runs") / settings.name
     if fetch:
-        pull = shared.puller(offline, quiet)
+        pull = loading.puller(offline, quiet)
         if settings.llm.kind == "transformers":
             pull.base(settings.llm.base)
         pull.encoder(settings.clap)

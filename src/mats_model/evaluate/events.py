@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from mats_model.audio import AudioSource
-from mats_model.ears import Ears
+from mats_model.ears import Ears, Stretch
 from mats_model.errors import UsageError
 from mats_model.evaluate.examples import Example, Examples
 from mats_model.evaluate.hearing import Heard, hear
 from mats_model.evaluate.intervals import Statistic, of_sums
 from mats_model.evaluate.task import EvaluationSettings, Record, Task, plain, record_of
+from mats_model.live.events import events
 
 ONSET, OFFSET, SHARE, SEGMENT = 0.2, 0.2, 0.2, 1.0  # seconds, seconds, of the length, seconds
 PSDS = {"PSDS1": (0.7, 0.7, None, 0.0, 1.0), "PSDS2": (0.1, 0.1, 0.3, 0.5, 1.0)}  # DCASE 2021: dtc, gtc, cttc, alphas
@@ -68,19 +69,10 @@ class EventTask(Task):
 
 
 def found_events(record: Record, labels: list[str], threshold: float) -> list[Event]:
-    """Stretches that follow each other and reach the threshold are one event."""
-    made: list[Event] = []
-    for place, label in enumerate(labels):
-        begun: tuple[float, float] | None = None
-        for (start, end), row in zip(record["frames"], record["scores"], strict=True):
-            if row[place] >= threshold:
-                begun = (begun[0] if begun else start, end)
-            elif begun:
-                made.append((*begun, label))
-                begun = None
-        if begun:
-            made.append((*begun, label))
-    return sorted(made)
+    """Stretches that follow each other and reach the threshold are one event, as classes are told over time."""
+    stretches = [Stretch(start, end, None) for start, end in record["frames"]]
+    found = events(stretches, record["scores"], labels, threshold)
+    return sorted((one.start, one.end, one.label) for one in found)
 
 
 def _fits(told: Event, found: Event) -> bool:
@@ -163,14 +155,14 @@ def tables(records: list[Record], protocol: dict[str, Any]) -> dict[str, Any]:
     labels, threshold = protocol["labels"], protocol["threshold"]
     told = [[tuple(event) for event in row["events"]] for row in records]
     pairs = list(zip(told, (found_events(row, labels, threshold) for row in records), strict=True))
-    events = np.sum([event_counts(*pair, labels) for pair in pairs], 0)  # type: ignore[arg-type]
+    whole = np.sum([event_counts(*pair, labels) for pair in pairs], 0)  # type: ignore[arg-type]
     segments = np.sum([segment_counts(*pair, labels) for pair in pairs], 0)  # type: ignore[arg-type]
     rows = [
         {
             "label": label,
-            "events": int(events[k][1]),
-            "found": int(events[k][2]),
-            "event_F1": _number(micro_f1(events[k])),
+            "events": int(whole[k][1]),
+            "found": int(whole[k][2]),
+            "event_F1": _number(micro_f1(whole[k])),
             "segment_F1": _number(micro_f1(segments[k])),
         }
         for k, label in enumerate(labels)

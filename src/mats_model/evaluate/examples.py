@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mats_model.audio.folders import Found
 from mats_model.errors import UsageError, is_text
 from mats_model.files import read_text
 from mats_model.training.sources import cells
@@ -41,6 +42,7 @@ class Examples:
     labels: list[str] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)  # what was not tried, and why
     several: bool = False  # a recording may have several labels
+    passed_over: str = ""  # which files of a folder are no sounds, in words
 
     @property
     def recordings(self) -> list[list[Example]]:
@@ -56,8 +58,16 @@ def label_of(folder: str) -> str:
     return re.sub(r"[\s_]+", " ", re.sub(r"^[\d\W_]+(?=\w)", "", folder)).strip().lower() or folder
 
 
-def of_folder(top: Path, files: Iterable[tuple[Path, str]]) -> Examples:
-    """A folder per class; `files` are (path, what is wrong with it) of the sounds in `top`. Errors: UsageError."""
+def of_folder(top: Path) -> Examples:
+    """A folder per class, with all sounds below it. Errors: UsageError."""
+    found = Found()
+    found.add(str(top))
+    files = [(item.path, item.problem or "") for item in found.items if item.path]
+    return replace(of_files(top, files), passed_over=found.passed_over() or "")
+
+
+def of_files(top: Path, files: Iterable[tuple[Path, str]]) -> Examples:
+    """The same of (path, what is wrong with it) of sounds in `top`. Errors: UsageError."""
     examples, left_out, folders = [], [], {}
     for path, problem in files:
         parts = path.relative_to(top).parts
