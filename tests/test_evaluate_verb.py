@@ -123,6 +123,21 @@ def test_what_is_asked_wrongly(mats: Run, sounds: Path, tmp_path: Path, words: l
     assert done.returncode == 2 and said in done.stderr.decode() and b"Traceback" not in done.stderr
 
 
+def test_sounds_that_are_all_missing_are_said_once(mats: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,caption\n" + "".join(f"{n}.wav,a dog\n" for n in range(99)))
+    done = mats("evaluate", "t.csv", "--task", "captions", "--data", "nowhere")
+    assert done.returncode == 4 and done.stderr.count(b"\n") == 1
+    assert b"none of the 99 recordings of t can be opened: nowhere/0.wav is not there" in done.stderr
+
+
+def test_silence_alone(nano: Mats, tmp_path: Path) -> None:
+    for label in ("dog", "rain"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "a.wav").write_bytes(encoded(np.zeros(32_000, np.float32)))
+    result = evaluate(task_of(nano, of_folder(tmp_path), EvaluationSettings(together=True)), draws=10)
+    assert result.figures["top1"].value == 0.0 and "together_top1" not in result.figures
+
+
 def test_hostile_results(tmp_path: Path) -> None:
     for text in ("", "[]", "{}", "[" * 100_000, '{"format": 9, "protocol": {}, "task": "x", "records": []}', "\0",
                  '{"format": 1, "task": "classes", "protocol": {}, "records": [{"key": 1}]}'):  # fmt: skip

@@ -60,6 +60,8 @@ class ClassTask(Task):
         if not self.settings.together:
             return records
         heard = [row for row in records if row["cosines"] is not None]
+        if not heard:
+            return records
         chosen = together(
             np.array([row.pop("embedding") for row in heard]), np.array([row["cosines"] for row in heard])
         )
@@ -210,23 +212,28 @@ def _rates(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def average_precisions(truth: np.ndarray, scores: np.ndarray) -> Any:
     """Weights (n,) -> average precision of each class (c,): the sum of (recall step) * precision over the thresholds,
     equal scores being one threshold; NaN where a class has no recording."""
-    order = np.argsort(-scores, 0, kind="stable")
-    ordered = np.take_along_axis(scores, order, 0)
-    last = np.ones(ordered.shape, bool)
-    last[:-1] = ordered[1:] != ordered[:-1]
-    places = np.where(last, np.arange(len(scores))[:, None], len(scores))
-    end = np.minimum.accumulate(places[::-1], 0)[::-1]  # where the run of equal scores ends
-    hits = np.take_along_axis(truth, order, 0)
+    prepared = [_ranked(truth[:, k], scores[:, k]) for k in range(truth.shape[1])]
 
     def measure(weights: np.ndarray) -> np.ndarray:
-        drawn = weights[order]
-        right = drawn * hits
-        share = np.cumsum(right, 0) / np.maximum(np.cumsum(drawn, 0), 1e-12)
-        total = right.sum(0)
-        summed = (right * np.take_along_axis(share, end, 0)).sum(0)
-        return np.where(total > 0, summed / np.maximum(total, 1e-12), np.nan)
+        found = np.full(len(prepared), np.nan)
+        for k, (order, hits, end, last) in enumerate(prepared):
+            right = weights[order[hits]]
+            if (total := right.sum()) > 0:
+                share = right.cumsum()[last] / np.maximum(weights[order].cumsum()[end], 1e-12)
+                found[k] = (right * share).sum() / total
+        return found
 
     return measure
+
+
+def _ranked(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Places of one class from the best score on: all of them (n,); and of its p recordings where in that order they
+    stand, where their run of equal scores ends, and which of the p is the last before that end."""
+    order = np.argsort(-scores, kind="stable")
+    hits = np.flatnonzero(truth[order])
+    falling = -scores[order]
+    end = np.searchsorted(falling, falling[hits], side="right") - 1
+    return order, hits, end, np.searchsorted(hits, end, side="right") - 1
 
 
 def mean_precision(truth: np.ndarray, scores: np.ndarray) -> Statistic:

@@ -74,7 +74,10 @@ def _plain(value: float) -> float | None:
 
 
 def task_of(ears: Ears, found: Examples, settings: EvaluationSettings) -> Task:
-    """What is to be done with the recordings. Errors: UsageError."""
+    """What is to be done with the recordings. Errors: UsageError; InputError where none of them is there."""
+    if all(one.problem for one in found.examples):
+        first = found.examples[0].problem
+        raise InputError(f"none of the {len(found.recordings)} recordings of {found.name} can be opened: {first}")
     return _KINDS[found.task](ears, found, settings)
 
 
@@ -183,7 +186,16 @@ def read_result(path: Path, draws: int = DRAWS, seed: int = SEED) -> Evaluation:
         return score(head["task"], records, head["protocol"], draws, seed)
     except (UsageError, InputError):
         raise
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise UsageError(
             f"{path} is no result of mats evaluate that can be read ({str(why)[:100]}): give one written as json, or "
