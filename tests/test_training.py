@@ -35,8 +35,7 @@ from mats_model.training.recipe import (
     text_recipe,
 )
 from mats_model.training.sources import CaptionSource, SourceSettings, TextExample
-from mats_model.weights import folder as checkpoints
-from mats_model.weights import resolve
+from mats_model.weights import loading
 
 THINGS = [
     ("dog", "barks"),
@@ -113,7 +112,7 @@ def test_it_learns_and_a_folder_comes_out(data: Path, tmp_path: Path) -> None:
     samples = [event for event in events if isinstance(event, Sample)]
     assert samples and samples[-1].heard.endswith("dog.ogg") and samples[-1].answer.endswith(".")
     config = trainer.finish()
-    mats = resolve.load(str(tmp_path / "out"))
+    mats = loading.load(str(tmp_path / "out"))
     assert mats.config == config and config.clap == "nano" and config.space == mats.clap.space
     assert mats.caption(ROOT / "examples" / "dog.ogg").endswith(".")
     files = {"config.json", "memory.txt", "model.safetensors", "recipe.yaml", "tokenizer.json", "training"}
@@ -319,7 +318,7 @@ def test_another_encoder_is_refused(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "out" / "config.json"
     path.write_text(path.read_text().replace(trainer.mats.config.space, "000000000000"))
     with pytest.raises(MismatchError, match="trained on another version of the encoder 'nano'"):
-        checkpoints.load(tmp_path / "out", resolve.locate)
+        loading.load_folder(tmp_path / "out")
 
 
 def test_new_words_from_words_alone(nano: Mats, tmp_path: Path) -> None:
@@ -335,7 +334,7 @@ def test_new_words_from_words_alone(nano: Mats, tmp_path: Path) -> None:
     losses = [event.loss for event in events if isinstance(event, Step)]
     assert losses[-1] < losses[0] * 0.6
     trainer.finish()
-    mats = resolve.load(str(tmp_path / "out"))
+    mats = loading.load(str(tmp_path / "out"))
     # other words for them than those it was told
     told = {
         "old computer calling over a telephone": "modem",

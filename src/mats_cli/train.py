@@ -122,7 +122,7 @@ def train(
             pull.base(settings.llm.base)
         pull.encoder(settings.clap)
         if settings.start:
-            pull.ready(settings.start)
+            pull.model(settings.start)
     if dry_run:
         _dry_run(settings, folder, strict, device, force, json)
     elif evaluate:
@@ -280,7 +280,7 @@ def _dry_run(settings: TextRecipe, data: Path, strict: bool, device: str, force:
 
 def _evaluate(settings: TextRecipe, data: Path, out: Path, device: str, json: bool, quiet: bool) -> None:
     from mats_model.evaluate.metrics import references, text_to_text
-    from mats_model.weights.resolve import load
+    from mats_model.weights.loading import load
 
     if not settings.held_out.file:
         raise UsageError("--evaluate: the recipe names no held_out.file of captions with several references a clip.")

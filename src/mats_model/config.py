@@ -161,8 +161,9 @@ class FormerNameWarning(FutureWarning):
 
 
 # what a setting may be: the sizes of what is made of it stay within reason before anything is made. Numbers lie between
-# two, words are among these
-_MAY: dict[type, dict[str, tuple[float, float] | tuple[str, ...]]] = {
+# two, words are among these. Settings of later modules say it themselves, as MAY
+Bounds = Mapping[str, tuple[float, float] | tuple[str, ...]]
+_MAY: dict[type, Bounds] = {
     SantaSettings: {
         "blend": (0, 1), "temperature": (1e-6, 1e6), "neighbours": (1, 10**6), "size": (0, 10**8), "clusters": (1,
         10**6), "names": (0, 10**6),
@@ -254,7 +255,8 @@ def fill(default: Settings, values: Any, where: Where | str, error: type[MatsErr
             value = _filled_list(get_args(hints[key])[0], value, where, error, name)
         else:
             value = _of_kind(type(old), value, where, error, name)
-            _check(_MAY.get(type(default), {}).get(key), value, where, error, name)
+            may: Bounds = _MAY.get(type(default)) or getattr(type(default), "MAY", {})
+            _check(may.get(key), value, where, error, name)
         filled[key] = value
     return replace(default, **filled)  # type: ignore[type-var]
 

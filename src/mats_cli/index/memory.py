@@ -65,10 +65,9 @@ def memory(
       mats index memory captions.csv -o memory/
       mats caption song.wav --memory memory/
     """
-    from mats_model.gap.memory import MemoryCard, build
+    from mats_model.gap.memory import MemoryCard, build, check_replaceable
 
-    if output.exists() and not (output / "memory.json").is_file():
-        raise UsageError(f"-o {output} is there and is no memory: give another folder.")
+    check_replaceable(output)  # before anything is heard
     mats = loading.load_ears(clap, model, offline)
     heard = embeddings(mats, audio) if audio else None
     bad = _Bad()

@@ -15,8 +15,8 @@ from mats_model.llm.decoder import Decoder
 from mats_model.mapper import make_mapper
 from mats_model.training.recipe import TextRecipe
 from mats_model.training.sources import CaptionSource
-from mats_model.weights.folder import stored
-from mats_model.weights.resolve import find, find_base
+from mats_model.weights.loading import stored
+from mats_model.weights.resolve import resolve
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _base_shape(config: LLMConfig) -> _Shape:
     """Sizes of a base that is at hand, its weights not read. Errors: ModelError."""
     from mats_model.llm.bases import empty_base
 
-    base = empty_base(find_base(config.base))
+    base = empty_base(resolve(config.base, "base").found())
     targets = config.targets or ["q_proj", "v_proj", "c_attn"]
     lora = 0
     for name, module in base.named_modules():
@@ -92,11 +92,11 @@ def estimate(recipe: TextRecipe, sources: list[CaptionSource], device: str = "au
     if recipe.start:
         from mats_model.weights.folder import read_config
 
-        config = read_config(find(recipe.start))
+        config = read_config(resolve(recipe.start, "model").found())
         mapper_config, llm, decoder_config = config.mapper, config.llm, config.decoder
     else:
         mapper_config, llm, decoder_config = recipe.mapper, recipe.llm, recipe.decoder
-    base = find_base(llm.base) if llm.kind == "transformers" else None
+    base = resolve(llm.base, "base").found() if llm.kind == "transformers" else None
     placement = place(llm, device, force, weights=stored(base) if base else 0)
     if llm.kind == "decoder":
         decoder = Decoder(decoder_config)

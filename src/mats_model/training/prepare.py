@@ -20,13 +20,15 @@ from mats_model.gap.santa import Santa
 from mats_model.llm.words import learn_tokenizer, vocabulary_size
 from mats_model.mats import Mats
 from mats_model.places import cache
+from mats_model.tensors import take
 from mats_model.training.batches import Data, Note, encode, split
 from mats_model.training.embeddings import TextCache
 from mats_model.training.recipe import TextRecipe
 from mats_model.training.sources import CaptionSource, SourceSettings, TextExample, read_names, read_source
-from mats_model.weights.encoders import is_encoder, load_encoder
-from mats_model.weights.folder import borrowed_clap, build, load_llm, read, read_config, take, tensors
-from mats_model.weights.resolve import find, find_encoder, here, locate
+from mats_model.weights.encoders import load_encoder
+from mats_model.weights.folder import WEIGHTS, read, read_config, tensors_of
+from mats_model.weights.loading import borrowed_clap, build, load_llm
+from mats_model.weights.resolve import resolve
 
 
 @dataclass
@@ -93,12 +95,14 @@ def make_model(
     recipe: TextRecipe, told: list[list[TextExample]], data: Path, device: str, force: bool, clap: Clap | None = None
 ) -> Mats:
     """Encoder, memory, mapper and language model of a recipe, before any training. Errors: MatsError."""
-    start = read(find(recipe.start)) if recipe.start else None
-    borrowed = clap is None and (here(recipe.clap, "model") is None or is_encoder(find(recipe.clap)))
-    like = MatsConfig() if clap is not None or borrowed else read_config(find(recipe.clap))
+    begun = resolve(recipe.start, "model") if recipe.start else None
+    start = read(begun.found()) if begun else None
+    hears = resolve(recipe.clap, "encoder")
+    borrowed = clap is None and hears.kind == "encoder"
+    like = MatsConfig() if clap is not None or borrowed else read_config(hears.found())
     if borrowed:
         # how sure it is of a label, a published encoder says itself
-        clap = load_encoder(find_encoder(recipe.clap)).clap
+        clap = load_encoder(hears.found()).clap
         like = replace(like, width=clap.dim, label_scale=0.0)
     if start:
         like = start.config
@@ -110,7 +114,7 @@ def make_model(
     )  # fmt: skip
     if start:
         config = replace(config, mapper=like.mapper, llm=like.llm, decoder=like.decoder)
-    clap = clap or borrowed_clap(config, locate)
+    clap = clap or borrowed_clap(config)
     if start and start.config.width != clap.dim:
         raise UsageError(
             f"start: {recipe.start} hears in {start.config.width} numbers, the encoder {recipe.clap} gives "
@@ -150,25 +154,24 @@ def make_model(
         tokenizer = learn_tokenizer([example.answer for part in told for example in part], config.decoder.vocabulary)
         # few texts have fewer pieces than were asked for
         config = replace(config, decoder=replace(config.decoder, vocabulary=vocabulary_size(tokenizer)))
-    llm = load_llm(config, locate, device, tokenizer, recipe.train.dropout, force)
+    llm = load_llm(config, device, tokenizer, recipe.train.dropout, force)
     if config.llm.kind == "transformers":
-        from mats_model.llm.bases import fingerprint
         from mats_model.llm.huggingface import HubLLM
 
         assert isinstance(llm, HubLLM)
-        config = replace(config, llm=replace(config.llm, fingerprint=fingerprint(llm.base)))
+        config = replace(config, llm=replace(config.llm, fingerprint=llm.fingerprint))
         if recipe.train.checkpointing:
             llm.recompute()
     mats = build(config, clap, llm)
     mats.santa = Santa.build(vectors, santa, seed=recipe.memory.seed, names=names)
     mats.santa.captions, mats.santa.name_texts = captions, name_texts
-    if start:
+    if start and begun:
         learnt = ("mapper.", "llm.")
         own, theirs = (
             {key: value for key, value in some.items() if key.startswith(learnt)}
-            for some in (tensors(mats), start.state)
+            for some in (tensors_of(mats), start.state)
         )
-        take(own, theirs, find(recipe.start))
+        take(own, theirs, str(begun.found() / WEIGHTS))
     return mats
 
 
