@@ -29,7 +29,8 @@ from mats_model.llm.prompts import Question, ask, sentence
 from mats_model.llm.protocol import Tokens
 from mats_model.mapper import make_mapper
 from mats_model.mats import Mats
-from mats_model.training.loop import Step, Trainer
+from mats_model.training.events import Step
+from mats_model.training.loop import Trainer
 from mats_model.training.prepare import Prepared, prepare
 from mats_model.training.recipe import HeldOutSettings, LoopSettings, MemorySettings, NoiseSettings, TextRecipe
 from mats_model.training.sources import SourceSettings
@@ -430,7 +431,7 @@ def test_what_answers_in_int8_is_trained_on_from_lora(
     trainer, _ = train(recipe(bases["wide"], quantize="auto"), tmp_path, tmp_path / "out")
     assert trainer.finish().llm.quantize == "auto"
     assert any(type(module).__name__ == "Int8Linear" for module in loading.load(str(tmp_path / "out")).llm.modules())
-    further = replace(recipe(bases["wide"]), start=str(tmp_path / "out"))
+    further = replace(recipe(bases["wide"]), start=str(tmp_path / "out"), llm=LLMConfig(), mapper=MapperConfig())
     prepared = next(said for said in prepare(further, tmp_path, "cpu") if isinstance(said, Prepared))
     kept, before = prepared.mats.llm.kept(), trainer.mats.llm.kept()
     assert kept.keys() == before.keys() and prepared.mats.config.llm.quantize == "auto"
@@ -589,9 +590,9 @@ def test_drawn_answers_come_from_their_seed(bases: dict[str, Path]) -> None:
         ("beam=4", "there is no setting 'beam'"),
         ("beams=x", "beams should be a whole number"),
         ("temperature=hot", "temperature should be a number"),
-        ("beams=0", "beams lie between 1 and 64"),
-        ("top_p=0", "top_p above 0"),
-        ("repetition=0", "repetition is above 0"),
+        ("beams=0", "beams should lie between 1 and 64, not 0"),
+        ("top_p=0", "top_p should lie between 1e-06 and 1"),
+        ("repetition=0", "repetition_penalty should lie between"),
     ],
 )
 def test_search_settings_that_are_wrong(text: str, said: str) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mats_model.audio.folders import Found
 from mats_model.errors import UsageError, is_text
-from mats_model.files import read_text
-from mats_model.training.sources import cells
+from mats_model.training.tables import rows
 
 TASKS = ("classes", "captions", "retrieval", "answers", "events")
 PATHS = ("path", "file", "file_name", "filename", "audio", "audio_path", "audio_id", "clip")
@@ -105,40 +104,32 @@ def renamed(found: Examples, names: list[str]) -> Examples:
 def of_table(path: Path, task: str, audio: Path | None = None, text_only: bool = False) -> Examples:
     """A CSV, TSV or JSONL with a row for each truth; files lie relative to `audio`, or to the table. Errors:
     UsageError."""
-    rows = list(_lists(path) if path.suffix.lower() in (".json", ".jsonl", ".ndjson") else cells(path))
-    if not rows:
+    read, bad = [], []
+    for line, row in rows(path, []):
+        if isinstance(row, str):
+            bad.append((f"{path}:{line}", row))
+        else:
+            read.append({str(key): _text(value) for key, value in row.items() if key is not None and value is not None})
+    if not read:
         raise UsageError(f"{path} holds no rows: give a table with a header, such as path,caption.")
-    return of_rows(rows, task, path.stem, "", audio or path.parent, str(path), text_only)
+    found = of_rows(read, task, path.stem, "", audio or path.parent, str(path), text_only)
+    return replace(found, left_out=[*bad, *found.left_out])
 
 
-def _lists(path: Path) -> Iterator[dict[str, str]]:
-    """Rows of JSON, lists in them written as JSON again. Errors: UsageError."""
-    try:
-        text = read_text(path)
-        rows = (
-            json.loads(text)
-            if path.suffix.lower() == ".json"
-            else map(json.loads, filter(str.strip, text.splitlines()))
-        )
-        for row in rows:
-            yield {
-                str(key): json.dumps(value) if isinstance(value, (list, dict)) else str(value)
-                for key, value in row.items()
-                if value is not None
-            }
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{path} cannot be read as rows of JSON ({error}).") from None
+def _text(value: Any) -> str:
+    """A cell as text, a list as JSON again."""
+    return value if isinstance(value, str) else json.dumps(value) if isinstance(value, (list, dict)) else str(value)
 
 
 def of_rows(
-    rows: list[dict[str, str]], task: str, name: str, version: str, folder: Path, source: str, text_only: bool = False
+    table: list[dict[str, str]], task: str, name: str, version: str, folder: Path, source: str, text_only: bool = False
 ) -> Examples:
     """Rows with columns as the tasks name them -> examples. Errors: UsageError."""
     readers = {"classes": _classes, "captions": _captions, "retrieval": _captions, "answers": _answers}
     examples: list[Example] = []
     left_out: list[tuple[str, str]] = []
     grouped: dict[str, list[dict[str, str]]] = {}
-    for number, row in enumerate(rows, 2):
+    for number, row in enumerate(table, 2):
         key = _first(row, PATHS)
         if not key:
             if not any(column in row for column in PATHS):

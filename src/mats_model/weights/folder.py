@@ -16,7 +16,7 @@ import torch
 
 from mats_model.clap.nano import NanoClap
 from mats_model.clap.published import PublishedClap
-from mats_model.config import FORMER, MatsConfig, SearchSettings, from_dict, to_dict
+from mats_model.config import LLMConfig, MatsConfig, SearchSettings, from_dict, to_dict
 from mats_model.errors import ModelError
 from mats_model.files import read_json, sha256_of, write
 from mats_model.llm.small import SmallLLM
@@ -68,8 +68,8 @@ def identified(config: MatsConfig, weights: bytes | Path) -> str:
     if not config.audio:
         del values["audio"]
     # a setting that was given another name changes no id either
-    for group, kind in (("llm", "LLMConfig"), ("search", "SearchSettings")):
-        for then, now in FORMER[kind].items():
+    for group, kind in (("llm", LLMConfig), ("search", SearchSettings)):
+        for then, now in kind.FORMER.items():
             if now in values[group]:
                 values[group][then] = values[group].pop(now)
     with io.BytesIO(weights) if isinstance(weights, bytes) else weights.open("rb") as file:
