@@ -21,8 +21,14 @@ from mats_model.captions import Turn
 from mats_model.config import LLMConfig, MapperConfig, SearchSettings, search_changed
 from mats_model.device import place
 from mats_model.errors import DeviceError, ModelError, UsageError
-from mats_model.llm.prompts import Question, ask
+from mats_model.evaluate.evaluation import task_of
+from mats_model.evaluate.examples import of_rows
+from mats_model.evaluate.run import evaluate
+from mats_model.evaluate.task import EvaluationSettings
+from mats_model.llm.prompts import Question, ask, sentence
 from mats_model.llm.protocol import Tokens
+from mats_model.mapper import make_mapper
+from mats_model.mats import Mats
 from mats_model.training.events import Step
 from mats_model.training.loop import Trainer
 from mats_model.training.prepare import Prepared, prepare
@@ -675,3 +681,26 @@ def test_long_chats_lose_their_oldest_turns(bases: dict[str, Path]) -> None:
     assert "".join(
         llm.stream(torch.zeros(1, 4, 32), Question("Loud?", "", many, 20), SearchSettings(beams=1, max_new_tokens=12))
     ).strip()
+
+
+def test_answers_are_judged_in_every_order_and_without_the_sound(
+    bases: dict[str, Path], nano: Mats, tmp_path: Path, dog: Path
+) -> None:
+    llm, settings = load(bases["llama"], tuning="frozen"), MapperConfig(kind="linear", prefix_length=2)
+    mapper = make_mapper(settings, nano.clap.dim, 32)
+    config = replace(nano.config, llm=LLMConfig(kind="transformers", prompt="paper"), search=SEARCH)
+    mats = Mats(config, nano.clap, nano.santa, mapper, llm)
+    options = ["a dog", "rain", "a bell"]
+    asked = {"path": str(dog), "question": "What is it?", "answer": "rain", "options": json.dumps(options)}
+    found = of_rows([asked], "answers", "t", "", tmp_path, "t")
+    result = evaluate(task_of(mats, found, EvaluationSettings()), draws=10)
+    (record,) = result.records
+    assert len(record["said"]) == 3 and set(result.figures) == {
+        "accuracy", "accuracy_permuted", "consistency", "accuracy_without_audio", "chance",
+    }  # fmt: skip
+    # the official order comes first, as anybody may ask it; without the sound nothing of it stands in the prompt
+    text = "What is it? Choose one: a dog; rain; a bell."
+    heard = nano.embed_audio(dog)
+    assert record["said"][0] == mats.answer(heard[None], text)[0]
+    nothing = llm.answers(torch.zeros(1, 0, 32), Question(text, "[audio qa]"), SEARCH)[0][0].text
+    assert record["without_audio"].rstrip(".").lower() == sentence(nothing).rstrip(".").lower()

@@ -24,22 +24,26 @@ MODEL = (
     " library.database library.store library.export library.search library.crawl library.changes library.update "
     "library.describe"
     " live.ring live.stream live.events live.diary live.diarist live.clips live.excerpt live.questions live.talk"
-    " training.tables training.dialogues training.sources evaluate.metrics training.recipe training.compare "
+    " training.tables training.dialogues training.sources evaluate.words evaluate.metrics "
+    "training.recipe training.compare "
     "training.embeddings training.events training.batches training.begin training.prepare training.tune "
     "training.processes training.step training.average training.looks training.checkpoints training.loop"
     " training.estimate"
 )
 TEACH = "teacher clips wild examples parts listen minilm phrases align retell carry nano"
+# all that is judged stands last: the sentence similarity borrows minilm of those who teach
+EVALUATE = "intervals examples sets hearing task classes retrieval captions answers events evaluation run"
 CLI = (
     "formats completing helptext tracks timeline documents pages.page pages.sounds signals console inputs "
     "journal options loading job "
     "curve report microphone chat.status chat.session "
     "chat.commands chat.screen chat.verb starter diary listen caption classify"
-    " index.library index.memory index.tune index.verb search train models main generated __main__"
+    " index.library index.memory index.tune index.verb search train models results evaluate main generated __main__"
 )
 ORDER = (
     ["mats_model." + name for name in MODEL.split()]
     + ["mats_model.teach." + name for name in TEACH.split()]
+    + ["mats_model.evaluate." + name for name in EVALUATE.split()]
     + ["mats_cli." + name for name in CLI.split()]
 )
 # the map imports the registry inside its one function
