@@ -9,6 +9,7 @@ import typer
 
 from mats_cli import console, loading
 from mats_cli import options as shared
+from mats_cli.documents import chosen_format
 from mats_cli.results import FORMATS
 from mats_model.errors import InputError, UsageError
 
@@ -148,7 +149,7 @@ def evaluate(
     from mats_model.evaluate.evaluation import read_result
     from mats_model.evaluate.task import EvaluationSettings
 
-    kind = shared.chosen_format(format or _by_ending(output, json or csv), json, csv, FORMATS)
+    kind = chosen_format(format or _by_ending(output, json or csv), json, csv, FORMATS)
     kind = "table" if kind == "text" else kind
     least = [_least(text) for text in fail_under or []]
     settings = EvaluationSettings(template, prompt, not no_generated, together, every, threshold)
