@@ -98,10 +98,10 @@ def test_clips_that_cannot_be_written_are_said(nano: Mats, tmp_path: Path) -> No
     stream.wait(RATE, 0)
     clips = Clips(tmp_path / "clips", stream, watched=True, stamp="{:.1f}".format)
     assert list(clips.entry(Described(0.0, 1.0, -3.0, (), "No clip of this."))) == list(clips.close(1.0)) == []
-    (tmp_path / "clips" / "0.5 a-dog.wav").mkdir()
+    (tmp_path / "clips" / "0.5-a_dog.wav").mkdir()
     assert list(clips.entry(Passed(0.5, "A dog!", 0.9))) == [] and list(clips.look(Look(10.0))) == []
     (clip,) = clips.look(Look(28.5))
-    assert clip.path.name == "0.5 a-dog.wav" and str(clip.problem).endswith(": this clip is lost.")
+    assert clip.path.name == "0.5-a_dog.wav" and str(clip.problem).endswith(": this clip is lost.")
     assert list(clips.close(30.0)) == []
 
 

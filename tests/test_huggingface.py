@@ -21,9 +21,16 @@ from mats_model.captions import Turn
 from mats_model.config import LLMConfig, MapperConfig, SearchSettings, search_changed
 from mats_model.device import place
 from mats_model.errors import DeviceError, ModelError, UsageError
-from mats_model.llm.prompts import Question, ask
+from mats_model.evaluate.evaluation import task_of
+from mats_model.evaluate.examples import of_rows
+from mats_model.evaluate.run import evaluate
+from mats_model.evaluate.task import EvaluationSettings
+from mats_model.llm.prompts import Question, ask, sentence
 from mats_model.llm.protocol import Tokens
-from mats_model.training.loop import Step, Trainer
+from mats_model.mapper import make_mapper
+from mats_model.mats import Mats
+from mats_model.training.events import Step
+from mats_model.training.loop import Trainer
 from mats_model.training.prepare import Prepared, prepare
 from mats_model.training.recipe import HeldOutSettings, LoopSettings, MemorySettings, NoiseSettings, TextRecipe
 from mats_model.training.sources import SourceSettings
@@ -424,7 +431,7 @@ def test_what_answers_in_int8_is_trained_on_from_lora(
     trainer, _ = train(recipe(bases["wide"], quantize="auto"), tmp_path, tmp_path / "out")
     assert trainer.finish().llm.quantize == "auto"
     assert any(type(module).__name__ == "Int8Linear" for module in loading.load(str(tmp_path / "out")).llm.modules())
-    further = replace(recipe(bases["wide"]), start=str(tmp_path / "out"))
+    further = replace(recipe(bases["wide"]), start=str(tmp_path / "out"), llm=LLMConfig(), mapper=MapperConfig())
     prepared = next(said for said in prepare(further, tmp_path, "cpu") if isinstance(said, Prepared))
     kept, before = prepared.mats.llm.kept(), trainer.mats.llm.kept()
     assert kept.keys() == before.keys() and prepared.mats.config.llm.quantize == "auto"
@@ -583,9 +590,9 @@ def test_drawn_answers_come_from_their_seed(bases: dict[str, Path]) -> None:
         ("beam=4", "there is no setting 'beam'"),
         ("beams=x", "beams should be a whole number"),
         ("temperature=hot", "temperature should be a number"),
-        ("beams=0", "beams lie between 1 and 64"),
-        ("top_p=0", "top_p above 0"),
-        ("repetition=0", "repetition is above 0"),
+        ("beams=0", "beams should lie between 1 and 64, not 0"),
+        ("top_p=0", "top_p should lie between 1e-06 and 1"),
+        ("repetition=0", "repetition_penalty should lie between"),
     ],
 )
 def test_search_settings_that_are_wrong(text: str, said: str) -> None:
@@ -674,3 +681,26 @@ def test_long_chats_lose_their_oldest_turns(bases: dict[str, Path]) -> None:
     assert "".join(
         llm.stream(torch.zeros(1, 4, 32), Question("Loud?", "", many, 20), SearchSettings(beams=1, max_new_tokens=12))
     ).strip()
+
+
+def test_answers_are_judged_in_every_order_and_without_the_sound(
+    bases: dict[str, Path], nano: Mats, tmp_path: Path, dog: Path
+) -> None:
+    llm, settings = load(bases["llama"], tuning="frozen"), MapperConfig(kind="linear", prefix_length=2)
+    mapper = make_mapper(settings, nano.clap.dim, 32)
+    config = replace(nano.config, llm=LLMConfig(kind="transformers", prompt="paper"), search=SEARCH)
+    mats = Mats(config, nano.clap, nano.santa, mapper, llm)
+    options = ["a dog", "rain", "a bell"]
+    asked = {"path": str(dog), "question": "What is it?", "answer": "rain", "options": json.dumps(options)}
+    found = of_rows([asked], "answers", "t", "", tmp_path, "t")
+    result = evaluate(task_of(mats, found, EvaluationSettings()), draws=10)
+    (record,) = result.records
+    assert len(record["said"]) == 3 and set(result.figures) == {
+        "accuracy", "accuracy_permuted", "consistency", "accuracy_without_audio", "chance",
+    }  # fmt: skip
+    # the official order comes first, as anybody may ask it; without the sound nothing of it stands in the prompt
+    text = "What is it? Choose one: a dog; rain; a bell."
+    heard = nano.embed_audio(dog)
+    assert record["said"][0] == mats.answer(heard[None], text)[0]
+    nothing = llm.answers(torch.zeros(1, 0, 32), Question(text, "[audio qa]"), SEARCH)[0][0].text
+    assert record["without_audio"].rstrip(".").lower() == sentence(nothing).rstrip(".").lower()

@@ -132,9 +132,9 @@ def test_clusters_made_anew() -> None:
         ("lamda=1", "there is no setting 'lamda'; there are lambda, tau, k, names, clusters, way, prompt"),
         ("tau=warm", "tau should be a number"),
         ("way=over", "choose one of blend, project, shift, none"),
-        ("lambda=2", "lambda lies between 0 and 1"),
-        ("k=0", "above 0"),
-        ("prompt=99", "prompt between 0 and 32"),
+        ("lambda=2", "lambda should lie between 0 and 1, not 2"),
+        ("k=0", "k should lie between 1 and"),
+        ("prompt=99", "prompt should lie between 0 and 32"),
     ],
 )
 def test_wrong_settings(given: str, said: str) -> None:

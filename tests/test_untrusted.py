@@ -18,7 +18,7 @@ import torch
 from conftest import Run
 from safetensors.torch import load_file, save_file
 
-from mats_cli import formats, search
+from mats_cli import documents, formats, search
 from mats_cli.formats import Result, Row
 from mats_model.clap.text import PIECES
 from mats_model.errors import MatsError, ModelError, UsageError
@@ -310,8 +310,18 @@ def test_no_format_lets_a_line_be_forged() -> None:
         Row(2, 3, silent=True),
     ]
     results = [Result(EVIL, rows), Result(EVIL, error=f"{EVIL} is empty.")]
-    for kind, lines in (("text", 3), ("csv", 5), ("excel", 5), ("srt", 11), ("vtt", 10), ("jsonl", 2)):
-        said = formats.document(results, kind, True, True)
+    for kind, lines in (
+        ("text", 3),
+        ("csv", 5),
+        ("excel", 5),
+        ("srt", 11),
+        ("vtt", 10),
+        ("jsonl", 2),
+        ("audacity", 3),
+        ("raven", 4),
+        ("timeline", 5),
+    ):
+        said = documents.document(results, kind, True, True)
         assert said.count("\n") == lines and all(c.isprintable() or c in "\n\t\ufeff" for c in said), (kind, said)
     hits = [Hit(0.5, 0, 1, [EVIL], 2.0, "a\n0.0\t9.0\tforged\x1b]0;x\x07", None)]
     for kind, lines in (("text", 1), ("csv", 2), ("m3u8", 5), ("audacity", 1), ("jsonl", 1)):
@@ -337,7 +347,7 @@ def test_no_cell_is_a_formula(mats: Run, dog: Path, tmp_path: Path) -> None:
         "'=1+1", "'+x", "'-x", "'@SUM(A1)", "\\t=1", "\\r=1", "'\uff1d1", "' =1", "-5", "+1e3", "-.5", "a=b", "", "'x",
     ]  # fmt: skip
     result = Result("=cmd.wav", [Row(0, 1.5, labels=[("@x", 0.25)])])
-    assert formats.document([result], "csv", True, True).splitlines()[1] == "'=cmd.wav,0.000,1.500,'@x,0.2500,"
+    assert documents.document([result], "csv", True, True).splitlines()[1] == "'=cmd.wav,0.000,1.500,'@x,0.2500,"
     hit = Hit(-0.25, 0, 1, ["-x.wav"], 2.0, "=1", None)
     assert search.document([hit], "csv").splitlines()[1] == "-0.2500,'-x.wav,0.000,1.000,'=1"
     shutil.copy(dog, tmp_path / "=dog.ogg")

@@ -9,6 +9,7 @@ import typer
 
 from mats_cli import loading
 from mats_cli import options as shared
+from mats_cli.documents import chosen_format
 from mats_cli.formats import Result, Row
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ def caption(
     json: shared.Json = False,
     csv: shared.Csv = False,
     bom: shared.Bom = False,
+    trace: shared.Trace = False,
+    timeline: shared.Timeline = False,
+    embed: shared.Embed = False,
     output: shared.Output = None,
     model: shared.Model = "nano",
     memory: shared.Memory = None,
@@ -49,11 +53,12 @@ def caption(
     """
     from mats_cli import job
 
-    kind = shared.chosen_format(format, json, csv, bom=bom)
+    kind = chosen_format(format, json, csv, bom=bom, output=output, timeline=timeline)
+    shared.check_goes_with(kind, trace, embed)
     found = job.found(inputs)
     mats = loading.load_model(model, offline, llm, quantize, device)
     across = loading.apply_santa(mats, memory, santa, no_santa) | loading.apply_search(mats, search)
-    chosen = job.Options(every, kind, output, quiet, timed=every is not None)
+    chosen = job.Options(every, kind, output, quiet, every is not None, trace, embed)
     raise typer.Exit(
         job.run(
             mats,

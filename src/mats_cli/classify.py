@@ -9,6 +9,7 @@ import typer
 
 from mats_cli import loading
 from mats_cli import options as shared
+from mats_cli.documents import chosen_format
 from mats_cli.formats import Result, Row
 from mats_cli.inputs import read_labels
 from mats_model.errors import UsageError
@@ -26,14 +27,21 @@ Labels = Annotated[
         help="A file with one label per line (# begins a remark), - for stdin, or labels with commas: 'dog,rain'.",
     ),
 ]
-TopK = Annotated[int, typer.Option("--top-k", min=1, help="How many labels to show for each stretch, best first.")]
+TopK = Annotated[
+    int, typer.Option("--top-k", metavar="N", min=1, help="How many labels to show for each stretch, best first.")
+]
 Template = Annotated[
-    str, typer.Option("--template", help="A sentence around each label, with {} for the label: 'the sound of {}'.")
+    str,
+    typer.Option(
+        "--template", metavar="TEXT", help="A sentence around each label, with {} for the label: 'the sound of {}'."
+    ),
 ]
 Multi = Annotated[bool, typer.Option("--multi", help="Every label that fits, each with a probability of its own.")]
 Threshold = Annotated[
     Optional[float],
-    typer.Option("--threshold", min=0.0, max=1.0, help="With --multi: the least probability; 0.5 if not given."),
+    typer.Option(
+        "--threshold", metavar="P", min=0.0, max=1.0, help="With --multi: the least probability; 0.5 if not given."
+    ),
 ]
 
 
@@ -49,6 +57,9 @@ def classify(
     json: shared.Json = False,
     csv: shared.Csv = False,
     bom: shared.Bom = False,
+    trace: shared.Trace = False,
+    timeline: shared.Timeline = False,
+    embed: shared.Embed = False,
     output: shared.Output = None,
     model: shared.Model = "nano",
     clap: shared.Clap = None,
@@ -70,7 +81,8 @@ def classify(
     """
     from mats_cli import console, job
 
-    kind = shared.chosen_format(format, json, csv, bom=bom)
+    kind = chosen_format(format, json, csv, bom=bom, output=output, timeline=timeline)
+    shared.check_goes_with(kind, trace, embed)
     if threshold is not None and not multi:
         raise UsageError("--threshold goes with --multi: without it one label is always chosen.")
     if labels == "-" and "-" in inputs:
@@ -82,8 +94,15 @@ def classify(
     mats = loading.load_ears(clap, model, offline, device)
     vectors = mats.label_embeddings(names, template)
     least = 0.5 if threshold is None else threshold
-    chosen = job.Options(every, kind, output, quiet, timed=every is not None or multi)
-    settings = {"labels": names, "template": template, "multi": multi, "threshold": least, "top_k": top_k}
+    chosen = job.Options(every, kind, output, quiet, every is not None or multi, trace, embed)
+    settings = {
+        "verb": "classify",
+        "labels": names,
+        "template": template,
+        "multi": multi,
+        "threshold": least,
+        "top_k": top_k,
+    }
 
     def rows(listened: Listened) -> list[Row]:
         if multi:

@@ -116,6 +116,9 @@ def read_labels(given: str, option: str = "--labels") -> tuple[list[str], list[s
             line.removeprefix("\\") if line.startswith("\\#") else line for line in lines if not line.startswith("#")
         ]
     labels = [line for line in lines if line]
+    if listed and len(labels) == 1 and (mark := next((each for each in "|;" if each in given), "")):
+        better = ",".join(part.strip() for part in given.split(mark))
+        return labels, [f"{option} {given!r} is one label: did you mean {better!r}, with commas between labels?"]
     if not labels:
         raise UsageError(
             f"{where} holds no labels: write one per line, or give them with commas, as in {option} 'dog,rain'."

@@ -13,8 +13,11 @@ import typer
 
 from mats_cli import console, loading
 from mats_cli import options as shared
-from mats_cli.formats import clock, plain_json
+from mats_cli.diary import FORMATS, Diary
+from mats_cli.documents import chosen_format
+from mats_cli.formats import clock, plain_json, stamp
 from mats_cli.starter import Starter
+from mats_model import __version__
 from mats_model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,6 +53,13 @@ ClipFolder = Annotated[
 For = Annotated[
     Optional[float], typer.Option("--for", metavar="SECONDS", min=0.0, help="Stop after so long.", show_default=False)
 ]
+LineJson = Annotated[bool, typer.Option("--json", help="Short for --format jsonl.")]
+Out = Annotated[
+    Optional[str],
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="Write to a file, in the format of its ending, instead of stdout."
+    ),
+]
 TagCount = Annotated[
     int, typer.Option("--tags", metavar="N", min=0, max=20, help="How many tags to show with each sound.")
 ]
@@ -62,27 +72,31 @@ def listen(
     tags: TagCount = 3,
     gate: shared.Gate = -55.0,
     stop: For = None,
-    device: shared.Device = None,
-    sample_rate: shared.Rate = None,
     mic: shared.Mic = None,
+    sample_rate: shared.Rate = None,
     raw: shared.Raw = None,
-    json: shared.Json = False,
+    format: shared.Format = None,
+    json: LineJson = False,
+    timeline: shared.Timeline = False,
+    output: Out = None,
     model: shared.Model = "nano",
+    device: shared.Compute = "auto",
     memory: shared.Memory = None,
     santa: shared.SantaWay = "",
     no_santa: shared.NoSanta = False,
     offline: shared.Offline = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Write a diary of what the microphone hears: a line each time the sound changes, none on the clock.
+    """Write a diary of what the microphone hears, a line for each change.
 
     Each line has the time, a few tags and a sentence; --json gives one object a line. Quiet is said once. It runs until
-    Ctrl-C, with memory that does not grow.
+    Ctrl-C, with memory that does not grow. Subtitles, tracks, a timeline and a page are written when it ends.
 
     \b
     Examples:
       mats listen
       mats listen --json >> diary.jsonl
+      mats listen --for 3600 -o morning.html
       mats listen --on "glass breaking:0.5" --run "notify-send mats {label}"
       mats listen --on "baby crying" --clips cries/
       ffmpeg -i stream -f s16le -ar 32000 -ac 1 - | mats listen --mic - --raw s16le,32000,1
@@ -91,15 +105,18 @@ def listen(
     from mats_model.live.diarist import Diarist
     from mats_model.live.diary import DiarySettings
 
+    mic, device = loading.microphone_and_device(mic, device)
+    kind = chosen_format("jsonl" if json and format is None else format, False, False, FORMATS, False, output, timeline)
     labels = dict(_label(each) for each in on or [])
     starter = Starter.of(run, bool(labels))
     if clips:
         _make(clips)
-    mats = loading.load_model(model, offline)
+    mats = loading.load_model(model, offline, device=device)
     loading.apply_santa(mats, memory, santa, no_santa)
     loading.one_thread()
-    source = open_input(mic, raw, device, sample_rate, RING, patient=True)
-    writer = _Writer(source=source, json=json, quiet=quiet, starter=starter)
+    source = open_input(mic, raw, sample_rate, RING, patient=True)
+    writer = _Writer(source=source, kind=kind, quiet=quiet, starter=starter)
+    writer.diary = Diary(kind, Path(output) if output else None, source, {"model": mats.id, "mats": __version__})
     try:
         if not quiet:
             console.note(f"listening to {source.name} at {source.ring.sample_rate} Hz; Ctrl-C stops.")
@@ -111,6 +128,7 @@ def listen(
         raise console.Stopped from None
     finally:
         source.close()
+        writer.diary.finish(writer.began)
 
 
 def _make(folder: Path) -> None:
@@ -126,7 +144,7 @@ def _follow(diarist: Diarist, writer: _Writer, folder: Path | None, stop: float 
     from mats_model.live.clips import Clips
 
     if folder:
-        writer.clips = Clips(folder, writer.source, watched=bool(diarist.thresholds), stamp=writer.when)
+        writer.clips = Clips(folder, writer.source, watched=bool(diarist.thresholds), stamp=writer.stamp)
     last = 0.0
     for look in diarist.follow(writer.source, stop):
         writer.look(look)
@@ -155,8 +173,9 @@ class _Writer:
     """Writes what a diarist tells: a line an entry, clips and commands beside it."""
 
     source: Stream
-    json: bool
+    kind: str
     quiet: bool
+    diary: Diary = field(init=False)
     clips: Clips | None = None
     starter: Starter | None = None
     began: float = field(default_factory=time.time)
@@ -167,6 +186,7 @@ class _Writer:
             console.note(line)
         if look.missed:
             console.note(f"{look.missed:.0f} s were not heard: the machine is too slow for what it is asked to do.")
+        self.diary.look(look)
         for entry in look.entries:
             self.entry(entry)
             self.kept(self.clips.entry(entry) if self.clips else ())
@@ -204,11 +224,18 @@ class _Writer:
         """By the wall for a microphone, from the beginning for a pipe."""
         if not self.source.live:
             return clock(seconds)
-        return datetime.fromtimestamp(self.began + seconds).astimezone().isoformat(timespec="milliseconds")
+        return self._time(seconds).isoformat(timespec="milliseconds")
+
+    def stamp(self, seconds: float) -> str:
+        """The same, for the name of a file."""
+        return f"{self._time(seconds):%Y%m%d-%H%M%S}" if self.source.live else stamp(seconds)
+
+    def _time(self, seconds: float) -> datetime:
+        return datetime.fromtimestamp(self.began + seconds).astimezone()
 
     def _write(self, seconds: float, told: dict[str, Any], cells: list[str]) -> None:
         when = self.when(seconds)
-        if self.json:
-            console.out(plain_json({"time": when, "start": round(seconds, 3), **told}) + "\n")
-        else:
-            console.out("\t".join([when, *cells]) + "\n")
+        if self.kind == "jsonl":
+            self.diary.line(plain_json({"time": when, "start": round(seconds, 3), **told}))
+        elif self.kind == "text":
+            self.diary.line("\t".join([when, *cells]))

@@ -4,6 +4,7 @@ search."""
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,6 +88,18 @@ def load_model(
 
     base = puller(offline).model(name, llm or "")
     return load(name, device, quantize or "", base)
+
+
+def microphone_and_device(mic: str | None, device: str, compute: str = "") -> tuple[str | None, str]:
+    """--mic and --device; where --device names a microphone, as it once did, that is read with a note, and so is
+    --compute."""
+    if compute:
+        console.note("--compute is called --device now.")
+        return (mic, compute) if device == "auto" else (mic or device, compute)
+    if mic is None and not re.fullmatch(r"auto|cpu|(cuda|xpu)(:\d+)?|mps", device):
+        console.note(f"--device is the processor now: the microphone is chosen with --mic {device}.")
+        return device, "auto"
+    return mic, device
 
 
 def say_waiting(index: Path) -> None:

@@ -100,7 +100,7 @@ def _choose(wanted: str | None) -> Device:
     if len(fitting) != 1:
         what = "is no input" if not fitting else f"fits {len(fitting)} inputs"
         raise UsageError(
-            f"--device {wanted} {what}; there are {', '.join(f'{each.number} ({each.name})' for each in known)}."
+            f"--mic {wanted} {what}; there are {', '.join(f'{each.number} ({each.name})' for each in known)}."
         )
     return fitting[0]
 
@@ -258,18 +258,15 @@ class RawPipe(Stream):
 
 
 def open_input(
-    mic: str | None, raw: str | None, device: str | None, sample_rate: int | None, seconds: float, patient: bool = False
+    mic: str | None, raw: str | None, sample_rate: int | None, seconds: float, patient: bool = False
 ) -> Microphone | RawPipe:
-    """What --mic, --raw, --device and --rate ask for. Errors: UsageError, DeviceError, InputError."""
-    if mic is None and raw is None:
-        return Microphone(device, sample_rate, seconds)
+    """What --mic, --raw and --rate ask for. Errors: UsageError, DeviceError, InputError."""
+    if mic != "-" and raw is None:
+        return Microphone(mic, sample_rate, seconds)
     if mic != "-" or raw is None:
-        raise UsageError(
-            "--mic - and --raw FORMAT,RATE,CHANNELS go together, as in --mic - --raw s16le,16000,1; --device chooses "
-            "a microphone."
-        )
-    if device is not None or sample_rate is not None:
-        raise UsageError("--device and --rate are for a microphone, not for --mic -.")
+        raise UsageError("--mic - and --raw FORMAT,RATE,CHANNELS go together, as in --mic - --raw s16le,16000,1.")
+    if sample_rate is not None:
+        raise UsageError("--rate is for a microphone: the rate of --mic - stands in --raw.")
     if sys.stdin is None or sys.stdin.closed:
         raise InputError("standard input is closed: pipe raw samples in.")
     if sys.stdin.isatty():

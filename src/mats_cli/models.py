@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from mats_cli import console, loading
+from mats_cli import completing, console, loading
 from mats_cli import options as shared
 from mats_cli.formats import plain_json
 from mats_model.errors import ModelError, UsageError
@@ -22,7 +22,10 @@ app = shared.App(no_args_is_help=True, rich_markup_mode=None)
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help="A name of `mats models list`, a hub id, or a model folder.", show_default=False
+        metavar="NAME",
+        help="A name of `mats models list`, a hub id, or a model folder.",
+        show_default=False,
+        autocompletion=completing.anything,
     ),
 ]
 Kind = Annotated[
@@ -55,16 +58,16 @@ def list_(json: Json = False) -> None:
             console.out(plain_json(row) + "\n")
         return
     width = max(len(row["name"]) for row in rows)
+    console.out(f"{'KIND':<8} {'NAME':<{width}}  {'HERE':<5} {'SIZE':>9}  {'STILL TO FETCH':<15} TERMS\n")
     for row in rows:
         size = f"{row['megabytes']} MB" if row["megabytes"] else ""
-        console.out(
-            f"{row['kind']:<8} "
-            f"{row['name']:<{width}}  {'here' if row['here'] else '-':<5} {size:>9}  {row['licence']}\n"
-        )
+        fetch = f"{row['fetch']} MB" if row["fetch"] else "-" if row["here"] else "?"
+        front = f"{row['kind']:<8} {row['name']:<{width}}  {'yes' if row['here'] else 'no':<5} {size:>9}"
+        console.out(f"{front}  {fetch:<15} {row['licence']}\n")
 
 
 def _row(entry: Entry) -> dict[str, Any]:
-    from mats_model.weights.catalogue import place_of
+    from mats_model.weights.catalogue import ENTRIES, place_of
     from mats_model.weights.resolve import resolve
 
     # a folder of the user's that happens to bear the name is not it
@@ -77,7 +80,9 @@ def _row(entry: Entry) -> dict[str, Any]:
         for key, value in asdict(entry).items()
         if key in ("name", "kind", "megabytes", "licence", "page", "remark")
     }
-    return {**row, "here": kept and all(resolve(need).path for need in entry.needs), "needs": list(entry.needs)}
+    missing = [need for need in entry.needs if not resolve(need).path]
+    fetch = sum(ENTRIES[need].megabytes for need in missing) + (0 if kept else entry.megabytes)
+    return {**row, "here": kept and not missing, "needs": list(entry.needs), "fetch": fetch}
 
 
 def _others(known: set[str]) -> list[dict[str, Any]]:
@@ -105,6 +110,7 @@ def _others(known: set[str]) -> list[dict[str, Any]]:
                     "remark": "",
                     "here": True,
                     "needs": [],
+                    "fetch": 0,
                 }
             )
     return rows

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
-from typer.core import TyperCommand
 
-from mats_cli.formats import FORMATS, visible
+from mats_cli import completing
+from mats_cli.formats import FORMATS, TABLES, visible
+from mats_cli.helptext import HelpfulCommand, HelpfulGroup
 from mats_model.errors import UsageError, is_text
 
 # what the names of options say of those that may be paths, in which any byte may stand
@@ -19,12 +20,15 @@ _PATHS = re.compile("FILE|DIR|FOLDER|PATH|INPUTS|CMD")
 class App(typer.Typer):
     """Verbs whose texts are known to be text."""
 
+    def __init__(self, **more: Any) -> None:
+        super().__init__(cls=HelpfulGroup, **more)
+
     def command(self, name: str | None = None, **more: Any) -> Any:
         """A verb under its function's name, if none is given."""
         return super().command(name, cls=_Verb, **more)
 
 
-class _Verb(TyperCommand):
+class _Verb(HelpfulCommand):
     """The door of all that is typed on the command line. Errors: UsageError for a text that is no UTF-8."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -62,8 +66,18 @@ Every = Annotated[
 ]
 Format = Annotated[
     Optional[str],
-    typer.Option("--format", metavar="|".join(FORMATS), help="How results are written; text if not given."),
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help=f"How results are written: {', '.join(FORMATS)}; or by the ending of -o.",
+        autocompletion=completing.formats,
+    ),
 ]
+Timeline = Annotated[
+    bool, typer.Option("--timeline", help="Short for --format timeline: a row a label, blocks over time.")
+]
+Trace = Annotated[bool, typer.Option("--trace", help="With --csv: columns for the model's id and the version of mats.")]
+Embed = Annotated[bool, typer.Option("--embed", help="With --format html: the sounds are inside the page, as Opus.")]
 Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Short for --format csv.")]
 Bom = Annotated[bool, typer.Option("--bom", help="With --csv: begin with the mark by which Excel knows UTF-8.")]
@@ -73,13 +87,17 @@ Output = Annotated[
         "-o",
         "--output",
         metavar="FILE|DIR",
-        help="Write to a file, or to a folder with one file per input, instead of stdout.",
+        help="Write to a file, in the format of its ending, or to a folder with one file per input.",
     ),
 ]
 Model = Annotated[
     str,
     typer.Option(
-        "--model", metavar="NAME|DIR", envvar="MATS_MODEL", help="The model: nano, mini, or the path of a model folder."
+        "--model",
+        metavar="NAME|DIR",
+        envvar="MATS_MODEL",
+        help="The model: nano, mini, or the path of a model folder.",
+        autocompletion=completing.models,
     ),
 ]
 Index = Annotated[
@@ -101,7 +119,7 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No bar and no remark
 Memory = Annotated[
     Optional[Path],
     typer.Option(
-        "--memory", metavar="DIR", help="Santa's memory, from `mats index memory`; the model's own if not given."
+        "--memory", metavar="DIR", help="Other captions to hear by (Santa's memory), from `mats index memory`."
     ),
 ]
 SantaWay = Annotated[
@@ -109,32 +127,33 @@ SantaWay = Annotated[
     typer.Option(
         "--santa",
         metavar="SETTINGS",
-        help="Other settings of Santa: lambda=0.5,tau=0.1,k=32,clusters=100,way=project.",
+        help="How a sound is moved toward known captions (Santa), as in k=32,way=project; also lambda, tau, clusters.",
         show_default=False,
     ),
 ]
-NoSanta = Annotated[bool, typer.Option("--no-santa", help="Hear without Santa: nothing is moved toward the captions.")]
-
-
-Device = Annotated[
-    Optional[str],
-    typer.Option(
-        "--device",
-        metavar="N|NAME",
-        help="The microphone, by number or part of its name; `mats chat --devices` lists them.",
-    ),
+NoSanta = Annotated[
+    bool, typer.Option("--no-santa", help="Hear without Santa: no sound is moved toward known captions.")
 ]
+
+
 Rate = Annotated[
     Optional[int],
     typer.Option("--rate", metavar="HZ", min=1000, help="Samples a second; the microphone's own if not given."),
 ]
 Mic = Annotated[
     Optional[str],
-    typer.Option("--mic", metavar="-", help="Hear raw samples from standard input instead of a microphone."),
+    typer.Option(
+        "--mic",
+        metavar="N|NAME|-",
+        help="The microphone, by number or part of its name (`mats chat --devices` lists them); - for raw samples on "
+        "stdin.",
+    ),
 ]
 Raw = Annotated[
     Optional[str],
-    typer.Option("--raw", metavar="FORMAT,RATE,CHANNELS", help="What those samples are: s16le,16000,1 for instance."),
+    typer.Option(
+        "--raw", metavar="FORMAT,RATE,CHANNELS", help="With --mic -: what the samples are, as in s16le,16000,1."
+    ),
 ]
 Gate = Annotated[
     float, typer.Option("--gate", metavar="DB", max=0.0, help="Quieter than this, below full scale, counts as silence.")
@@ -148,6 +167,7 @@ Clap = Annotated[
         metavar="NAME|DIR|FILE",
         envvar="MATS_CLAP",
         help="Hear with LAION's or Microsoft's CLAP: a name, a hub id, a folder or a file.",
+        autocompletion=completing.encoders,
         show_default=False,
     ),
 ]
@@ -159,6 +179,7 @@ Llm = Annotated[
         "--llm",
         metavar="NAME|DIR|FILE",
         help="Another copy of the language model: a name, a folder, a hub id or a GGUF file.",
+        autocompletion=completing.bases,
         show_default=False,
     ),
 ]
@@ -167,7 +188,8 @@ Quantize = Annotated[
     typer.Option(
         "--quantize",
         metavar="HOW",
-        help="How the language model is kept: none, int8, nf4 (CUDA), or auto.",
+        help="In how many bits the language model is kept: none, int8, nf4 (4 bits, on CUDA), or auto.",
+        autocompletion=completing.quantize,
         show_default=False,
     ),
 ]
@@ -176,34 +198,29 @@ Search = Annotated[
     typer.Option(
         "--search",
         metavar="SETTINGS",
-        help="How an answer is found: beams=4,max_new_tokens=40,temperature=0.7,top_p=0.9,seed=1.",
+        help="How an answer is found, as in beams=4,seed=1; also max_new_tokens, temperature, top_p and others.",
     ),
 ]
 _WHERE = "Where the language model runs: auto, cpu, cuda, cuda:N or mps."
-Compute = Annotated[str, typer.Option("--device", metavar="NAME", help=_WHERE)]
-ChatCompute = Annotated[str, typer.Option("--compute", metavar="NAME", help=_WHERE)]  # its --device is the microphone
+Compute = Annotated[str, typer.Option("--device", metavar="NAME", help=_WHERE, autocompletion=completing.devices)]
+# before --device was the processor everywhere
+FormerCompute = Annotated[str, typer.Option("--compute", metavar="NAME", hidden=True)]
 
 
 EarsDevice = Annotated[
     str,
     typer.Option(
-        "--device", metavar="NAME", help="Where a published encoder computes: auto, cpu, cuda, cuda:N or mps."
+        "--device",
+        metavar="NAME",
+        help="Where a published encoder computes: auto, cpu, cuda, cuda:N or mps.",
+        autocompletion=completing.devices,
     ),
 ]
 
 
-def chosen_format(
-    given: str | None, json: bool, csv: bool, formats: tuple[str, ...] = FORMATS, bom: bool = False
-) -> str:
-    """One format out of --format, --json and --csv, `excel` for CSV with --bom. Errors: UsageError when they contradict
-    each other."""
-    named = [name for name, wanted in ((given, given is not None), ("json", json), ("csv", csv)) if wanted]
-    kinds = list(dict.fromkeys(named))
-    if len(kinds) > 1:
-        raise UsageError(f"--format {kinds[0]} and {kinds[1]} were both asked for: choose one.")
-    kind = kinds[0] if kinds else "text"
-    if kind not in formats:
-        raise UsageError(f"--format {kind}: choose one of {', '.join(formats)}.")
-    if bom and kind != "csv":
-        raise UsageError("--bom goes with --csv: other formats need no mark.")
-    return "excel" if bom else kind
+def check_goes_with(kind: str, trace: bool, embed: bool) -> None:
+    """Errors: UsageError for an option that would do nothing."""
+    if trace and kind not in TABLES:
+        raise UsageError("--trace goes with --csv: JSON says which model it was in any case.")
+    if embed and kind != "html":
+        raise UsageError("--embed goes with --format html, or with -o and a name that ends in .html.")

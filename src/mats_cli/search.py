@@ -13,8 +13,11 @@ import typer
 
 from mats_cli import console, loading
 from mats_cli import options as shared
-from mats_cli.formats import TABLES, cell, clock, plain_json, table, visible
+from mats_cli.documents import chosen_format
+from mats_cli.formats import TABLES, cell, clock, plain_json, stamp, table, visible
 from mats_cli.journal import unused
+from mats_cli.tracks import Mark
+from mats_model import __version__
 from mats_model.errors import InputError, UsageError, one_input
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from mats_model.library.search import Hit, Moment, Query
     from mats_model.library.store import Library
 
-FORMATS = ("text", "json", "jsonl", "csv", "m3u8", "audacity")
+FORMATS = ("text", "json", "jsonl", "csv", "m3u8", "audacity", "html")
 
 Words = Annotated[
     Optional[list[str]], typer.Argument(metavar="QUERY", help="What to look for, in words.", show_default=False)
@@ -43,7 +46,9 @@ Least = Annotated[
 ]
 Format = Annotated[
     Optional[str],
-    typer.Option("--format", metavar="|".join(FORMATS), help="How results are written; text if not given."),
+    typer.Option(
+        "--format", metavar="NAME", help=f"How results are written: {', '.join(FORMATS)}; or by the ending of -o."
+    ),
 ]
 Clips = Annotated[
     Optional[Path], typer.Option("--clips", metavar="DIR", help="Cut the moments out, as WAV files in this folder.")
@@ -66,6 +71,7 @@ def search(
     json: shared.Json = False,
     csv: shared.Csv = False,
     bom: shared.Bom = False,
+    embed: shared.Embed = False,
     output: Out = None,
     clips: Clips = None,
     index: shared.Index = None,
@@ -87,7 +93,8 @@ def search(
     from mats_model.audio import source
     from mats_model.library.store import Library
 
-    kind = shared.chosen_format(format, json, csv, FORMATS, bom=bom)
+    kind = chosen_format(format, json, csv, FORMATS, bom=bom, output=str(output) if output else None)
+    shared.check_goes_with(kind, False, embed)
     texts = [" ".join(words)] if words else []
     if not (texts or like) or any(not text.strip() for text in texts):
         raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
@@ -99,7 +106,11 @@ def search(
         asked = _asked(mats, texts, sounds, unlike or [], quiet)
         found = _hits(store, _moments(store, asked, folder, least), files, count)
     failed = _cut(found, clips) if clips else 0
-    _show(found, kind, output)
+    if kind == "html":
+        wanted = ", ".join([*texts, *(path.name for path in like or [])])
+        _write_page(wanted, found, output, embed, {"model": mats.id, "mats": __version__})
+    else:
+        _show(found, kind, output)
     raise typer.Exit(4 if not found else 3 if failed or any(sound.missing for sound in sounds) else 0)
 
 
@@ -156,6 +167,20 @@ def _show(hits: list[Hit], kind: str, output: Path | None) -> None:
         console.out(document(hits, kind))
     else:
         _write(output, document(hits, kind))
+
+
+def _write_page(wanted: str, hits: list[Hit], output: Path | None, embed: bool, about: dict[str, str]) -> None:
+    """The moments as cards, the best first, each with the seconds around it."""
+    from mats_cli.pages.page import page
+    from mats_cli.pages.sounds import excerpt
+
+    sounds = []
+    for hit in hits:
+        path = next((each for each in hit.paths if os.path.exists(each)), hit.paths[0])
+        said = visible(hit.caption or wanted)
+        sounds.append(excerpt(hit.paths[0], Mark(hit.start, hit.end, said, hit.score), Path(path), output, embed))
+    text = page(f"mats search: {wanted}", sounds, about)
+    console.out(text) if output is None else _write(output, text)
 
 
 def _write(path: Path, text: str) -> None:
@@ -232,8 +257,8 @@ def _cut(hits: list[Hit], folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for number, hit in enumerate(hits, 1):
             path = next((each for each in hit.paths if os.path.exists(each)), hit.paths[0])
-            stem = re.sub(r"[^\w .-]", "_", Path(path).stem)[:50]  # 200 bytes at most
-            target = folder / f"{number:0{len(str(len(hits)))}d} {stem} {hit.start:.1f}.wav"
+            stem = re.sub(r"[^\w.-]", "_", Path(path).stem)[:50]  # 200 bytes at most
+            target = folder / f"{number:0{len(str(len(hits)))}d}-{stem}-{stamp(hit.start)}.wav"
             try:
                 _clip(path, hit, target)
             except InputError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional, TextIO
 
 import typer
 
-from mats_cli import console, signals
+from mats_cli import console, loading
 from mats_cli import options as shared
 from mats_cli.formats import plain_json
 from mats_model.errors import DeviceError, MatsError, UsageError
@@ -44,9 +44,8 @@ def chat(
     window: Window = 10.0,
     strict: Strict = False,
     devices: Devices = False,
-    device: shared.Device = None,
-    sample_rate: shared.Rate = None,
     mic: shared.Mic = None,
+    sample_rate: shared.Rate = None,
     raw: shared.Raw = None,
     gate: shared.Gate = -55.0,
     json: shared.Json = False,
@@ -57,7 +56,8 @@ def chat(
     search: shared.Search = "",
     llm: shared.Llm = None,
     quantize: shared.Quantize = None,
-    compute: shared.ChatCompute = "auto",
+    device: shared.Compute = "auto",
+    compute: shared.FormerCompute = "",
     offline: shared.Offline = False,
     quiet: shared.Quiet = False,
 ) -> None:
@@ -77,11 +77,12 @@ def chat(
     if devices:
         _list_devices(json)
         return
-    _check(sound, microphone=bool(mic or raw or device or sample_rate or listen is not None))
+    mic, device = loading.microphone_and_device(mic, device, compute)
+    _check(sound, microphone=bool(mic or raw or sample_rate or listen is not None))
     from mats_cli.chat.session import RING, Session, Settings
     from mats_cli.microphone import open_input
 
-    questions, terminal = _who_asks(ask, sound == "-" or mic is not None)
+    questions, terminal = _who_asks(ask, "-" in (sound, mic))
     settings = Settings(
         window=window,
         gate=gate,
@@ -96,16 +97,16 @@ def chat(
         search=search,
         llm=llm,
         quantize=quantize,
-        compute=compute,
+        compute=device,
     )
-    session = Session(settings, lambda: open_input(mic, raw, device, sample_rate, RING))
+    session = Session(settings, lambda: open_input(mic, raw, sample_rate, RING))
     _run(session, sound, listen, questions, terminal)
 
 
 def _check(sound: str | None, microphone: bool) -> None:
     """`microphone`: something was asked of one. Errors: UsageError."""
     if sound is not None and microphone:
-        raise UsageError(f"{sound} is a file: --listen, --device, --rate, --mic and --raw are for a microphone.")
+        raise UsageError(f"{sound} is a file: --listen, --rate, --mic and --raw are for a microphone.")
     if sound == "-" and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("`-` reads a sound from standard input, which is the keyboard: pipe a file in.")
 

@@ -54,6 +54,7 @@ def memory(
     strict: Strict = False,
     model: shared.Model = "nano",
     clap: shared.Clap = None,
+    device: shared.EarsDevice = "auto",
     offline: shared.Offline = False,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
@@ -68,7 +69,7 @@ def memory(
     from mats_model.gap.memory import MemoryCard, build, check_replaceable
 
     check_replaceable(output)  # before anything is heard
-    mats = loading.load_ears(clap, model, offline)
+    mats = loading.load_ears(clap, model, offline, device)
     heard = embeddings(mats, audio) if audio else None
     bad = _Bad()
     texts = _texts(captions, column, strict, bad)

@@ -17,7 +17,7 @@ import itertools
 import json
 import os
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -25,9 +25,9 @@ from typing import ClassVar
 import numpy as np
 
 from mats_model.clap.protocol import Clap
-from mats_model.config import Bounds, fill
 from mats_model.errors import MismatchError, ModelError, UsageError
 from mats_model.files import read_json, whole_folder
+from mats_model.settings import May, fill
 from mats_model.vectors import finite_halves, floats, unit
 
 FORMAT = 1
@@ -45,7 +45,7 @@ _LONGEST = 1 << 20  # bytes of a text
 class MemoryCard:
     """memory.json."""
 
-    MAY: ClassVar[Bounds] = {
+    MAY: ClassVar[Mapping[str, May]] = {
         "width": (1, 16_384), "captions": (1, 10**12), "clusters": (1, 10**9), "variance": (0, 1e3),
         "recordings": (0, 10**12),
     }  # fmt: skip

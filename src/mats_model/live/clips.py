@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ class Clips:
     ) -> None:
         self.folder, self.stream, self.watched, self.stamp = folder, stream, watched, stamp
         self._open: list[tuple[float, str]] = []
+        self._used: set[Path] = set()
         folder.mkdir(parents=True, exist_ok=True)
 
     def entry(self, entry: Entry) -> Iterator[Clip]:
@@ -60,10 +62,23 @@ class Clips:
     def _write(self, start: float, name: str, end: float) -> Clip:
         ring = self.stream.ring
         samples = ring.between(round((start - BEFORE) * ring.sample_rate), round(end * ring.sample_rate))
-        plain = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")[:60]
-        path = self.folder / f"{self.stamp(max(0.0, start)).replace(':', '-')} {plain}.wav"
+        path = self._place(f"{self.stamp(max(0.0, start)).replace(':', '-')}-{_plain(name)}")
         try:
             write_wav(path, samples, ring.sample_rate)
         except OSError as error:
             return Clip(start, path, f"{path} cannot be written ({error.strerror}): this clip is lost.")
         return Clip(start, path)
+
+    def _place(self, name: str) -> Path:
+        """A second clip of the same name gets a number."""
+        number, path = 1, self.folder / f"{name}.wav"
+        while path in self._used:
+            number += 1
+            path = self.folder / f"{name}-{number}.wav"
+        self._used.add(path)
+        return path
+
+
+def _plain(name: str) -> str:
+    """A label as part of a file's name, without spaces: dog_bark."""
+    return re.sub(r"\W+", "_", name.lower()).strip("_")[:60]

@@ -31,10 +31,12 @@ from mats_model.teach.phrases import Phrases, read_phrases
 from mats_model.teach.retell import retell
 from mats_model.teach.teacher import Teacher
 from mats_model.tensors import shared, take
-from mats_model.training.batches import Note
-from mats_model.training.loop import Evaluated, Step, Trainer, write_state
+from mats_model.training.checkpoints import write_state
+from mats_model.training.compare import written
+from mats_model.training.events import Evaluated, Note, Step
+from mats_model.training.loop import Trainer
 from mats_model.training.prepare import prepare, read_all
-from mats_model.training.recipe import TextRecipe, written
+from mats_model.training.recipe import TextRecipe
 from mats_model.training.sources import SourceSettings, read_source
 from mats_model.weights.folder import save
 from mats_model.weights.loading import load_folder

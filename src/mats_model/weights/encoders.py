@@ -10,6 +10,7 @@ import json
 import pickle
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,11 +20,11 @@ import numpy as np
 from mats_model import tensors
 from mats_model.clap.nano import NanoClap
 from mats_model.clap.protocol import Clap
-from mats_model.config import Bounds, fill
 from mats_model.ears import Ears
 from mats_model.errors import ModelError, UsageError
 from mats_model.files import read_json, read_text, sha256, write
 from mats_model.labels import Scales
+from mats_model.settings import May, fill
 from mats_model.weights.resolve import ENCODER_CARD, PICKLES
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _FITS = 0.3
 class Card:
     """encoder.json: what a converted folder says of itself."""
 
-    MAY: ClassVar[Bounds] = {"kind": ("laion", "msclap")}
+    MAY: ClassVar[Mapping[str, May]] = {"kind": ("laion", "msclap")}
 
     kind: str = ""  # laion or msclap
     origin: str = ""  # name of the file it was made from

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from mats_model.clap.nano import NanoClap
-from mats_model.config import FORMER, MatsConfig, SearchSettings, from_dict, to_dict
+from mats_model.config import LLMConfig, MatsConfig, SearchSettings, from_dict, to_dict
 from mats_model.errors import ModelError
 from mats_model.files import read_json, sha256_of, write
 from mats_model.mats import Mats
@@ -72,8 +72,8 @@ def identified(config: MatsConfig, weights: bytes | Path) -> str:
     if not config.audio:
         del values["audio"]
     # a setting that was given another name changes no id either
-    for group, kind in (("llm", "LLMConfig"), ("search", "SearchSettings")):
-        for then, now in FORMER[kind].items():
+    for group, kind in (("llm", LLMConfig), ("search", SearchSettings)):
+        for then, now in kind.FORMER.items():
             if now in values[group]:
                 values[group][then] = values[group].pop(now)
     with io.BytesIO(weights) if isinstance(weights, bytes) else weights.open("rb") as file:
