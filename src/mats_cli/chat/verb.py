@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional, TextIO
 
 import typer
 
-from mats_cli import console, loading
+from mats_cli import console, loading, signals
 from mats_cli import options as shared
 from mats_cli.formats import plain_json
 from mats_model.errors import DeviceError, MatsError, UsageError
