@@ -145,11 +145,11 @@ def evaluate(
       mats evaluate --set esc50 --data ~/ESC-50 --clap laion/larger_clap_music_and_speech
       mats evaluate sounds/ --against before.json --fail-under top1=0.8
     """
+    from mats_cli.documents import chosen_format
     from mats_model.evaluate.evaluation import read_result
     from mats_model.evaluate.task import EvaluationSettings
 
-    kind = shared.chosen_format(format or _by_ending(output, json or csv), json, csv, FORMATS)
-    kind = "table" if kind == "text" else kind
+    kind = chosen_format(format or _plain(output, json or csv), json, csv, FORMATS, output=str(output or ""))
     least = [_least(text) for text in fail_under or []]
     settings = EvaluationSettings(template, prompt, not no_generated, together, every, threshold)
     other = read_result(against, seed=seed) if against else None
@@ -175,9 +175,10 @@ def evaluate(
     raise typer.Exit(UNDER if under else code)
 
 
-def _by_ending(output: Path | None, named: bool) -> str | None:
-    ending = output.suffix.lower().removeprefix(".") if output else ""
-    return ending if ending in FORMATS and not named else "table" if not named else None
+def _plain(output: Path | None, named: bool) -> str | None:
+    """A table, where neither an option nor an ending asks for another format."""
+    known = output is not None and output.suffix.lower() in (".json", ".csv")
+    return None if named or known else "table"
 
 
 def _least(text: str) -> tuple[str, float, str]:
