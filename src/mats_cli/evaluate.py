@@ -149,7 +149,9 @@ def evaluate(
     from mats_model.evaluate.evaluation import read_result
     from mats_model.evaluate.task import EvaluationSettings
 
-    kind = chosen_format(format or _plain(output, json or csv), json, csv, FORMATS, output=str(output or ""))
+    kind = chosen_format(
+        format or _plain(output, json or csv), json, csv, FORMATS, output="" if format == "mteb" else str(output or "")
+    )
     least = [_least(text) for text in fail_under or []]
     settings = EvaluationSettings(template, prompt, not no_generated, together, every, threshold)
     other = read_result(against, seed=seed) if against else None
@@ -177,8 +179,10 @@ def evaluate(
 
 def _plain(output: Path | None, named: bool) -> str | None:
     """A table, where neither an option nor an ending asks for another format."""
-    known = output is not None and output.suffix.lower() in (".json", ".csv")
-    return None if named or known else "table"
+    ending = output.suffix.lower() if output else ""
+    if named or ending in (".json", ".csv"):
+        return None
+    return "html" if ending in (".html", ".htm") else "table"
 
 
 def _least(text: str) -> tuple[str, float, str]:
