@@ -9,6 +9,7 @@ import typer
 
 from mats_cli import console, loading
 from mats_cli import options as shared
+from mats_cli.documents import chosen_format
 from mats_cli.results import FORMATS
 from mats_model.errors import InputError, UsageError
 
@@ -145,7 +146,6 @@ def evaluate(
       mats evaluate --set esc50 --data ~/ESC-50 --clap laion/larger_clap_music_and_speech
       mats evaluate sounds/ --against before.json --fail-under top1=0.8
     """
-    from mats_cli.documents import chosen_format
     from mats_model.evaluate.evaluation import read_result
     from mats_model.evaluate.task import EvaluationSettings
 
