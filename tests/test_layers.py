@@ -9,7 +9,7 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src"
 MODEL = (
-    "errors files config tokens vectors labels tensors places device parallel captions"
+    "errors files config tokens vectors labels english tensors places device parallel captions"
     " audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.folders audio.ffmpeg audio.mix "
     "audio.decode audio.window audio.write audio.picture audio.began"
     " clap.protocol clap.logmel clap.text clap.tower clap.nano_audio clap.nano clap.htsat "
@@ -27,7 +27,7 @@ MODEL = (
     "training.tune training.loop"
     " training.estimate"
 )
-TEACH = "teacher clips wild examples parts listen minilm phrases align retell carry nano"
+TEACH = "teacher clips wild examples parts listen minilm phrases align calibrate retell carry nano"
 CLI = (
     "formats completing helptext tracks timeline documents report.page report.sounds signals console inputs "
     "journal options loading job "

@@ -32,11 +32,16 @@ if TYPE_CHECKING:
     from mats_model.mapper import Mapper
 
 
+def scales(config: MatsConfig) -> Scales:
+    """Cosine -> score, as a model folder says."""
+    return Scales(config.label_scale, config.multi_scale, config.multi_bias, config.background)
+
+
 class Mats(Ears):
     """CLAP, Santa, mapper and language model, composed."""
 
     def __init__(self, config: MatsConfig, clap: Clap, santa: Santa, mapper: Mapper, llm: LanguageModel) -> None:
-        super().__init__(clap, Scales(config.label_scale, config.multi_scale, config.multi_bias))
+        super().__init__(clap, scales(config))
         self.config = config
         self.santa, self.mapper, self.llm = santa, mapper, llm
 

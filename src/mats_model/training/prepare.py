@@ -104,7 +104,7 @@ def make_model(
         like = start.config
     config = MatsConfig(
         name=recipe.name, width=like.width, label_scale=like.label_scale, multi_scale=like.multi_scale,
-        multi_bias=like.multi_bias,
+        multi_bias=like.multi_bias, background=like.background,
         clap=recipe.clap, mapper=recipe.mapper, llm=recipe.llm, decoder=recipe.decoder, santa=recipe.santa,
         search=recipe.search,
     )  # fmt: skip

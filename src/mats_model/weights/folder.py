@@ -95,8 +95,9 @@ def identified(config: MatsConfig, weights: bytes | Path) -> str:
     for name in _LATER:
         if values["search"][name] == getattr(SearchSettings(), name):
             del values["search"][name]
-    if not config.audio:
-        del values["audio"]
+    for name in ("audio", "background"):
+        if not values[name]:
+            del values[name]
     # a setting that was given another name changes no id either
     for group, kind in (("llm", "LLMConfig"), ("search", "SearchSettings")):
         for then, now in FORMER[kind].items():
@@ -300,6 +301,8 @@ def load(
     take(wanted, kept.state, folder)
     _check_id(kept.config, folder)
     mats.santa.captions, mats.santa.name_texts = kept.captions, kept.name_texts
+    if config.clap == "inside":
+        ears.names = kept.name_texts
     if isinstance(ears, PublishedClap) and not config.label_scale:
         mats.scales = scales(ears)
     for part in (mats.mapper, mats.llm):
