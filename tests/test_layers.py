@@ -16,7 +16,7 @@ MODEL = (
     "clap.huggingface clap.published clap.laion clap.msclap clap.original"
     " gap.noise gap.kmeans gap.santa gap.memory claims mapper"
     " llm.prompts llm.protocol llm.words llm.decoder llm.beam llm.small llm.int8 llm.huggingface llm.bases"
-    " ears judge mats many"
+    " shown together ears judge mats many"
     " weights.encoders weights.catalogue weights.folder weights.authors weights.clapcap weights.resolve weights.fetch "
     "weights.hub weights.pull"
     " weights.bundle"
@@ -29,7 +29,7 @@ MODEL = (
 )
 TEACH = "teacher clips wild examples parts listen minilm phrases align calibrate retell carry nano"
 CLI = (
-    "formats completing helptext tracks timeline documents report.page report.sounds signals console inputs "
+    "formats completing helptext tracks timeline documents report.page report.sounds signals console inputs labels "
     "journal options loading job "
     "curve microphone chat.status chat.session "
     "chat.commands chat.screen chat.verb starter diary listen caption classify"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from mats_model.audio import AudioSource, Window, source, windows
 from mats_model.clap.protocol import BATCH, Clap
+from mats_model.english import is_english, unknown, without
 from mats_model.errors import InputError, MatsError, ModelError, SilenceError, UsageError, one_input
 from mats_model.labels import Label, Scales, background, ranked
 from mats_model.vectors import unit
@@ -19,6 +20,8 @@ from mats_model.vectors import unit
 _LOUDEST = 1e9
 
 AudioInput = str | os.PathLike[str] | bytes | AudioSource
+# a label -> sounds of it
+Examples = Mapping[str, Sequence[AudioInput]]
 
 
 @dataclass(frozen=True)
@@ -96,14 +99,25 @@ class Ears:
 
     # ---- labels
 
-    def label_embeddings(self, labels: Iterable[str], template: str = "{}") -> np.ndarray:
-        """Labels -> (labels, d), unit length; `template` holds {} where the label goes."""
+    def label_embeddings(
+        self, labels: Iterable[str], template: str = "{}", examples: Examples | None = None
+    ) -> np.ndarray:
+        """Labels -> (labels, d), unit length; `template` holds {} where the label goes.
+
+        `examples` are sounds of some labels: the mean of theirs is joined with the words, or stands alone where the
+        words are of no language that the encoder knows. Errors: UsageError; InputError, SilenceError for an example.
+        """
         if template.count("{}") != 1:
             raise UsageError(f"`template` {template!r}: write {{}} once, where the label goes.")
         names = list(labels)
         if not names:
             raise UsageError("there are no labels; give at least one.")
-        return self.clap.embed_text([template.replace("{}", name) for name in names])
+        vectors = self.clap.embed_text([template.replace("{}", name) for name in names])
+        for place, name in enumerate(names):
+            if sounds := (examples or {}).get(name):
+                mean = unit(np.mean([self.embed_audio(sound) for sound in sounds], axis=0))
+                vectors[place] = unit(vectors[place] + mean) if is_english(name) else mean
+        return vectors
 
     def score(self, embedding: np.ndarray, labels: np.ndarray, multi: bool = False) -> np.ndarray:
         """(d,) and (labels, d) -> scores (labels,): shares that sum to 1, or with `multi` a probability each."""
@@ -127,7 +141,7 @@ class Ears:
                 "this model measures probabilities against the names that its encoder knows, and has none; get the "
                 "model again."
             )
-        return self.clap.embed_text(self.clap.names)
+        return self.clap.embed_text(list(self.clap.names))
 
     def rank(self, embedding: np.ndarray, names: Sequence[str], labels: np.ndarray) -> list[Label]:
         """A sound (d,), labels by name and as embeddings (labels, d) -> all of them, with their shares and
@@ -135,14 +149,21 @@ class Ears:
         return ranked(names, self.score(embedding, labels), self.score(embedding, labels, multi=True))
 
     def classify(
-        self, sound: AudioInput, labels: Iterable[str], template: str = "{}", multi: bool = False
+        self,
+        sound: AudioInput,
+        labels: Iterable[str] | None = None,
+        template: str = "{}",
+        multi: bool = False,
+        examples: Examples | None = None,
     ) -> list[Label]:
         """All labels with their scores, best first; `labels.none_fits` tells whether any is likely to be there.
 
-        Errors: SilenceError, InputError, UsageError.
+        Without `labels` they are the names that the encoder knows; those in another language than English are left
+        out, unless they have `examples`. Errors: SilenceError, InputError, UsageError.
         """
-        names = list(labels)
-        vectors, embedding = self.label_embeddings(names, template), self.embed_audio(sound)
+        names = list(self.clap.names if labels is None else labels)
+        names = without(names, set(unknown(names)) - set(examples or {}))
+        vectors, embedding = self.label_embeddings(names, template, examples), self.embed_audio(sound)
         if multi:
             alone = self.score(embedding, vectors, multi=True)
             return ranked(names, alone, alone)

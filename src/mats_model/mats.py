@@ -83,6 +83,10 @@ class Mats(Ears):
             return [self._answer(z[None], self._told(z, asked))[0] for z in embeddings]
         return self._answer(embeddings, asked)
 
+    def likeness(self, caption: str, embedding: np.ndarray) -> float:
+        """The cosine between a caption and a sound (d,); 0 for a caption without words."""
+        return float(self.clap.embed_text([caption])[0] @ embedding) if caption.strip(" .") else 0.0
+
     def stream(self, embedding: np.ndarray, asked: Question) -> Iterator[str]:
         """One answer (d,) piece by piece, as the language model makes it, neither searched nor judged."""
         if self.santa.settings.prompt:
