@@ -52,7 +52,9 @@ def read_stdin(most: int = LONGEST, what: str = _SOUND, quiet: bool = False) -> 
     enough = _ENOUGH if what == _SOUND else most
     while True:
         if not quiet and patience and not _arrives(patience - time.monotonic()):
-            console.note(f"standard input has not ended ({count / 1e6:.1f} MB so far): {what} is read to its end first.")
+            console.note(
+                f"standard input has not ended ({count / 1e6:.1f} MB so far): {what} is read to its end first."
+            )
             patience = 0.0
         data = reader.read1(_PIECE)
         if not data:
