@@ -28,7 +28,7 @@ from mats_model.teach.parts import openings
 from mats_model.teach.phrases import read_phrases
 from mats_model.vectors import unit
 from mats_model.weights.folder import CONFIG, WEIGHTS, identified, read_config
-from mats_model.weights.resolve import load
+from mats_model.weights.loading import load
 
 
 def held(mats: Mats, clips: Clips) -> tuple[np.ndarray, list[list[str]], np.ndarray]:

@@ -109,8 +109,8 @@ def test_commands(mats: Run, dog: Path, tmp_path: Path) -> None:
     )
     said = err.splitlines()
     for expected in (
-        "mats: --santa lambda=2: lambda lies between 0 and 1; tau, k and clusters are above 0.",
-        "mats: --santa x=1: there is no setting 'x'",
+        "mats: santa lambda=2: lambda should lie between 0 and 1, not 2.0.",
+        "mats: santa x=1: there is no setting 'x'",
         "mats: /window 99: give between 1 and 60 seconds.",
         "mats: there is no command /wyh; did you mean /why?",
         "mats: /save: my rain.ogg is a file already.",

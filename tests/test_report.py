@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from conftest import EXAMPLES, Run, encoded, noise
 
-from mats_cli.report.page import Sound, page
-from mats_cli.report.sounds import excerpt, link, sound
+from mats_cli.pages.page import Sound, page
+from mats_cli.pages.sounds import excerpt, link, sound
 from mats_cli.tracks import Mark
 from mats_model.audio import AudioSource, blocks
 from mats_model.audio.began import began, of_name
@@ -265,3 +265,18 @@ def test_it_opens_nothing_else_and_fits_a_phone(shown: browser.Browser, report: 
     shown.look(tmp_path / "dark.png", dark=True)
     assert shown.run(paper) != light and (tmp_path / "light.png").stat().st_size > 10_000
     assert not shown.problems
+
+
+def test_a_diary_is_a_page_or_subtitles(mats: Run, tmp_path: Path) -> None:
+    parts = [noise(3, 16_000, level=0.2), np.zeros(48_000, np.float32), np.sin(np.arange(64_000) / 5) * 0.3]
+    raw = (np.concatenate(parts) * 32_767).astype("<i2").tobytes()
+    pipe = ("--mic", "-", "--raw", "s16le,16000,1", "-q")
+    assert mats("listen", *pipe, "-o", "d/r.html", stdin=raw).returncode == 0
+    (heard,) = told((tmp_path / "d" / "r.html").read_text())["sounds"]
+    assert heard["end"] == 10 and len(heard["marks"]) >= 3 and "link" not in heard
+    assert pixels(base64.b64decode(heard["picture"])).shape[1] > 490
+    srt = mats("listen", *pipe, "--format", "srt", stdin=raw).stdout.decode()
+    assert srt.count(" --> ") == len(heard["marks"]) and "(silence)" in srt
+    assert mats("listen", *pipe, "-o", "a.jsonl", stdin=raw).returncode == 0
+    lines = (tmp_path / "a.jsonl").read_text().splitlines()
+    assert {json.loads(line)["event"] for line in lines} == {"sound", "quiet"}

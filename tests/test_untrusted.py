@@ -27,8 +27,7 @@ from mats_model.library.search import Hit
 from mats_model.mats import Mats
 from mats_model.training.recipe import read_values
 from mats_model.training.sources import SourceSettings, captions_in, read_names, read_source
-from mats_model.weights import folder as checkpoints
-from mats_model.weights import resolve
+from mats_model.weights import loading, resolve
 
 Change = Callable[[Path], object]
 
@@ -42,7 +41,7 @@ def refused(folder: Path) -> str:
     """The sentence about a model folder: of exit code 5, and at once."""
     began = time.monotonic()
     with pytest.raises(MatsError) as error:
-        checkpoints.load(folder, resolve.locate)
+        loading.load_folder(folder)
     assert error.value.exit_code == 5 and "\n" not in str(error.value) and len(str(error.value)) < 600, error.value
     assert time.monotonic() - began < 5
     return str(error.value)
@@ -187,7 +186,7 @@ def test_memories(nano: Mats, tmp_path: Path) -> None:
         (put("memory.json", b"[" * 100_000), "too deep"),
         (put("memory.json", json.dumps({**card, "captions": "3"}).encode()), "captions should be a whole number"),
         (put("memory.json", json.dumps({**card, "captions": 10**12}).encode()), "vectors.npy is not float16"),
-        (put("memory.json", json.dumps({**card, "clusters": 0}).encode()), "sizes that are none"),
+        (put("memory.json", json.dumps({**card, "clusters": 0}).encode()), "clusters should lie between 1 and"),
         (
             put(
                 "vectors.npy",

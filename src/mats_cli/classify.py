@@ -170,7 +170,7 @@ def classify(
 
 def _known(mats: Ears) -> list[str]:
     """The names that the encoder knows, nano's where it has none."""
-    from mats_model.weights.resolve import name_texts
+    from mats_model.weights.loading import name_texts
 
     return list(mats.clap.names) or name_texts("nano")
 

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 from mats_cli import console
 from mats_cli.documents import document
 from mats_cli.formats import Result, Row, harmless
-from mats_cli.report.page import Sound, page
+from mats_cli.pages.page import Sound, page
 from mats_cli.tracks import marks
 from mats_model.errors import UsageError
 from mats_model.files import write

@@ -81,7 +81,7 @@ def _is_folder(path: str) -> bool:
 
 
 def document(results: list[Result], kind: str, named: bool, timed: bool, traced: bool = False) -> str:
-    """A whole document in one format, but for html, which report/ makes."""
+    """A whole document in one format, but for html, which pages/ makes."""
     if kind == "json":
         return plain_json([result.to_json() for result in results], 2) + "\n"
     if kind == "jsonl":

@@ -15,7 +15,7 @@ from mats_cli.documents import GROWING, document, file_name, piece
 from mats_cli.formats import Result
 from mats_cli.inputs import expand, read_stdin
 from mats_cli.journal import Journal, fitting, unused
-from mats_cli.report.sounds import Report
+from mats_cli.pages.sounds import Report
 from mats_cli.tracks import ENDINGS
 from mats_model import __version__
 from mats_model.errors import InputError, UsageError

@@ -33,17 +33,18 @@ class Labels:
     examples: dict[str, list[Path]] = field(default_factory=dict)
 
 
-def read_labels(given: str, option: str = "--labels") -> Labels:
+def read_labels(given: str, option: str = "--labels", any_words: bool = False) -> Labels:
     """A label file, `-`, or labels with commas between them.
 
     In a file a line that begins with # is a remark, and \\# begins a label that does; "my kettle: kettle/*.wav" is a
-    label with sounds of it. Errors: UsageError when there is no such file, it is too long or no text, or no label is in
+    label with sounds of it. Those of no words that the encoder knows are left out, unless they have sounds or with
+    `any_words`. Errors: UsageError when there is no such file, it is too long or no text, or no label is in
     it that the encoder can know.
     """
     labels, file = _read(given, option)
     if file:
         labels = _with_examples(labels, Path(file).parent)
-    strange = set(unknown(labels.names)) - set(labels.examples)
+    strange = set() if any_words else set(unknown(labels.names)) - set(labels.examples)
     if strange:
         labels.names = without(labels.names, strange)
         some = ", ".join(sorted(strange)[:3]) + (", ..." if len(strange) > 3 else "")

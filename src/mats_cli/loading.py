@@ -36,12 +36,7 @@ def load_ears(clap: str | None, model: str, offline: bool, device: str = "cpu") 
     language model."""
     if offline:
         forbid_connections()
-    from mats_model.weights import resolve
-
-    pull, name = puller(offline), clap or model
-    if resolve.wants(name):
-        pull.encoder(name)
-    return pull.complete(resolve.load_ears(name, device), name)
+    return puller(offline).ears(clap or model, device)
 
 
 def apply_santa(mats: Mats, memory: Path | None, settings: str, without: bool) -> dict[str, str]:
@@ -88,10 +83,10 @@ def load_model(
     """The model; what it needs is fetched first where it is not here."""
     if offline:
         forbid_connections()
-    from mats_model.weights import resolve
+    from mats_model.weights.loading import load
 
-    base = puller(offline).ready(name, llm or "")
-    return resolve.load(name, device, quantize or "", base)
+    base = puller(offline).model(name, llm or "")
+    return load(name, device, quantize or "", base)
 
 
 def microphone_and_device(mic: str | None, device: str, compute: str = "") -> tuple[str | None, str]:

@@ -15,6 +15,7 @@ from mats_cli import console, signals
 from mats_cli.caption import caption
 from mats_cli.chat.verb import chat
 from mats_cli.classify import classify
+from mats_cli.evaluate import evaluate
 from mats_cli.formats import visible
 from mats_cli.index.verb import app as index
 from mats_cli.listen import listen
@@ -45,6 +46,7 @@ app.command()(listen)
 app.command()(search)
 app.add_typer(index, name="index")
 app.command()(train)
+app.command()(evaluate)
 app.add_typer(models, name="models")
 
 
@@ -71,7 +73,8 @@ def _top(
 
     \b
     Exit codes: 0 done, 1 our bug, 2 usage, 3 some inputs failed, 4 all failed or none found,
-    5 model or index missing, 6 index and model differ, 7 device or memory, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+    5 model or index missing, 6 index and model differ, 7 device or memory, 8 a figure under --fail-under,
+    130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
     MATS_DEBUG=1 shows where something happened that was not expected.
     """
 

@@ -68,10 +68,10 @@ def list_(json: Json = False) -> None:
 
 def _row(entry: Entry) -> dict[str, Any]:
     from mats_model.weights.catalogue import ENTRIES, place_of
-    from mats_model.weights.resolve import here
+    from mats_model.weights.resolve import resolve
 
     # a folder of the user's that happens to bear the name is not it
-    path = here(entry.name, entry.kind)
+    path = resolve(entry.name, entry.kind).path
     kept = path is not None and (
         entry.name in ("nano", "mini") or path == place_of(entry.name, entry.kind) or "/" in entry.name
     )
@@ -80,16 +80,9 @@ def _row(entry: Entry) -> dict[str, Any]:
         for key, value in asdict(entry).items()
         if key in ("name", "kind", "megabytes", "licence", "page", "remark")
     }
-    missing = [need for need in entry.needs if not _needed(need)]
+    missing = [need for need in entry.needs if not resolve(need).path]
     fetch = sum(ENTRIES[need].megabytes for need in missing) + (0 if kept else entry.megabytes)
     return {**row, "here": kept and not missing, "needs": list(entry.needs), "fetch": fetch}
-
-
-def _needed(name: str) -> bool:
-    from mats_model.weights.catalogue import ENTRIES
-    from mats_model.weights.resolve import here
-
-    return here(name, ENTRIES[name].kind) is not None
 
 
 def _others(known: set[str]) -> list[dict[str, Any]]:
@@ -154,8 +147,7 @@ def info(name: Name, json: Json = False) -> None:
 
 def _info(name: str) -> dict[str, Any]:
     from mats_model.weights.catalogue import ENTRIES
-    from mats_model.weights.encoders import CARD
-    from mats_model.weights.folder import read_config
+    from mats_model.weights.resolve import ENCODER_CARD, resolve
 
     known = ENTRIES.get(name)
     told: dict[str, Any] = {"name": name}
@@ -168,7 +160,7 @@ def _info(name: str) -> dict[str, Any]:
             "remark": known.remark,
         }
         told["needs"] = list(known.needs)
-    path = _where(name)
+    path = resolve(name).path
     if path is None:
         if known is None:
             raise ModelError(f"{name!r} is neither here nor known: `mats models list` shows what can be asked for.")
@@ -177,6 +169,8 @@ def _info(name: str) -> dict[str, Any]:
     config = path / "config.json"
     values = _settings(config) if config.is_file() else {}
     if "mapper" in values:
+        from mats_model.weights.folder import read_config
+
         read = read_config(path)
         own = read.llm.kind == "decoder"
         hears = name if read.clap == "inside" else f"{read.clap}, its audio side replaced" if read.audio else read.clap
@@ -189,11 +183,11 @@ def _info(name: str) -> dict[str, Any]:
         told["needs"] = [
             need for need in (read.clap, "" if own else read.llm.base) if need not in ("", "inside", "nano")
         ]
-    elif (path / CARD).is_file():
-        told |= {
-            "kind": "encoder",
-            **{key: value for key, value in _settings(path / CARD).items() if key != "format"},
-        }
+    elif (path / ENCODER_CARD).is_file():
+        from mats_model.weights.encoders import read_card
+
+        card = read_card(path)
+        told |= {"kind": "encoder", "made by": card.kind, "origin": card.origin, "digest": card.digest}
     elif path.is_dir() and "kind" not in told:
         told |= {"kind": "base", "model type": values.get("model_type", "")}
     return told | {"path": str(path)}
@@ -208,23 +202,16 @@ def _settings(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path} cannot be read ({error}); fetch or train the model again.") from None
 
 
-def _where(name: str) -> Path | None:
-    from mats_model.weights.catalogue import ENTRIES
-    from mats_model.weights.resolve import here
-
-    kinds = (ENTRIES[name].kind,) if name in ENTRIES else ("model", "encoder", "base")
-    return next((path for path in (here(name, kind) for kind in kinds) if path is not None), None)
-
-
 @app.command()
 def path(name: Annotated[Optional[str], typer.Argument(metavar="[NAME]", show_default=False)] = None) -> None:
     """Print where a model is, or without a name where mats keeps what it fetched."""
     from mats_model.places import cache
+    from mats_model.weights.resolve import resolve
 
     if name is None:
         console.out(f"{cache()}\n")
         return
-    found = _where(name)
+    found = resolve(name).path
     if found is None:
         raise ModelError(f"{name!r} is not here: `mats models pull {name}` gets it.")
     console.out(f"{found}\n")
@@ -316,7 +303,7 @@ def convert(
 ) -> None:
     """Turn a checkpoint into a folder of safetensors, once: afterwards no pickle is opened. One with code in it is
     refused."""
-    from mats_model.weights.pull import convert as make
+    from mats_model.weights.convert import convert as make
 
     if tokenizer is not None and not tokenizer.is_file():
         raise UsageError(f"--tokenizer {tokenizer} is not there; check the path.")

@@ -191,8 +191,8 @@ def _show(hits: list[Hit], kind: str, output: Path | None) -> None:
 
 def _write_page(wanted: str, hits: list[Hit], output: Path | None, embed: bool, about: dict[str, str]) -> None:
     """The moments as cards, the best first, each with the seconds around it."""
-    from mats_cli.report.page import page
-    from mats_cli.report.sounds import excerpt
+    from mats_cli.pages.page import page
+    from mats_cli.pages.sounds import excerpt
 
     sounds = []
     for hit in hits:

@@ -110,7 +110,7 @@ def read_on_ray(model: str, paths: Iterable[str], pipeline: str) -> Iterator[Rea
         def __init__(self) -> None:
             import torch
 
-            from mats_model.weights.resolve import load_ears
+            from mats_model.weights.loading import load_ears
 
             torch.set_num_threads(1)
             self.mats = load_ears(model)

@@ -36,9 +36,9 @@ class Tags:
 
 def tag_names(mats: Mats) -> list[str]:
     """Names of everyday sounds that come with the model, or with the one whose encoder it borrows."""
-    from mats_model.weights import resolve
+    from mats_model.weights.loading import name_texts
 
-    return mats.santa.name_texts or resolve.name_texts(mats.config.clap)
+    return mats.santa.name_texts or name_texts(mats.config.clap)
 
 
 def probabilities(ears: Ears, stretches: Iterable[Stretch], vectors: Any) -> Iterator[list[float] | None]:

@@ -245,7 +245,7 @@ class Conversation:
                 return f"I cannot say so: {thing} is heard at {sure:.2f}."
             return _sentence(said)
         kept = []
-        for part in filter(None, (part.strip(" .,;") for part in _PARTS.split(said))):
+        for part in statements(said):
             if self.support(part) >= PERHAPS:
                 kept.append(part)
             else:
@@ -259,6 +259,11 @@ class Conversation:
             raise SilenceError("nothing is heard.")
         tags = self.tags.best(self.hearing.embedding, count, 0.0) if self.tags else []
         return tags, self.mats.santa.near_texts(self.hearing.embedding, count)
+
+
+def statements(said: str) -> list[str]:
+    """What an answer says, part by part."""
+    return [part for part in (part.strip(" .,;") for part in _PARTS.split(said)) if part]
 
 
 def _sentence(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from mats_cli.formats import Result
-from mats_cli.report.page import Sound, page
+from mats_cli.pages.page import Sound, page
 from mats_cli.tracks import Mark, marks
 from mats_model.errors import InputError
 

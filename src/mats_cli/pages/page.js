@@ -3,6 +3,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
   const LANES = 12, TOTALS = 10, THIN = 0.022;
+  const SCORE = 40; // pixels that a score takes
   const LOUDER = 1.2; // hours are drawn against the fullest one
   const lower = data.texts.map((text) => text.toLowerCase());
   const hue = (text) => Math.round((265 + text * 137.508) % 360);
@@ -187,7 +188,10 @@
     const lane = (text) => {
       const track = makeRow(card, data.texts[text]);
       sound.marks.filter((mark) => mark[2] === text)
-        .forEach((mark) => track.append(makeBlock(card, mark, mark[3] === undefined ? "" : mark[3].toFixed(2))));
+        .forEach((mark) => {
+          const fits = (place(sound, mark[1]) - place(sound, mark[0])) * track.clientWidth > SCORE;
+          track.append(makeBlock(card, mark, fits && mark[3] !== undefined ? mark[3].toFixed(2) : ""));
+        });
       return track.parentElement;
     };
     texts.sort((a, b) => (a === data.silence) - (b === data.silence));
@@ -229,11 +233,11 @@
     card.stage = make("div", "stage");
     card.hint = make("p", "hint");
     card.body.append(card.stage);
+    card.article.append(card.body); // first, since what fits into a block depends on how wide it is
     makeSight(card);
     makeLanes(card);
     makeTimes(card);
     card.body.append(card.hint);
-    card.article.append(card.body);
     rove(card);
     card.stage.addEventListener("pointerover", (event) => {
       const block = card.blocks.find(({ element }) => element === event.target);
