@@ -139,7 +139,7 @@ def test_library_from_nothing_to_a_moment(mats: Run, sounds: Path, tmp_path: Pat
 
     code, out, err = text(mats("search", "a", "dog", "barks", "-n", "2", *at))
     rows = [line.split("\t") for line in out.splitlines()]
-    assert (code, err) == (0, "") and rows[0][1].endswith("dog.ogg") and len(rows) == 2 and float(rows[0][0]) > 0.3
+    assert (code, err) == (0, "") and rows[0][2].endswith("dog.ogg") and len(rows) == 2 and float(rows[0][0]) > 0.3
     first = json.loads(text(mats("search", "rain falling", *at, "--format", "jsonl", "-n", "1"))[1])
     assert first["path"] == str(sounds / "sub" / "rain.ogg") and first["end"] - first["start"] <= 5.001
     same = json.loads(text(mats("search", "--like", EXAMPLES / "clock.ogg", *at, "--json", "-n", "1"))[1])[0]
@@ -188,7 +188,7 @@ def test_captions_tags_clips_and_lists(mats: Run, sounds: Path, tmp_path: Path) 
     )
     hit = json.loads(text(mats("search", "a dog barks", "-n", "1", "--json", *index))[1])[0]
     assert "dog" in hit["caption"].lower() and hit["tags"][0][0] == "dog"
-    assert text(mats("search", "a dog barks", "-n", "1", *index))[1].split("\t")[3].strip() == hit["caption"]
+    assert text(mats("search", "a dog barks", "-n", "1", *index))[1].split("\t")[4].strip() == hit["caption"]
     lists = text(mats("search", "a dog barks", "-n", "1", "--format", "m3u8", *index))[1].splitlines()
     assert (
         lists[0] == "#EXTM3U" and lists[-1] == hit["path"] and lists[2] == f"#EXTVLCOPT:start-time={hit['start']:.3f}"
@@ -327,7 +327,7 @@ def test_shards_make_the_whole(mats: Run, sounds: Path, tmp_path: Path) -> None:
     assert made["files"] == 3
     assert mats("index", "library", sounds / "sub", "--index", tmp_path / "one.db", "-q").returncode == 0
     for index in ("all.db", "one.db"):
-        assert text(mats("search", "dog", "--index", tmp_path / index, "-n", "1"))[1].split("\t")[1].endswith("dog.ogg")
+        assert text(mats("search", "dog", "--index", tmp_path / index, "-n", "1"))[1].split("\t")[2].endswith("dog.ogg")
     assert text(mats("index", "library", "--index", tmp_path / "all.db"))[1].startswith("3 same; 3 files")
 
 

@@ -34,13 +34,18 @@ if TYPE_CHECKING:
     from mats_model.mapper import Mapper
 
 
+def scales(config: MatsConfig) -> Scales:
+    """Cosine -> score, as a model folder says."""
+    return Scales(config.label_scale, config.multi_scale, config.multi_bias, config.background)
+
+
 class Mats(Ears):
     """CLAP, Santa, mapper and language model, composed."""
 
     def __init__(
         self, config: MatsConfig, clap: Clap, santa: Santa, mapper: Mapper | NumpyMapper, llm: Answering
     ) -> None:
-        super().__init__(clap, Scales(config.label_scale, config.multi_scale, config.multi_bias))
+        super().__init__(clap, scales(config))
         self.config = config
         self.santa = santa
         self.mapper: Any = mapper
@@ -88,6 +93,10 @@ class Mats(Ears):
         if self.santa.settings.prompt:
             return [self._answer(z[None], self._told(z, asked))[0] for z in embeddings]
         return self._answer(embeddings, asked)
+
+    def likeness(self, caption: str, embedding: np.ndarray) -> float:
+        """The cosine between a caption and a sound (d,); 0 for a caption without words."""
+        return float(self.clap.embed_text([caption])[0] @ embedding) if caption.strip(" .") else 0.0
 
     def stream(self, embedding: np.ndarray, asked: Question) -> Iterator[str]:
         """One answer (d,) piece by piece, as the language model makes it, neither searched nor judged."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,6 +25,7 @@ class Clap(ABC):
     window: int
     dim: int
     fill: str = "zeros"
+    names: Sequence[str] = ()  # of the sounds that it was taught to tell, where they are known
 
     @property
     @abstractmethod

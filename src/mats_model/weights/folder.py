@@ -69,8 +69,9 @@ def identified(config: MatsConfig, weights: bytes | Path) -> str:
     for name in _LATER:
         if values["search"][name] == getattr(SearchSettings(), name):
             del values["search"][name]
-    if not config.audio:
-        del values["audio"]
+    for name in ("audio", "background"):
+        if not values[name]:
+            del values[name]
     # a setting that was given another name changes no id either
     for group, kind in (("llm", LLMConfig), ("search", SearchSettings)):
         for then, now in kind.FORMER.items():

@@ -211,6 +211,7 @@ def _hearing(config: MatsConfig, kept: Kept, folder: Path, clap: Clap | None) ->
     if config.clap == "inside":
         with _naming(folder / CLAP_TOKENIZER):
             ears: Clap = NanoClap(kept.clap_tokenizer)
+        ears.names = kept.name_texts
     else:
         ears = borrowed_clap(config, clap)
     if ears.dim != config.width:
