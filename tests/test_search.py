@@ -94,7 +94,7 @@ def test_queries(nano: Mats, dog: Path) -> None:
     )
     assert (
         "only the first 512" in str(caution(nano, "rain " * 10_000))
-        and query(nano, ["rain " * 10_000]).wanted.isfinite().all()
+        and np.isfinite(query(nano, ["rain " * 10_000]).wanted).all()
     )
 
 
@@ -216,7 +216,7 @@ def test_captions_tags_clips_and_lists(mats: Run, sounds: Path, tmp_path: Path) 
     ]
     assert mats("search", "a dog barks", "-n", "2", "--clips", tmp_path / "clips", *index).returncode == 0
     clips = sorted((tmp_path / "clips").iterdir())
-    assert len(clips) == 2 and clips[0].name == f"1 dog {hit['start']:.1f}.wav"
+    assert len(clips) == 2 and clips[0].name == "1-dog-0000.wav"
     whole, sample_rate = soundfile.read(hit["path"], dtype="float32", always_2d=True)
     part, part_rate = soundfile.read(clips[0], dtype="float32", always_2d=True)
     # times are shown to the millisecond, so the clip may begin a few samples beside
@@ -229,7 +229,7 @@ def test_captions_tags_clips_and_lists(mats: Run, sounds: Path, tmp_path: Path) 
     code, out, err = text(mats("search", "a dog barks", "-n", "9", "--clips", tmp_path / "some", *index))
     clock = str(sounds / "sub" / "clock.ogg")
     assert code == 3 and set(err.splitlines()) == {f"mats: {clock} is empty (0 bytes)."} and clock in out
-    assert {path.name.split()[1] for path in (tmp_path / "some").iterdir()} == {"dog"}
+    assert {path.name.split("-")[1] for path in (tmp_path / "some").iterdir()} == {"dog"}
 
 
 def test_another_model_and_no_index(mats: Run, sounds: Path, tmp_path: Path) -> None:

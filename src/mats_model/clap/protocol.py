@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# windows are always run this many at a time, so that a window's embedding never depends on its neighbours
+# windows that are waited for and then embedded together
 BATCH = 4
+# before a file of LAION's that is to be run by LAION's own package
+ORIGINAL = "laion_clap:"
 
 
 class Clap(ABC):

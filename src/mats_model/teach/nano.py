@@ -238,8 +238,8 @@ class NanoMaker:
             raise UsageError("the last stage writes the model: say where with -o FOLDER.")
         tower = self._tower()
         clap = self._clap(tower)
-        clap.audio.tower.load_state_dict(torch.load(self.work / "listen" / "tower.pt", weights_only=True))
-        clap.audio.head.load_state_dict(torch.load(self.work / "align.pt", weights_only=True))
+        for audio, file in ((clap.tower, self.work / "listen" / "tower.pt"), (clap.head, self.work / "align.pt")):
+            take(shared(audio), torch.load(file, weights_only=True), str(file))
         scales = Scales(*json.loads((self.work / "scales.json").read_text()))
         told = load_folder(self.work / "text", clap=clap)
         own = {
