@@ -111,7 +111,7 @@ def main() -> None:
     sounds = esc10(options.data)
     heard = np.stack([mats.embed_audio(clip.path) for clip in sounds])
     right = (heard @ mats.label_embeddings(CLASSES).T).argmax(1) == [clip.target for clip in sounds]
-    print(f"| beside it, and deciding nothing: ESC-10 top-1 | {float(right.float().mean()):.4f} |")
+    print(f"| beside it, and deciding nothing: ESC-10 top-1 | {float(right.mean()):.4f} |")
 
 
 if __name__ == "__main__":
