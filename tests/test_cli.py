@@ -151,8 +151,17 @@ def test_machine_formats(mats: Run, dog: Path) -> None:
         "path": str(dog),
         "model": document[0]["model"],
         "mats": __version__,
-        "segments": [{"start": 0.0, "end": document[0]["segments"][0]["end"], "silent": False, "caption": sentence}],
+        "segments": [
+            {
+                "start": 0.0,
+                "end": (segment := document[0]["segments"][0])["end"],
+                "silent": False,
+                "caption": sentence,
+                "score": segment["score"],
+            }
+        ],
     }
+    assert 0.2 < segment["score"] <= 1.0
     assert document[1] == {
         "path": "missing.wav", "model": document[0]["model"], "mats": __version__,
         "error": "missing.wav is not there; check the path.",
@@ -160,7 +169,7 @@ def test_machine_formats(mats: Run, dog: Path) -> None:
     lines = mats("caption", dog, "missing.wav", "--format", "jsonl").stdout.decode().splitlines()
     assert [json.loads(line) for line in lines] == document
     rows = mats("caption", dog, "--csv").stdout.decode().splitlines()
-    assert rows[0] == "path,start,end,text,score,error" and rows[1].startswith(f"{dog},0.000,")
+    assert rows[0] == "path,start,end,text,score,probability,nearest,error" and rows[1].startswith(f"{dog},0.000,")
 
 
 def test_output_file_and_folder(mats: Run, tmp_path: Path, mixed: Path, dog: Path) -> None:
@@ -229,15 +238,17 @@ def test_no_socket_is_opened(tmp_path: Path, dog: Path) -> None:
 
 def test_classify_one_and_many(mats: Run, dog: Path, tmp_path: Path) -> None:
     code, out, err = text(mats("classify", dog, "--labels", "rain,dog bark,helicopter"))
-    label, score = out.strip().split("\t")
-    assert (code, err, label) == (0, "", "dog bark") and 0.5 < float(score) <= 1
+    label, share, probability = out.strip().split("\t")
+    assert (code, err, label) == (0, "", "dog bark") and 0.5 < float(share) <= 1 and 0.5 < float(probability) <= 1
     (tmp_path / "labels.txt").write_bytes("\ufeffrain\r\n\r\ndog bark\r\nrain\r\n".encode())
     code, out, err = text(mats("classify", EXAMPLES, "--labels", "labels.txt", "--top-k", "2"))
     passed = "mats: 1 file was passed over, whose endings are of no known sound: 1 .md.\n"
     assert code == 0 and err == "mats: labels.txt names 1 label(s) twice ('rain' first); each counts once.\n" + passed
     lines = [line.split("\t") for line in out.splitlines()]
-    assert len(lines) == 2 * len(list(EXAMPLES.glob("*.ogg"))) and {line[1] for line in lines} == {"rain", "dog bark"}
+    assert len(lines) == 2 * len(list(EXAMPLES.glob("*.ogg"))) and {line[-3] for line in lines} == {"rain", "dog bark"}
     assert [line[1] for line in lines if line[0].endswith("rain.ogg")][:1] == ["rain"]
+    # a rooster is neither, and has its lines all the same
+    assert [line[1] for line in lines if line[0].endswith("rooster.ogg")] == ["(none fits)"] * 2
 
 
 def test_labels_from_stdin(mats: Run, dog: Path) -> None:
@@ -285,10 +296,8 @@ def test_a_model_without_its_base_says_how_to_get_it(
         "Apache-2.0);"
     )
     assert (code, out) == (5, "") and err.startswith(said) and err.count("\n") == 1
-    assert text(mats("classify", dog, "--labels", "dog,rain", "--model", "model", "--offline")) in (
-        (0, "dog\t1.000\n", ""),
-        (0, "dog\t0.999\n", ""),
-    )
+    code, out, err = text(mats("classify", dog, "--labels", "dog,rain", "--model", "model", "--offline"))
+    assert (code, err) == (0, "") and out.startswith(("dog\t1.000\t0.9", "dog\t0.999\t0.9"))
 
 
 # ---- train

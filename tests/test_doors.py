@@ -109,7 +109,7 @@ def told(heard: Iterator[Listened]) -> Iterator[tuple[Any, Result]]:
 
 
 def run(nano: Mats, names: list[str], output: str | None = None, kind: str = "text") -> int:
-    return job.run(nano, expand(names), job.Options(None, kind, output, False, False), {}, told)
+    return job.run(nano, expand(names), job.Options(None, kind, output, False, False), {"verb": "caption"}, told)
 
 
 @pytest.mark.usefixtures("broken")

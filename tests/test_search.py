@@ -146,7 +146,7 @@ def test_library_from_nothing_to_a_moment(mats: Run, sounds: Path, tmp_path: Pat
     assert same["path"] == str(sounds / "sub" / "clock.ogg") and same["score"] > 0.9
     # what is not wanted counts against it
     lines = text(mats("search", "a dog barks", "--not", "dog", *at, "--csv", "--files"))[1].splitlines()
-    assert lines[0] == "score,path,start,end,caption" and float(lines[1].split(",")[0]) < 0.2
+    assert lines[0] == "score,path,start,end,caption,probability" and float(lines[1].split(",")[0]) < 0.2
     copies = json.loads(text(mats("search", "dog", *at, "--json", "-n", "1"))[1])[0]
     assert copies["copies"] == [str(sounds / "sub" / "dog.ogg")]
     assert text(mats("search", "dog", *at, "--in", sounds / "sub", "-n", "9", "--files"))[1].count("\n") == 3

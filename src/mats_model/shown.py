@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mats_model.audio import SUFFIXES
 from mats_model.errors import UsageError
 
 MOST = 100  # sounds of one label; two to five are enough
@@ -13,6 +12,8 @@ MOST = 100  # sounds of one label; two to five are enough
 def example(line: str, folder: Path) -> tuple[str, list[Path]]:
     """A line of a label file in `folder` -> the label, and the files behind its colon, by name; none where what stands
     there is no file's name. Errors: UsageError, where no such file is there or there are too many."""
+    from mats_model.audio import SUFFIXES
+
     name, _, pattern = (part.strip() for part in line.partition(": "))
     if not name or not _names_files(pattern, folder):
         return line, []
@@ -33,6 +34,8 @@ def example(line: str, folder: Path) -> tuple[str, list[Path]]:
 
 def _names_files(text: str, folder: Path) -> bool:
     """Whether that looks like the names of sounds, and not like a part of a label."""
+    from mats_model.audio import SUFFIXES
+
     try:
         return "*" in text or Path(text).suffix.lower() in SUFFIXES or bool(text and (folder / text).is_dir())
     except (OSError, ValueError):
