@@ -102,11 +102,11 @@ def test_greedy_and_beams(tiny: Mats) -> None:
 def test_merged_says_the_same(tiny: Mats) -> None:
     prefix = tiny.hear(F.normalize(torch.from_numpy(GOLDEN["z"]), dim=-1))
     plain = SearchSettings(beams=1, max_new_tokens=12, min_new_tokens=0, no_repeat_ngram_size=0, repetition_penalty=1.0)
-    tiny.llm.merge()  # type: ignore[union-attr]
+    lora.merge(tiny.llm.base)
     try:
         assert [ids(row[0].text) for row in tiny.llm.answers(prefix, ASKED, plain)] == GOLDEN["greedy"].tolist()
     finally:
-        tiny.llm.merge(back=True)  # type: ignore[union-attr]
+        lora.unmerge(tiny.llm.base)
 
 
 def test_what_is_said_of_it(tiny: Mats) -> None:

@@ -134,10 +134,10 @@ def test_merged_is_unmerged(bases: dict[str, Path], name: str) -> None:
     stir(llm)
     apart = llm.loss(prefix, batch)[0].detach()
     said = llm.answers(prefix, Question("What?", "[t]"), SEARCH)
-    llm.merge()
+    lora.merge(llm.base)
     assert torch.allclose(llm.loss(prefix, batch)[0], apart, atol=1e-3) and abs(float(apart - plain)) > 0.05
     assert [c.text for c in llm.answers(prefix, Question("What?", "[t]"), SEARCH)[0]] == [c.text for c in said[0]]
-    llm.merge(back=True)
+    lora.unmerge(llm.base)
     assert torch.allclose(llm.loss(prefix, batch)[0], apart, atol=1e-3)
 
 

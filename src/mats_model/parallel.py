@@ -16,9 +16,9 @@ Result = TypeVar("Result")
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """`work` of each item, in order, a few ahead; each on one thread, so that company changes nothing."""
-    torch.set_num_threads(1)
-    pool = ThreadPoolExecutor(workers)
+    """`work` of each item, in order, a few ahead; each on one core, so that company changes nothing. Whoever takes the
+    results keeps all the cores it had."""
+    pool = _one_core_each(workers)
     waiting: deque[Future[Result]] = deque()
     try:
         for item in items:
@@ -29,6 +29,27 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _one_core_each(workers: int) -> ThreadPoolExecutor:
+    """Threads that compute on one core each; the process is left as it was."""
+    had = torch.get_num_threads()
+    all_set = threading.Barrier(workers + 1)
+
+    def alone() -> None:
+        # a thread of torch's takes the process's number once, when it is first asked for: only then is its own kept
+        torch.get_num_threads()
+        torch.set_num_threads(1)
+        all_set.wait()
+
+    pool = ThreadPoolExecutor(workers, initializer=alone)
+    # none is idle before all of them are set, so that each of these starts another
+    for _ in range(workers):
+        pool.submit(int)
+    all_set.wait()
+    # that of the process, which threads made later take
+    torch.set_num_threads(had)
+    return pool
 
 
 @dataclass(eq=False)

@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from mats_model.clap.huggingface import hush
 from mats_model.clap.protocol import Clap
 from mats_model.errors import ModelError, UsageError
+from mats_model.extras import hush
 from mats_model.places import home
 
 PREFIX = "laion_clap:"

@@ -74,7 +74,7 @@ def _speed(placement: Placement) -> float:
     """Multiplications and additions a second that this device shows."""
     dtype = (
         torch.bfloat16
-        if placement.dtype == torch.bfloat16 or (placement.device.type == "cpu" and fast_bf16())
+        if placement.dtype == torch.bfloat16 or fast_bf16(placement.device)
         else torch.float32
     )
     a = torch.ones(1024, 1024, dtype=dtype, device=placement.device)
@@ -123,7 +123,7 @@ def estimate(recipe: TextRecipe, sources: list[CaptionSource], device: str = "au
     length = mapper_config.prefix_length + sum(answers) / len(answers)
     micro = train.micro_batch or train.batch
     depth = 2.0 if train.checkpointing else 34.0
-    half = 2 if placement.dtype != torch.float32 or fast_bf16() else 4
+    half = 2 if placement.dtype != torch.float32 or fast_bf16(placement.device) else 4
     activations = micro * length * (shape.layers * shape.width * depth * half / 2 + 6 * shape.vocabulary * 0.4) / 1e6
     # forward and back through all weights; gradients of weights only where they are trained
     work = train.steps * train.batch * length * (4 * shape.parameters + 2 * trained + 6 * mapper / length)

@@ -23,7 +23,7 @@ from torch import nn
 
 from mats_model import __version__
 from mats_model.config import MatsConfig
-from mats_model.device import fast_bf16
+from mats_model.device import OutOfMemoryError, fast_bf16
 from mats_model.errors import DeviceError, MatsError, ModelError, UsageError
 from mats_model.evaluate.metrics import rouge_l
 from mats_model.files import whole
@@ -266,7 +266,7 @@ class Trainer:
         optimiser: Any = self.optimiser
         if crew.accelerator:
             learner, optimiser = crew.accelerator.prepare(self.learner, self.optimiser)
-        fast = settings.bf16 and (self.device.type == "cuda" or (self.device.type == "cpu" and fast_bf16()))
+        fast = settings.bf16 and fast_bf16(self.device)
         began, done, losses, tokens, norms = time.monotonic(), 0, 0.0, 0, 0.0
         self.learner.train()
         if crew.rank == 0 and self.owed:
@@ -288,7 +288,7 @@ class Trainer:
                         # a sum over the tokens of the whole batch, so that pieces add up to it exactly
                         (loss / total * crew.size).backward()
                     losses, tokens = losses + float(loss.detach()), tokens + count
-            except torch.OutOfMemoryError:
+            except OutOfMemoryError:
                 raise DeviceError(_lower(micro)) from None
             except RuntimeError as error:
                 if "not enough memory" in str(error) or "can't allocate memory" in str(error):

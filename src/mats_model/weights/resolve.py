@@ -130,6 +130,7 @@ def load(name: str = DEFAULT, device: str = "cpu", quantize: str = "", base: str
     language model in the place of the one it was trained beside. Errors: ModelError, also when something it needs is
     not here; MismatchError where a base does not fit.
     """
+    device = find_device(device)
     folder = find(name)
     return load_folder(folder, locate, device, llm=asked_llm(read_config(folder).llm, quantize, base))
 
@@ -170,9 +171,10 @@ def load_ears(name: str, device: str = "cpu") -> Ears:
 
     Errors: ModelError, DeviceError.
     """
-    ears = _ears(name)
+    where = find_device(device)
     # Apple's GPUs only where they are asked for: not every step of the towers is known to run there
-    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else find_device(device)
+    where = "cpu" if device == "auto" and where == "mps" else where
+    ears = _ears(name)
     if isinstance(ears.clap, PublishedClap) and where != "cpu":
         ears.clap.to(where)
     return ears
