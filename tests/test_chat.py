@@ -327,7 +327,7 @@ def test_ctrl_c_stops_an_answer(tmp_path: Path, dog: Path) -> None:
     """An answer that never ends is stopped; the chat goes on."""
     (tmp_path / "endless.py").write_text(
         "import sys, time\n"
-        "from mats_model import talk\n"
+        "from mats_model.live import talk\n"
         "first = talk.Conversation._pieces\n"
         "def endless(self, asked, answer):\n"
         "    if 'dog' not in answer.question:\n"

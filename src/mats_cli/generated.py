@@ -1,13 +1,17 @@
-"""docs/cli.md and the completions, made from the program itself: `python -m mats_cli.generated FOLDER` writes them."""
+"""docs/cli.md, docs/design.md and the completions, made from the program itself: `python -m mats_cli.generated FOLDER`
+writes them."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
+import mats_model
 from mats_cli.main import app
 
 SHELLS = {"bash": "mats.bash", "zsh": "_mats", "fish": "mats.fish"}
@@ -24,6 +28,76 @@ def _names(group: Any) -> list[str]:
     return [command.name or command.callback.__name__ for command in group.registered_commands]
 
 
+def _first_sentence(file: Path) -> str:
+    """Of a module's docstring. Errors: ValueError where it has none."""
+    said = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+    if not said:
+        raise ValueError(f"{file} says in no docstring what it is")
+    return re.split(r"(?<=\.)(?<!eq\.)\s", " ".join(said.split("\n\n")[0].split()), maxsplit=1)[0]
+
+
+def _imports(file: Path) -> set[str]:
+    """Dotted names of what a module imports, at any depth."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def _reading_order(units: dict[str, set[str]]) -> list[str]:
+    """Names of units so that each stands after those it imports, else by name; a ring is cut at its first."""
+    order: list[str] = []
+    while left := sorted(units.keys() - set(order)):
+        free = [name for name in left if not units[name] & (set(left) - {name})]
+        order.append((free or left)[0])
+    return order
+
+
+def _needs(folder: Path, package: str, names: list[str]) -> dict[str, set[str]]:
+    """Of modules and folders of modules: which of the others each imports from."""
+    needs = {}
+    for name in names:
+        path = folder / name
+        files = [path.with_suffix(".py")] if not path.is_dir() else list(path.glob("*.py"))
+        told = {each for file in files for each in _imports(file)}
+        needs[name] = {other for other in names if any(f"{each}.".startswith(f"{package}.{other}.") for each in told)}
+    return needs
+
+
+def _units(folder: Path) -> list[str]:
+    modules = [file.stem for file in folder.glob("*.py") if not file.stem.startswith("__")]
+    return modules + [file.parent.name for file in folder.glob("*/__init__.py")]
+
+
+def _tree(folder: Path, package: str) -> list[str]:
+    """A line for each module, what it imports before it, folders with their modules below them."""
+    lines = [f"- **{folder.name}/** {_first_sentence(folder / '__init__.py')}"]
+    for name in _reading_order(_needs(folder, package, _units(folder))):
+        path = folder / name
+        if path.is_dir():
+            lines += [f"  {line}" for line in _tree(path, f"{package}.{name}")]
+        else:
+            lines.append(f"  - `{name}.py` {_first_sentence(path.with_suffix('.py'))}")
+    return lines
+
+
+_DESIGN = """# The layout of the code
+
+Made by `make generated` from the first sentence of each module; a test compares it with the code. Each file stands
+after those that it imports: data flows down this page (tests/test_layers.py holds the order). Open
+[mats.py](../src/mats_model/mats.py) first. Why some things are as they are: [choices.md](choices.md).
+
+"""
+
+
+def design() -> str:
+    """docs/design.md."""
+    home = Path(mats_model.__file__).parent
+    trees = [_tree(home, "mats_model"), _tree(home.parent / "mats_cli", "mats_cli")]
+    return _DESIGN + "\n".join(line for tree in trees for line in tree) + "\n"
+
+
 def contents() -> dict[str, str]:
     """Path in the repository -> text."""
     from typer._completion_shared import get_completion_script
@@ -33,7 +107,7 @@ def contents() -> dict[str, str]:
     parts = ["# The command line\n\nMade by `make generated`; a test compares it with the program.\n"]
     for words in ([], *(list(filter(None, verb)) for verb in verbs)):
         parts.append(f"## {' '.join(['mats', *words])}\n\n```\n{_help(words)}\n```\n")
-    made = {"docs/cli.md": "\n".join(parts)}
+    made = {"docs/cli.md": "\n".join(parts), "docs/design.md": design()}
     for shell, name in SHELLS.items():
         made[f"completions/{name}"] = (
             get_completion_script(prog_name="mats", complete_var="_MATS_COMPLETE", shell=shell).strip() + "\n"

@@ -1,0 +1,1 @@
+"""mats chat: its commands, its status line, its keyboard."""

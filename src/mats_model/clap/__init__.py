@@ -1,0 +1,1 @@
+"""Encoders: sound and text in one space."""

@@ -1,0 +1,1 @@
+"""How good answers are, with the protocol beside each number."""

@@ -1,0 +1,1 @@
+"""A library of sounds in one SQLite file: filled, kept true to its folders, searched, exported."""

@@ -1,0 +1,1 @@
+"""The language side: what is asked, and who answers."""

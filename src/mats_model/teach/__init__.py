@@ -1,0 +1,1 @@
+"""How nano, the embedded model, is made from a teacher and recordings."""
