@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from mats_model.clap.protocol import Clap
 from mats_model.config import SearchSettings
 from mats_model.errors import MismatchError, ModelError
+from mats_model.llm import lora
 from mats_model.llm.prompts import Question
 from mats_model.mats import Mats
 from mats_model.weights import resolve

@@ -15,11 +15,11 @@ import torch
 from conftest import ROOT, Run
 from torch.nn import functional as F
 
-from mats_model import device as places
 from mats_model.captions import Turn
 from mats_model.config import LLMConfig, MapperConfig, SearchSettings, search_changed
 from mats_model.device import place
 from mats_model.errors import DeviceError, ModelError, UsageError
+from mats_model.llm import lora
 from mats_model.llm.prompts import Question, ask
 from mats_model.llm.protocol import Tokens
 from mats_model.training.loop import Step, Trainer
@@ -185,17 +185,20 @@ def test_a_gpu_says_the_same(bases: dict[str, Path]) -> None:
     assert told[0] == told[1] and there.rows == ROWS_ON_GPU
 
 
-def test_rows_on_a_gpu_are_those_that_fit(bases: dict[str, Path]) -> None:
+@pytest.mark.parametrize("beams", [1, 3])
+def test_rows_on_a_gpu_are_those_that_fit(bases: dict[str, Path], beams: int) -> None:
     llm = load(bases["llama"])
     stir(llm)
     weights = sum(weight.nbytes for weight in llm.parameters())
     config = llm.base.config
-    # keys and values of one position: two of each layer, float32
+    # keys and values of one position, two of each layer, float32; and the logits of every step that beams keep
     position = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4
-    assert llm.rows == llm._fitting_rows(100) == ROWS
+    steps = replace(SEARCH, beams=beams, max_new_tokens=40)
+    each = beams * (100 * position + config.vocab_size * 4 * (40 if beams > 1 else 1))
+    assert llm.rows == llm._fitting_rows(60, steps) == ROWS
     for room, rows in ((0, 1), (1, 1), (2, 2), (5, 4), (15, 8), (16, 16), (1000, 16)):
-        llm.memory = weights + 2 * room * 100 * position
-        assert llm._fitting_rows(100) == rows, room
+        llm.memory = weights + 2 * room * each
+        assert llm._fitting_rows(60, steps) == rows, room
     assert llm.rows == ROWS_ON_GPU
     prefix = torch.randn(6, 4, 32, generator=torch.Generator().manual_seed(5)) * 3
     here = load(bases["llama"])
@@ -203,6 +206,27 @@ def test_rows_on_a_gpu_are_those_that_fit(bases: dict[str, Path]) -> None:
     assert [[c.text for c in row] for row in llm.answers(prefix, Question(), SEARCH)] == [
         [c.text for c in row] for row in here.answers(prefix, Question(), SEARCH)
     ]
+
+
+def test_a_base_that_does_not_fit_is_said(bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(transformers.PreTrainedModel, "to", full)
+    with pytest.raises(DeviceError, match=r"does not fit into the memory of cpu: set llm\.quantize to nf4"):
+        load(bases["llama"])
+
+
+def test_trained_whole_it_is_float32_only_while_it_is_trained(bases: dict[str, Path]) -> None:
+    config = LLMConfig(kind="transformers", base=str(bases["llama"]), prompt="paper", tuning="full", dtype="bfloat16")
+    kinds = [
+        {
+            weight.dtype
+            for weight in load_base(bases["llama"], config, place(config, "cpu", training=training)).parameters()
+        }
+        for training in (True, False)
+    ]
+    assert kinds == [{torch.float32}, {torch.bfloat16}]
 
 
 def test_lora_goes_in_before_int8(bases: dict[str, Path]) -> None:
@@ -253,45 +277,6 @@ def test_prompts(bases: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "device", "training", "weights", "there", "kept", "why"),
-    [
-        ("auto", "cuda", True, 13e9, True, "nf4", "4 bits fit into a consumer's card"),
-        ("auto", "cuda:1", False, 13e9, True, "nf4", "4 bits fit into a consumer's card"),
-        (
-            "auto",
-            "cuda",
-            False,
-            13e9,
-            False,
-            "none",
-            "CUDA with bfloat16; no 4 bits, since bitsandbytes is not installed",
-        ),
-        ("auto", "cuda", False, 0.3e9, True, "none", "CUDA with bfloat16; too small to gain by 4 bits"),
-        ("auto", "cpu", False, 13e9, True, "int8", "the fastest there"),
-        ("auto", "cpu", True, 13e9, True, "none", "cpu"),
-        ("auto", "mps", False, 13e9, True, "none", "mps"),
-        ("none", "cuda", False, 13e9, True, "none", "CUDA with bfloat16"),
-        ("nf4", "cuda", False, 0.3e9, True, "nf4", "as asked"),
-    ],
-)
-def test_how_weights_are_kept(
-    asked: str,
-    device: str,
-    training: bool,
-    weights: float,
-    there: bool,
-    kept: str,
-    why: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    monkeypatch.setattr(places, "_has_bitsandbytes", lambda: there)
-    found = place(LLMConfig(kind="transformers", quantize=asked), device, training=training, weights=weights)
-    assert found.quantize == kept and why in found.reason and str(found.device) == device
-
-
-@pytest.mark.parametrize(
     ("settings", "error", "said"),
     [
         ({"tuning": "some"}, UsageError, "choose one of full, lora, frozen"),
@@ -331,7 +316,7 @@ def recipe(base: Path, **settings: Any) -> TextRecipe:
         memory=MemorySettings(captions=10),
         search=SEARCH,
         train=LoopSettings(
-            steps=30, batch=8, sample_rate=1e-2, warmup=3, evaluate_every=10, sample_every=30, save_every=10
+            steps=30, batch=8, learning_rate=1e-2, warmup=3, evaluate_every=10, sample_every=30, save_every=10
         ),
     )
 
@@ -559,7 +544,7 @@ def test_drawn_answers_come_from_their_seed(bases: dict[str, Path]) -> None:
         ("temperature=hot", "temperature should be a number"),
         ("beams=0", "beams lie between 1 and 64"),
         ("top_p=0", "top_p above 0"),
-        ("repetition=0", "repetition is above 0"),
+        ("repetition=0", "repetition_penalty is above 0"),
     ],
 )
 def test_search_settings_that_are_wrong(text: str, said: str) -> None:

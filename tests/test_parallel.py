@@ -46,6 +46,22 @@ def test_an_error_comes_where_its_item_stands() -> None:
         next(results)
 
 
+def test_each_has_one_core_and_the_process_is_left_as_it_was() -> None:
+    had = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        results = in_order(lambda _: (threading.get_ident(), torch.get_num_threads()), range(20), 4)
+        told = [next(results)]
+        # what is made of the results meanwhile, and in threads of others
+        assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(torch.get_num_threads).result() == 3
+        told += results
+        assert {count for _, count in told} == {1} and len(told) == 20 and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(had)
+
+
 class Hears:
     """Doubles waves, slowly, and remembers how many rows it was given and how many of those were nothing."""
 

@@ -72,11 +72,7 @@ def _base_shape(config: LLMConfig) -> _Shape:
 
 def _speed(placement: Placement) -> float:
     """Multiplications and additions a second that this device shows."""
-    dtype = (
-        torch.bfloat16
-        if placement.dtype == torch.bfloat16 or fast_bf16(placement.device)
-        else torch.float32
-    )
+    dtype = torch.bfloat16 if placement.dtype == torch.bfloat16 or fast_bf16(placement.device) else torch.float32
     a = torch.ones(1024, 1024, dtype=dtype, device=placement.device)
     a @ a
     began, done = time.monotonic(), 0
