@@ -33,7 +33,7 @@ from mats_model.training.recipe import (
     read_values,
     text_recipe,
 )
-from mats_model.training.sources import AudioSource, SourceSettings, TextExample
+from mats_model.training.sources import CaptionSource, SourceSettings, TextExample
 from mats_model.weights import folder as checkpoints
 from mats_model.weights import resolve
 
@@ -58,7 +58,7 @@ RECIPE = TextRecipe(
     decoder=DecoderConfig(vocabulary=320, width=32, layers=1, heads=2, hidden=48),
     memory=MemorySettings(captions=10),
     train=LoopSettings(
-        steps=24, batch=8, sample_rate=5e-3, warmup=3, evaluate_every=8, sample_every=24, save_every=5, dropout=0.1
+        steps=24, batch=8, learning_rate=5e-3, warmup=3, evaluate_every=8, sample_every=24, save_every=5, dropout=0.1
     ),
 )
 
@@ -101,7 +101,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def test_it_learns_and_a_folder_comes_out(data: Path, tmp_path: Path) -> None:
     recipe = replace(
         RECIPE,
-        train=replace(RECIPE.train, steps=60, sample_rate=1e-2),
+        train=replace(RECIPE.train, steps=60, learning_rate=1e-2),
         held_out=replace(RECIPE.held_out, audio=[str(ROOT / "examples" / "dog.ogg")]),
     )
     trainer, events = run(recipe, data, tmp_path / "out")
@@ -204,7 +204,7 @@ def test_cut_checkpoint_and_other_run(data: Path, tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"holds another run \(its recipe differs: train\.rate was 0\.005 and is 0\.1\).*--restart"
     ):
-        run(replace(RECIPE, train=replace(RECIPE.train, sample_rate=0.1)), data, tmp_path / "cut")
+        run(replace(RECIPE, train=replace(RECIPE.train, learning_rate=0.1)), data, tmp_path / "cut")
     (data / "captions.txt").write_text("\n".join([*CAPTIONS, "one more"]))
     with pytest.raises(UsageError, match="its data differs"):
         run(RECIPE, data, tmp_path / "cut")
@@ -274,11 +274,11 @@ def test_plan_takes_whole_batches_from_one_source(data: Path) -> None:
 
 def test_held_out_by_text() -> None:
     examples = [TextExample(f"text {n}", "", question, "x") for n in range(400) for question in ("one", "two")]
-    told, held = split(AudioSource(SourceSettings(), "s", examples, [], 0), 0.1, 60)
+    told, held = split(CaptionSource(SourceSettings(), "s", examples, [], 0), 0.1, 60)
     assert 20 <= len(held) <= 60 and not {e.text for e in held} & {e.text for e in told} and len(told) > 650
     # another file that says the same holds the same texts out, however few of them are used
     assert not {e.text for e in held} & {
-        e.text for e in split(AudioSource(SourceSettings(), "t", examples, [], 0), 0.1, 1)[0]
+        e.text for e in split(CaptionSource(SourceSettings(), "t", examples, [], 0), 0.1, 1)[0]
     }
 
 
@@ -329,7 +329,7 @@ def test_new_words_from_words_alone(nano: Mats, tmp_path: Path) -> None:
     recipe = text_recipe(values, where)
     recipe = replace(
         recipe,
-        train=replace(recipe.train, steps=80, sample_rate=1e-3, batch=16),
+        train=replace(recipe.train, steps=80, learning_rate=1e-3, batch=16),
         search=replace(recipe.search, beams=2),
     )
     trainer, events = run(recipe, ROOT / "recipes", tmp_path / "out")
@@ -370,7 +370,7 @@ def test_recipe_of_nano_trains(tmp_path: Path) -> None:
         "index,mid,display_name\n0,/m,Dog\n1,/n,Cat\n2,/o,Clock\n3,/p,Bell\n"
     )
     small = replace(
-        recipe.train, steps=12, batch=16, warmup=2, sample_rate=1e-2, evaluate_every=6, sample_every=12, save_every=6
+        recipe.train, steps=12, batch=16, warmup=2, learning_rate=1e-2, evaluate_every=6, sample_every=12, save_every=6
     )
     tiny = replace(
         recipe,
