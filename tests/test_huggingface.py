@@ -22,6 +22,7 @@ from mats_model.errors import DeviceError, ModelError, UsageError
 from mats_model.llm import lora
 from mats_model.llm.prompts import Question, ask
 from mats_model.llm.protocol import Tokens
+from mats_model.parallel import in_order
 from mats_model.training.loop import Step, Trainer
 from mats_model.training.prepare import Prepared, prepare
 from mats_model.training.recipe import HeldOutSettings, LoopSettings, MemorySettings, NoiseSettings, TextRecipe
@@ -169,6 +170,25 @@ def test_company_changes_no_answer(bases: dict[str, Path]) -> None:
     assert len(together) == 6 and all(len(some) == 2 for some in together)
     for row in (0, 3, 5):
         assert llm.answers(prefix[row : row + 1], Question("", ""), SEARCH)[0] == together[row]
+
+
+def test_it_computes_on_all_threads_while_others_have_one(
+    bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    had, llm, seen = torch.get_num_threads(), load(bases["llama"]), []
+    body, forward = llm.base.base_model, type(llm.base.base_model).forward
+    monkeypatch.setattr(
+        type(body), "forward", lambda *given, **more: seen.append(torch.get_num_threads()) or forward(*given, **more)
+    )
+    torch.set_num_threads(3)
+    try:
+        for _ in in_order(lambda number: number, range(1), 1):
+            llm.answers(torch.zeros(1, 4, 32), Question(), SEARCH)
+            list(llm.stream(torch.zeros(1, 4, 32), Question(), SEARCH))
+            assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(had)
+    assert set(seen) == {3}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

@@ -149,9 +149,9 @@ Gate = Annotated[
 
 def one_thread() -> None:
     """One sound at a time is heard best on one thread, and leaves the other processors to whoever plays it."""
-    import torch
+    from mats_model import parallel
 
-    torch.set_num_threads(1)
+    parallel.one_thread()
 
 
 def tag_names(mats: Mats) -> list[str]:

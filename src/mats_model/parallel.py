@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,10 +16,40 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+_many = 1  # threads that torch had before `one_thread`
+
+
+def one_thread() -> None:
+    """From here on torch computes on one: many short sums are done faster so than by threads that wait for each
+    other."""
+    global _many
+    _many = max(_many, torch.get_num_threads())
+    torch.set_num_threads(1)
+
+
+@contextlib.contextmanager
+def all_threads() -> Iterator[None]:
+    """As many again as before `one_thread`, for what is large enough: a language model."""
+    had = torch.get_num_threads()
+    torch.set_num_threads(max(had, _many))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(had)
+
+
+def _alone() -> None:
+    # a thread takes the process's number when it first asks for it: only after that it keeps one of its own
+    torch.get_num_threads()
+    torch.set_num_threads(1)
+
+
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """`work` of each item, in order, a few ahead; each on one core, so that company changes nothing. Whoever takes the
-    results keeps all the cores it had."""
-    pool = _one_core_each(workers)
+    """`work` of each item, in order, a few ahead; each on one thread, so that company changes nothing. At the end torch
+    has as many threads as it had."""
+    had = torch.get_num_threads()
+    one_thread()
+    pool = ThreadPoolExecutor(workers, initializer=_alone)
     waiting: deque[Future[Result]] = deque()
     try:
         for item in items:
@@ -29,27 +60,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _one_core_each(workers: int) -> ThreadPoolExecutor:
-    """Threads that compute on one core each; the process is left as it was."""
-    had = torch.get_num_threads()
-    all_set = threading.Barrier(workers + 1)
-
-    def alone() -> None:
-        # a thread of torch's takes the process's number once, when it is first asked for: only then is its own kept
-        torch.get_num_threads()
-        torch.set_num_threads(1)
-        all_set.wait()
-
-    pool = ThreadPoolExecutor(workers, initializer=alone)
-    # none is idle before all of them are set, so that each of these starts another
-    for _ in range(workers):
-        pool.submit(int)
-    all_set.wait()
-    # that of the process, which threads made later take
-    torch.set_num_threads(had)
-    return pool
+        torch.set_num_threads(had)
 
 
 @dataclass(eq=False)

@@ -16,6 +16,7 @@ from mats_model.extras import need
 from mats_model.llm import lora
 from mats_model.llm.prompts import Question, ask
 from mats_model.llm.protocol import Candidate, LanguageModel, Tokens, answer_places, padded
+from mats_model.parallel import all_threads
 
 # rows are always answered so many at a time on a device, so that an answer never depends on its neighbours
 ROWS, ROWS_ON_GPU = 4, 16
@@ -127,7 +128,7 @@ class HubLLM(LanguageModel):
             filled = torch.cat([part, part[-1:].expand(at_once - len(part), -1, -1)])
             ids = torch.tensor([after], dtype=torch.long, device=prefix.device).expand(at_once, -1)
             inputs = self._inputs(filled, before, ids)
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), all_threads():
                 warnings.simplefilter("ignore")  # penalties that see only what is generated are what is wanted
                 made = self.base.generate(
                     inputs_embeds=inputs,
@@ -204,7 +205,7 @@ class HubLLM(LanguageModel):
         said, shown, past = torch.zeros(1, 0, dtype=torch.long, device=prefix.device), "", None
         inputs = self._inputs(prefix, before, torch.tensor([after], dtype=torch.long, device=prefix.device))
         for _ in range(settings.max_new_tokens):
-            with torch.inference_mode():
+            with torch.inference_mode(), all_threads():
                 found, past = self._logits(slice(None), -1, inputs_embeds=inputs, past_key_values=past, use_cache=True)
                 logits = found.float()
                 if said.shape[1] < settings.min_new_tokens:

@@ -7,7 +7,6 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-
 from mats_model.clap.original import PREFIX
 from mats_model.clap.published import PublishedClap
 from mats_model.config import LLMConfig
