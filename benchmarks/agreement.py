@@ -42,9 +42,9 @@ def ears(clap: NanoClap, teacher: Teacher, clips: Clips, rows: list[int]) -> tup
     parts: list[tuple[torch.Tensor, ...]] = []
     for at in range(0, len(rows), 32):
         waves = openings(clips, rows[at : at + 32])
-        parts.append((*clap.tower(clap.front(waves)), *teacher(waves)))
+        parts.append((*clap.audio.tower(clap.audio.front(waves)), *teacher(waves)))
     feature, logits, aim, goal = (torch.cat(side) for side in zip(*parts, strict=True))
-    scores, aim = goal.sigmoid(), clap.tower.standard(aim)
+    scores, aim = goal.sigmoid(), clap.audio.tower.standard(aim)
     loss = F.binary_cross_entropy_with_logits(logits, scores, reduction="none").sum(1).mean()
     least = F.binary_cross_entropy_with_logits(goal, scores, reduction="none").sum(1).mean()
     figures = {
@@ -52,7 +52,7 @@ def ears(clap: NanoClap, teacher: Teacher, clips: Clips, rows: list[int]) -> tup
         "excess cross entropy of the tags": float(loss - least),
         "R2 of the feature": float(1 - (feature - aim).square().mean() / (aim - aim.mean(0)).square().mean()),
     }
-    return figures, F.normalize(clap.head(feature, logits), dim=-1)
+    return figures, F.normalize(clap.audio.head(feature, logits), dim=-1)
 
 
 def named(caption: str, phrases: list[str]) -> bool:
@@ -66,11 +66,11 @@ def named(caption: str, phrases: list[str]) -> bool:
 def words(mats: Mats, vectors: torch.Tensor, said: list[list[str]]) -> dict[str, float]:
     names = sorted({phrases[0] for phrases in said})
     target = torch.tensor([names.index(phrases[0]) for phrases in said])
-    top = (vectors @ mats.label_embeddings(names).T).topk(5, 1).indices
+    top = (vectors @ torch.from_numpy(mats.label_embeddings(names)).T).topk(5, 1).indices
     hit, per = top[:, 0] == target, defaultdict(list)
     for name, right in zip(target.tolist(), hit.tolist(), strict=True):
         per[name].append(right)
-    captions = mats.answer(vectors)
+    captions = mats.answer(vectors.numpy())
     return {
         f"own phrase among {len(names)}, top-1": float(hit.float().mean()),
         "the same, mean of the phrases": float(np.mean([np.mean(right) for right in per.values()])),
@@ -107,8 +107,8 @@ def main() -> None:
     for name, value in figures.items():
         print(f"| {name} | {value:.3f} |")
     sounds = esc10(options.data)
-    heard = torch.stack([mats.embed_audio(clip.path) for clip in sounds])
-    right = (heard @ mats.label_embeddings(CLASSES).T).argmax(1) == torch.tensor([clip.target for clip in sounds])
+    heard = np.stack([mats.embed_audio(clip.path) for clip in sounds])
+    right = (heard @ mats.label_embeddings(CLASSES).T).argmax(1) == [clip.target for clip in sounds]
     print(f"| beside it, and deciding nothing: ESC-10 top-1 | {float(right.float().mean()):.4f} |")
 
 

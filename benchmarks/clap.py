@@ -51,7 +51,7 @@ def main() -> None:
     from mats_cli.inputs import expand
     from mats_cli.job import listen_all
     from mats_model.clap.laion import LaionClap, from_transformers
-    from mats_model.mats import Ears
+    from mats_model.ears import Ears
     from mats_model.weights.encoders import scales
 
     transformers.utils.logging.set_verbosity_error()
@@ -82,7 +82,7 @@ def main() -> None:
         began = time.perf_counter()
         heard = [one.heard[0].embedding for one in listen_all(ears, expand([str(path) for path in paths]).items, None)]
         times["mats"].append(len(paths) / (time.perf_counter() - began))
-        ours = torch.stack([vector for vector in heard if vector is not None])
+        ours = torch.from_numpy(np.stack([vector for vector in heard if vector is not None]))
     rates = {name: statistics.median(values) for name, values in times.items()}
     pairs = [mine / other for mine, other in zip(times["mats"], times["transformers"], strict=True)]
     print(f"{machine()}, {wanted.device}\n")

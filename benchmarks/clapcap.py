@@ -79,7 +79,7 @@ def main() -> None:
         heard = torch.nn.functional.normalize(
             torch.randn(wanted.captions, D, generator=torch.Generator().manual_seed(7)), dim=-1
         )
-        first, second = theirs.clap_project(heard).view(-1, PREFIX, WIDTH), ours.hear(heard)
+        first, second = theirs.clap_project(heard).view(-1, PREFIX, WIDTH), ours.hear(heard.numpy())
         print(f"prefix, largest difference {float((first - second).abs().max()):.1e} of {float(first.abs().max()):.1f}")
         logits = [gpt(inputs_embeds=prefix).logits for gpt, prefix in ((theirs.gpt, first), (llm.base, second))]
         print(

@@ -12,6 +12,7 @@ import random
 import re
 from pathlib import Path
 
+import numpy as np
 import torch
 from common import CLASSES, arguments, esc10, machine
 
@@ -56,10 +57,10 @@ def repeated(caption: str) -> bool:
 
 
 def top1(
-    mats: Mats, vectors: torch.Tensor, target: torch.Tensor, labels: list[str], template: str = "{}"
+    mats: Mats, vectors: np.ndarray, target: np.ndarray, labels: list[str], template: str = "{}"
 ) -> tuple[float, list[float]]:
     chosen = (vectors @ mats.label_embeddings(labels, template).T).argmax(1)
-    right = (chosen == target).float()
+    right = chosen == target
     return float(right.mean()), [float(right[target == k].mean()) for k in range(len(labels))]
 
 
@@ -70,8 +71,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     mats, clips = load(options.model, quantize=options.quantize), esc10(options.data)[:: options.step]
-    vectors = torch.stack([mats.embed_audio(clip.path) for clip in clips])
-    target = torch.tensor([clip.target for clip in clips])
+    vectors = np.stack([mats.embed_audio(clip.path) for clip in clips])
+    target = np.array([clip.target for clip in clips])
     accuracy, per_class = top1(mats, vectors, target, CLASSES)
     captions = mats.answer(vectors)
     hits = [named(caption, CLASSES[clip.target]) for clip, caption in zip(clips, captions, strict=True)]
@@ -91,7 +92,7 @@ def main() -> None:
     # among all twenty at once, either of a clip's two labels is right
     twenty = [label for pair in zip(*NEW_LABELS, strict=True) for label in pair]
     chosen = (vectors @ mats.label_embeddings(twenty).T).argmax(1) // 2
-    print(f"all twenty at once (chance .100): top-1 {float((chosen == target).float().mean()):.4f}")
+    print(f"all twenty at once (chance .100): top-1 {float((chosen == target).mean()):.4f}")
     print(
         f"with the template 'the sound of {{}}': top-1 {top1(mats, vectors, target, CLASSES, 'the sound of {}')[0]:.4f}"
     )

@@ -29,6 +29,7 @@ from common import CLASSES, arguments, esc10, machine
 from mats_model import load
 from mats_model.library.search import Query, Searcher, best_files, query
 from mats_model.library.store import Library, Matrix, Sound, State
+from mats_model.vectors import largest
 
 PARTS = ("build", "update", "search", "add", "map")
 WIDTH = 256
@@ -94,7 +95,7 @@ def fill(store: Library, vectors: np.ndarray, first: int = 0) -> None:
         store.put(f"/sounds/{number}.wav", State(1, 1), sound)
 
 
-def timed(search: Callable[[torch.Tensor], object], queries: torch.Tensor) -> tuple[float, float]:
+def timed(search: Callable[[np.ndarray], object], queries: np.ndarray) -> tuple[float, float]:
     """p50 and p95 in milliseconds, after a first one."""
     search(queries[0])
     took = []
@@ -129,19 +130,19 @@ def search(data: Path, folder: Path, real: torch.Tensor, count: int, others: boo
     searcher = Searcher(
         Matrix(matrix.vectors, matrix.times, np.arange(count))
     )  # each window its own sound, to compare with the others
-    asked = torch.zeros(0, WIDTH)
+    asked = np.zeros((0, WIDTH), np.float32)
 
-    def mine(vector: torch.Tensor) -> list[int]:
+    def mine(vector: np.ndarray) -> list[int]:
         return [moment.sound for moment in islice(searcher.best(Query(vector[None], asked)), 10)]
 
     p50, p95 = timed(mine, queries)
     held = peak()
-    exact = torch.from_numpy(matrix.vectors)
     recalls = []
     for vector in queries:
         # float64, in blocks
-        scores = torch.cat([part.double() @ vector.double() for part in exact.split(100_000)])
-        recalls.append(len(set(scores.topk(10).indices.tolist()) & set(mine(vector))) / 10)
+        parts = [matrix.vectors[at : at + 100_000] for at in range(0, count, 100_000)]
+        scores = np.concatenate([part.astype(float) @ vector.astype(float) for part in parts])
+        recalls.append(len(set(largest(scores, 10).tolist()) & set(mine(vector))) / 10)
     recall = sum(recalls) / len(recalls)
     print(
         f"- search, {count} windows: p50 {p50:.1f} ms, p95 {p95:.1f} ms, recall@10 {recall:.3f}; read in {read:.2f} "
@@ -153,14 +154,14 @@ def search(data: Path, folder: Path, real: torch.Tensor, count: int, others: boo
         beside(matrix.vectors, queries, folder)
 
 
-def beside(vectors: np.ndarray, queries: torch.Tensor, folder: Path) -> None:
+def beside(vectors: np.ndarray, queries: np.ndarray, folder: Path) -> None:
     """The same vectors and queries in faiss and LanceDB."""
     try:
         import faiss
 
         flat = faiss.IndexFlatIP(WIDTH)
         flat.add(vectors.astype(np.float32))
-        p50, p95 = timed(lambda q: flat.search(q[None].numpy(), 10), queries)
+        p50, p95 = timed(lambda q: flat.search(q[None], 10), queries)
         print(f"  - faiss {faiss.__version__} flat, float32: p50 {p50:.1f} ms, p95 {p95:.1f} ms", flush=True)
     except ImportError:
         print("  - faiss is not installed: pip install faiss-cpu")
@@ -173,7 +174,7 @@ def beside(vectors: np.ndarray, queries: torch.Tensor, folder: Path) -> None:
         table = lancedb.connect(str(folder / "lance")).create_table(
             "windows", arrow.table({"vector": column.cast(kind)})
         )
-        p50, p95 = timed(lambda q: table.search(q.numpy()).metric("cosine").limit(10).to_arrow(), queries[:30])
+        p50, p95 = timed(lambda q: table.search(q).metric("cosine").limit(10).to_arrow(), queries[:30])
         print(f"  - LanceDB {lancedb.__version__}, without an index: p50 {p50:.1f} ms, p95 {p95:.1f} ms", flush=True)
     except ImportError:
         print("  - LanceDB is not installed: pip install lancedb")

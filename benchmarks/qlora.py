@@ -127,7 +127,7 @@ def theirs(
             self.mapper, self.llm = mapper, llm
 
         def forward(self, text: list[str], ids: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-            prefix = self.mapper(add_noise(clap.embed_text(text), 0.015).to(ids.device))
+            prefix = self.mapper(add_noise(torch.from_numpy(clap.embed_text(text)), 0.015).to(ids.device))
             inputs = self.llm._inputs(prefix, batch[0].before, ids)
             before = inputs.shape[1] - ids.shape[1]
             every = torch.cat([labels.new_full((len(ids), before), -100), labels], 1)
@@ -180,7 +180,7 @@ def main() -> None:
     )
     mapper = make_mapper(sizes, 256, llm.width).to(device)
     texts, batch = examples(llm, options.examples)
-    vectors = clap.embed_text(texts)
+    vectors = torch.from_numpy(clap.embed_text(texts))
     print(
         f"{options.shape}: {sum(w.numel() for w in llm.parameters()) / 1e6:.0f} M stored numbers, {placement.reason}, "
         f"{placement.quantize}"

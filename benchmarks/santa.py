@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import soundfile
 import torch
 from common import CLASSES, ROOT, arguments, esc10, machine
@@ -39,7 +40,7 @@ def recordings(work: Path) -> list[tuple[bytes, Reference]]:
 
 
 def table(mats: Mats, name: str, sounds: list[tuple[bytes | Path, Reference]], methods: list[str]) -> None:
-    heard = torch.stack([mats.embed_audio(sound) for sound, _ in sounds])
+    heard = np.stack([mats.embed_audio(sound) for sound, _ in sounds])
     outcomes: list[Outcome] = []
     print(f"\n**{name}**, {len(sounds)} recordings\n")
     for outcome in compare(mats, heard, [reference for _, reference in sounds], methods):

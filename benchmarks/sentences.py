@@ -18,12 +18,12 @@ from pathlib import Path
 
 import torch
 from common import ROOT, arguments
-from torch.nn import functional as F
 
 from mats_model.captions import tidy
 from mats_model.clap.nano import NanoClap
 from mats_model.teach.clips import Clips, prepare
 from mats_model.teach.parts import openings
+from mats_model.vectors import unit
 from mats_model.weights.resolve import load
 
 LEAST = 5  # words: shorter ones are anybody's
@@ -75,10 +75,9 @@ def said(model: str, data: Path, work: Path, most: int, every: int) -> None:
     assert isinstance(mats.clap, NanoClap)
     clips: Clips = prepare(data / "audio", work / "clips")
     rows, captions = list(range(0, len(clips), every)), list[str]()
-    with torch.inference_mode():
-        for at in range(0, len(rows), 32):
-            waves = openings(clips, rows[at : at + 32])
-            captions += mats.answer(F.normalize(mats.clap.embed_waves(waves), dim=-1))
+    for at in range(0, len(rows), 32):
+        waves = openings(clips, rows[at : at + 32])
+        captions += mats.answer(unit(mats.clap.embed_windows(waves.numpy())))
     counts = Counter(captions)
     print(f"{len(captions)} recordings, {len(counts)} different captions, model {mats.config.id}")
     spoken = [at for at, row in enumerate(rows) if clips.rows[row].label.startswith("speech")]

@@ -10,6 +10,7 @@ ESC-10 is heard.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from common import CLASSES, arguments, esc10, machine
 from esc10 import named
@@ -48,7 +49,7 @@ def main() -> None:
     before, after = load(options.model), load(options.taught)
     vectors = before.clap.embed_text(list(PHRASES.values()))
     clips = esc10(options.data)
-    heard = torch.stack([before.embed_audio(clip.path) for clip in clips])
+    heard = np.stack([before.embed_audio(clip.path) for clip in clips])
     print(f"{machine()}\n\n| model | new words said, of 20 | ESC-10 captions that name the sound |\n|---|---|---|")
     for name, mats in ((before.config.name, before), (after.config.name, after)):
         said = mats.answer(vectors)

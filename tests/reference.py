@@ -117,7 +117,7 @@ def main(file: Path, amodel: str) -> None:
     torch.set_num_threads(1)
     make(file, amodel.removesuffix("-fused"), amodel.endswith("-fused"))
     ears = load_ears(f"{PREFIX}{file}")
-    said = {f"heard {name}": ears.embed_audio(encoded(sound)).numpy() for name, sound in sounds().items()}
+    said = {f"heard {name}": ears.embed_audio(encoded(sound)) for name, sound in sounds().items()}
     # the package alone, whose own way with short sounds it is
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -126,7 +126,7 @@ def main(file: Path, amodel: str) -> None:
                 said[f"alone {name}"] = ears.clap.model.get_audio_embedding_from_data(
                     x=torch.from_numpy(sound)[None], use_tensor=True
                 )[0].numpy()
-    said |= {"texts": ears.clap.embed_text(TEXTS).numpy(), "text": ears.clap.embed_text(TEXTS[:1]).numpy()}
+    said |= {"texts": ears.clap.embed_text(TEXTS), "text": ears.clap.embed_text(TEXTS[:1])}
     said["scale"] = np.array(ears.scales.label)
     np.savez(file.parent / "theirs.npz", **said)
 

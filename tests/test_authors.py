@@ -11,7 +11,6 @@ import pytest
 import torch
 from conftest import Run
 from formula import FIXTURES
-from torch.nn import functional as F
 
 from mats_model.clap.protocol import Clap
 from mats_model.config import SearchSettings
@@ -19,6 +18,7 @@ from mats_model.errors import MismatchError, ModelError
 from mats_model.llm import lora
 from mats_model.llm.prompts import Question
 from mats_model.mats import Mats
+from mats_model.vectors import unit
 from mats_model.weights import resolve
 from mats_model.weights.authors import convert_authors, is_authors
 from mats_model.weights.encoders import read_tensors
@@ -38,10 +38,13 @@ class NoEars(Clap):
 
     rate, window, dim, space, id = 16_000, 16_000, 64, "none", "none"
 
-    def embed_waves(self, waves: torch.Tensor) -> torch.Tensor:
+    def embed_windows(self, waves: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
-    def embed_text(self, texts: list[str]) -> torch.Tensor:
+    def embed_alone(self, wave: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def embed_text(self, texts: list[str]) -> np.ndarray:
         raise NotImplementedError
 
 
@@ -71,7 +74,7 @@ def tiny(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Mats:
 
 def test_prefix_and_logits(tiny: Mats) -> None:
     with torch.inference_mode():
-        prefix = tiny.hear(F.normalize(torch.from_numpy(GOLDEN["z"]), dim=-1))
+        prefix = tiny.hear(unit(GOLDEN["z"]))
         assert float((prefix - torch.from_numpy(GOLDEN["prefix"])).abs().max()) < 1e-4
         before, after = tiny.llm._asked[ASKED]  # type: ignore[union-attr]
         inputs = tiny.llm._inputs(prefix, before, torch.tensor([after] * len(prefix)))  # type: ignore[union-attr]
@@ -84,7 +87,7 @@ def ids(text: str) -> list[int]:
 
 
 def test_greedy_and_beams(tiny: Mats) -> None:
-    prefix = tiny.hear(F.normalize(torch.from_numpy(GOLDEN["z"]), dim=-1))
+    prefix = tiny.hear(unit(GOLDEN["z"]))
     plain = SearchSettings(beams=1, max_new_tokens=12, min_new_tokens=0, no_repeat_ngram_size=0, repetition_penalty=1.0)
     assert [ids(row[0].text) for row in tiny.llm.answers(prefix, ASKED, plain)] == GOLDEN["greedy"].tolist()
     assert ids("".join(tiny.llm.stream(prefix[:1], ASKED, plain))) == GOLDEN["greedy"][0].tolist()
@@ -101,7 +104,7 @@ def test_greedy_and_beams(tiny: Mats) -> None:
 
 
 def test_merged_says_the_same(tiny: Mats) -> None:
-    prefix = tiny.hear(F.normalize(torch.from_numpy(GOLDEN["z"]), dim=-1))
+    prefix = tiny.hear(unit(GOLDEN["z"]))
     plain = SearchSettings(beams=1, max_new_tokens=12, min_new_tokens=0, no_repeat_ngram_size=0, repetition_penalty=1.0)
     lora.merge(tiny.llm.base)
     try:

@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch.nn import functional as F
 
 from mats_model.claims import Claims, stems
-from mats_model.mats import Mats, listed
+from mats_model.judge import listed
+from mats_model.mats import Mats
+from mats_model.vectors import unit
 
 
 def test_stems_are_words_cut_short() -> None:
@@ -20,8 +22,8 @@ def test_stems_are_words_cut_short() -> None:
 
 def test_a_sentence_is_as_doubtful_as_its_most_doubtful_word() -> None:
     texts = ["a dog barks", "rain falls", "a man speaks and music plays"]
-    vectors = torch.eye(3)
-    heard = F.normalize(torch.tensor([3.0, 1.0, 2.9]), dim=-1)
+    vectors = np.eye(3, dtype=np.float32)
+    heard = unit(np.array([3.0, 1.0, 2.9], np.float32))
     claims = Claims(texts, vectors)
     sure, mixed, two, none = claims.doubt(heard, ["a dog barks", "a dog barks as rain falls", "music plays", "hm"])
     assert sure == 0.0 and abs(mixed - float(heard[0] - heard[1])) < 1e-6
@@ -29,7 +31,7 @@ def test_a_sentence_is_as_doubtful_as_its_most_doubtful_word() -> None:
     assert two == 0.0 and none == 0.0
     assert Claims([], vectors).doubt(heard, ["a dog barks"]) == [0.0]
     assert (
-        torch.equal(claims.nearest(torch.stack([heard, vectors[1]])), vectors[:2])
+        np.array_equal(claims.nearest(np.stack([heard, vectors[1]])), vectors[:2])
         and len(claims) == 2
         and not len(Claims([], vectors))
     )

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from test_library import D, filled, sound
 
 from mats_model.errors import MatsError, ModelError, UsageError
@@ -172,7 +171,7 @@ def everything(path: Path) -> None:
         store.info()
         store.known()
         found = store.matrix()
-        list(Searcher(found).best(Query(torch.eye(D)[:1], torch.zeros(0, D))))
+        list(Searcher(found).best(Query(np.eye(D, dtype=np.float32)[:1], np.zeros((0, D), np.float32))))
         store.rows(range(1, 9))
     with Library(path) as store:
         list(store.export())

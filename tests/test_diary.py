@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-import torch
-from torch.nn import functional as F
 
 from mats_model.live.diary import TICK, Begun, Diary, DiarySettings, Ended, Event, Passed, Quiet
 from mats_model.live.ring import Now
+from mats_model.vectors import unit
 
-A, B = F.normalize(torch.tensor([1.0, 0.2, 0.0]), dim=0), F.normalize(torch.tensor([0.0, 0.2, 1.0]), dim=0)
-HALF = F.normalize(A + 0.9 * B, dim=0)  # cosine to A between `other` and `same`
+A, B = unit(np.array([1.0, 0.2, 0.0])), unit(np.array([0.0, 0.2, 1.0]))
+HALF = unit(A + 0.9 * B)  # cosine to A between `other` and `same`
 LOUD, LOW = -20.0, -90.0
 
 
-def run(diary: Diary, looks: list[tuple[float, torch.Tensor | None]], start: float = 0.0) -> list[Event]:
+def run(diary: Diary, looks: list[tuple[float, np.ndarray | None]], start: float = 0.0) -> list[Event]:
     events: list[Event] = []
     for number, (loud, vector) in enumerate(looks, 1):
         events += diary.feed(start + number * TICK, Now(loud, vector), loud)
     return events
 
 
-def seconds(count: float, loud: float, vector: torch.Tensor | None) -> list[tuple[float, torch.Tensor | None]]:
+def seconds(count: float, loud: float, vector: np.ndarray | None) -> list[tuple[float, np.ndarray | None]]:
     return [(loud, vector)] * round(count / TICK)
 
 

@@ -230,7 +230,7 @@ def test_rows_on_a_gpu_are_those_that_fit(bases: dict[str, Path], beams: int) ->
 
 def test_a_base_that_does_not_fit_is_said(bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(transformers.PreTrainedModel, "to", full)
     with pytest.raises(DeviceError, match=r"does not fit into the memory of cpu: set llm\.quantize to nf4"):

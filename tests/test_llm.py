@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from mats_model.config import DecoderConfig, SearchSettings
-from mats_model.llm.decoder import ROWS, Decoder, Words, beam_search
+from mats_model.llm.beam import ROWS, beam_search
+from mats_model.llm.decoder import Decoder
+from mats_model.llm.words import Words
 from mats_model.mats import Mats
 
 TINY = DecoderConfig(vocabulary=4096, width=32, layers=2, heads=2, hidden=48, positions=64)
@@ -52,7 +54,7 @@ def greedy(
         logits[banned] = float("-inf")
         for token in said:
             if words.stem[token] >= 0:
-                logits[words.stem == words.stem[token]] = float("-inf")
+                logits[torch.from_numpy(words.stem == words.stem[token])] = float("-inf")
         token = int(logits.argmax())
         if token == words.end:
             break

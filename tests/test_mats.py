@@ -15,6 +15,7 @@ import mats_model
 from mats_model.audio import source, windows
 from mats_model.errors import SilenceError, UsageError
 from mats_model.mats import Mats
+from mats_model.vectors import unit
 
 
 def samples(path: Path) -> tuple[np.ndarray, int]:
@@ -29,14 +30,14 @@ def test_public_door(dog: Path) -> None:
 
 def test_unit_length_everywhere(nano: Mats, dog: Path) -> None:
     heard = nano.embed_audio(dog)
-    assert heard.shape == (256,) and abs(float(heard.norm()) - 1) < 1e-5
-    assert abs(float(nano.santa(heard[None]).norm()) - 1) < 1e-5
+    assert heard.shape == (256,) and heard.dtype == np.float32 and abs(float(np.linalg.norm(heard)) - 1) < 1e-5
+    assert abs(float(np.linalg.norm(nano.santa(heard[None]))) - 1) < 1e-5
     assert nano.hear(heard[None]).shape == (1, nano.config.mapper.prefix_length, nano.config.decoder.width)
     assert nano.read(["a dog barks"], torch.Generator().manual_seed(0)).shape == nano.hear(heard[None]).shape
 
 
 def test_same_bytes_same_answer(nano: Mats, dog: Path) -> None:
-    assert torch.equal(nano.embed_audio(dog), nano.embed_audio(dog.read_bytes()))
+    assert np.array_equal(nano.embed_audio(dog), nano.embed_audio(dog.read_bytes()))
     assert nano.caption(dog) == nano.caption(dog)
 
 
@@ -44,8 +45,8 @@ def test_containers_and_channels_agree(nano: Mats, dog: Path) -> None:
     wave, sample_rate = samples(dog)
     mono = encoded(wave, sample_rate, "WAV", "PCM_16")
     heard = nano.embed_audio(mono)
-    assert torch.equal(heard, nano.embed_audio(encoded(wave, sample_rate, "FLAC", "PCM_16")))
-    assert torch.equal(heard, nano.embed_audio(encoded(np.stack([wave, wave], 1), sample_rate, "WAV", "PCM_16")))
+    assert np.array_equal(heard, nano.embed_audio(encoded(wave, sample_rate, "FLAC", "PCM_16")))
+    assert np.array_equal(heard, nano.embed_audio(encoded(np.stack([wave, wave], 1), sample_rate, "WAV", "PCM_16")))
     lossy = encoded(wave, sample_rate, "OGG", "VORBIS")
     assert float(heard @ nano.embed_audio(lossy)) > 0.98 and all(
         "dog bark" in nano.caption(each) for each in (mono, lossy)
@@ -54,14 +55,14 @@ def test_containers_and_channels_agree(nano: Mats, dog: Path) -> None:
 
 def test_threads_and_batches_change_nothing(nano: Mats, dog: Path) -> None:
     alone = nano.embed_audio(dog)
-    results: list[torch.Tensor] = []
+    results: list[np.ndarray] = []
     threads = [threading.Thread(target=lambda: results.append(nano.embed_audio(dog))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all(torch.equal(alone, other) for other in results)
-    vectors = torch.stack([alone, *(nano.embed_audio(path) for path in sorted(EXAMPLES.glob("*.ogg")))])
+    assert all(np.array_equal(alone, other) for other in results)
+    vectors = np.stack([alone, *(nano.embed_audio(path) for path in sorted(EXAMPLES.glob("*.ogg")))])
     assert nano.answer(vectors)[0] == nano.answer(alone[None])[0] == nano.caption(dog)
 
 
@@ -74,14 +75,14 @@ def test_stretches_carry_times_and_silence(nano: Mats) -> None:
     wave = np.concatenate([noise(2), np.zeros(64_000, np.float32), noise(1.5)])
     heard = list(nano.listen(encoded(wave), every=2))
     assert [(h.start, h.end, h.embedding is None) for h in heard] == [(0, 2, False), (2, 4, True), (4, 5.5, False)]
-    assert torch.equal(heard[0].embedding, nano.embed_audio(encoded(noise(2))))
+    assert np.array_equal(heard[0].embedding, nano.embed_audio(encoded(noise(2))))
 
 
 def test_clip_is_the_mean_of_its_windows(nano: Mats) -> None:
     data = encoded(noise(12))
-    waves = torch.stack([torch.from_numpy(w.samples) for w in windows(source(data), 32_000, 160_000)])
-    expected = torch.nn.functional.normalize(nano.clap.embed_windows(waves).sum(0), dim=-1)
-    assert torch.allclose(nano.embed_audio(data), expected, atol=1e-5)
+    waves = np.stack([w.samples for w in windows(source(data), 32_000, 160_000)])
+    expected = unit(nano.clap.embed_windows(waves).sum(0))
+    assert np.allclose(nano.embed_audio(data), expected, atol=1e-5)
 
 
 def test_silence_is_said(nano: Mats) -> None:

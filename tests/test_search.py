@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 from conftest import EXAMPLES, Run, encoded, noise
 from test_cli import text
 
@@ -24,6 +23,7 @@ from mats_model.errors import ModelError, UsageError
 from mats_model.library.search import Query, Searcher, best_files, caution, query
 from mats_model.library.store import Library, Matrix
 from mats_model.mats import Mats
+from mats_model.vectors import unit
 
 
 def matrix(sounds: int, windows: int, width: int = 16, seed: int = 0) -> Matrix:
@@ -59,7 +59,7 @@ def slow(made: Matrix, asked: Query, count: int) -> list[tuple[int, float]]:
 @pytest.mark.parametrize(("sounds", "windows"), [(1, 1), (3, 40), (400, 30)])
 def test_search_is_exact(sounds: int, windows: int) -> None:
     made = matrix(sounds, windows)
-    units = torch.nn.functional.normalize(torch.randn(4, 16, generator=torch.Generator().manual_seed(1)), dim=-1)
+    units = unit(np.random.default_rng(1).standard_normal((4, 16)).astype(np.float32))
     for asked in (Query(units[:1], units[:0]), Query(units[:2], units[2:])):
         found = list(islice(Searcher(made).best(asked), 700))
         wanted = slow(made, asked, 700)
@@ -70,7 +70,7 @@ def test_search_is_exact(sounds: int, windows: int) -> None:
 
 def test_least_and_files() -> None:
     made = matrix(20, 10)
-    asked = Query(torch.eye(16)[:1], torch.zeros(0, 16))
+    asked = Query(np.eye(16, dtype=np.float32)[:1], np.zeros((0, 16), np.float32))
     every = list(Searcher(made).best(asked))
     assert [m for m in every if m.score >= 0.2] == list(Searcher(made).best(asked, 0.2))
     files = list(best_files(iter(every)))

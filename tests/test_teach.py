@@ -27,6 +27,7 @@ from mats_model.teach.phrases import Phrases, read_phrases
 from mats_model.teach.teacher import CLASSES, Teacher, kaldi_mel_bank
 from mats_model.teach.wild import texture, vary
 from mats_model.training.recipe import read_values
+from mats_model.vectors import unit
 
 
 @pytest.fixture
@@ -203,7 +204,7 @@ def test_head_and_words_learn_to_meet(nano: Mats) -> None:
         audio = torch.nn.functional.normalize(head(feature, wrong), dim=-1)
     assert float(((audio @ meant.T).argmax(1) == right).float().mean()) > 0.9
     # only pieces of the phrases have moved
-    before = nano.clap.text.codes.float() * nano.clap.text.scales.float()  # type: ignore[attr-defined]
+    before = torch.from_numpy(nano.clap.text.table())  # type: ignore[attr-defined]
     moved = (words.written(nano.clap.text) != before).any(1).nonzero().flatten()  # type: ignore[attr-defined]
     assert set(moved.tolist()) <= set(words.pieces.tolist()) and len(moved)
     scale, multi, bias = calibrate(audio, meant, right)
@@ -233,11 +234,11 @@ def test_a_model_is_carried_to_new_words(nano: Mats, tmp_path: Path) -> None:
     assert isinstance(old, NanoClap)
     new = NanoClap(old.text.tokenizer_json)
     turn = torch.linalg.qr(torch.randn(256, 256, generator=torch.Generator().manual_seed(0))).Q
-    new.text.set_table(old.text.codes.float() * old.text.scales.float() @ turn)
+    new.text.set_table(old.text.table() @ turn.numpy())
     captions = nano.santa.captions[:3000]
-    matrix = between(new.embed_text(captions), old.embed_text(captions))
+    matrix = between(*(torch.from_numpy(clap.embed_text(captions)) for clap in (new, old))).numpy()
     told = ["a small bell rings twice", "wind in the trees", "an engine starts"]
-    back = torch.nn.functional.normalize(new.embed_text(told) @ matrix, dim=-1)
+    back = unit(new.embed_text(told) @ matrix)
     assert float((back * old.embed_text(told)).sum(-1).min()) > 0.97
 
 

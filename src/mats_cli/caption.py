@@ -70,13 +70,13 @@ def caption(
 
 def _answer(mats: Mats, all_heard: Iterator[Listened]) -> Iterator[tuple[Item, Result]]:
     """Captions in batches over the inputs, results in their order."""
-    import torch
+    import numpy as np
 
     waiting: list[Listened] = []
 
     def flush() -> Iterator[tuple[Item, Result]]:
         vectors = [heard.embedding for listened in waiting for heard in listened.heard if heard.embedding is not None]
-        said = iter(mats.answer(torch.stack(vectors)) if vectors else [])
+        said = iter(mats.answer(np.stack(vectors)) if vectors else [])
         for listened in waiting:
             rows = [
                 Row(heard.start, heard.end, silent=True, caption=None)

@@ -13,10 +13,10 @@ from mats_cli.inputs import Item, expand, read_labels
 from mats_model.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
 
     from mats_cli.job import Listened
-    from mats_model.mats import Ears
+    from mats_model.ears import Ears
 
 Labels = Annotated[
     str,
@@ -104,8 +104,8 @@ def classify(
     raise typer.Exit(job.run(mats, found, chosen, settings, answer))
 
 
-def _best(mats: Ears, listened: Listened, names: list[str], vectors: torch.Tensor, top_k: int) -> list[Row]:
-    from mats_model.mats import ranked
+def _best(mats: Ears, listened: Listened, names: list[str], vectors: np.ndarray, top_k: int) -> list[Row]:
+    from mats_model.labels import ranked
 
     rows = []
     for heard in listened.heard:
@@ -119,7 +119,7 @@ def _best(mats: Ears, listened: Listened, names: list[str], vectors: torch.Tenso
     return rows
 
 
-def _multi(mats: Ears, listened: Listened, names: list[str], vectors: torch.Tensor, least: float) -> list[Row]:
+def _multi(mats: Ears, listened: Listened, names: list[str], vectors: np.ndarray, least: float) -> list[Row]:
     """One row per label and event, by time: neighbouring stretches with the same label are one event. All silent:
     said."""
     rows: list[Row] = []

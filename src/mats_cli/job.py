@@ -18,7 +18,7 @@ from mats_model.errors import InputError, UsageError, one_input
 from mats_model.files import write
 
 if TYPE_CHECKING:
-    from mats_model.mats import Ears, Stretch
+    from mats_model.ears import Ears, Stretch
 
 SUFFIX = {"text": "txt", "excel": "csv"}
 # what is wrong with the disk and not with one name on it

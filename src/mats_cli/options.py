@@ -15,7 +15,8 @@ from mats_cli.formats import FORMATS, visible
 from mats_model.errors import UsageError, is_text
 
 if TYPE_CHECKING:
-    from mats_model.mats import Ears, Mats
+    from mats_model.ears import Ears
+    from mats_model.mats import Mats
     from mats_model.weights.pull import Puller
 
 # what the names of options say of those that may be paths, in which any byte may stand

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-import torch
+import numpy as np
 
 # a text that speaks of one sound: a few words, and nothing that joins two
 _SHORT = 6
@@ -29,24 +29,24 @@ def stems(text: str) -> set[str]:
 class Claims:
     """Texts (m) and their embeddings (m, d), unit length."""
 
-    def __init__(self, texts: list[str], vectors: torch.Tensor) -> None:
+    def __init__(self, texts: list[str], vectors: np.ndarray) -> None:
         rows = [row for row, text in enumerate(texts) if len(text.split()) <= _SHORT and not _JOINS.search(text)]
-        self.vectors = vectors[rows].float()
+        self.vectors = vectors[rows].astype(np.float32)
         places: dict[str, list[int]] = {}
         for place, row in enumerate(rows):
             for stem in stems(texts[row]):
                 places.setdefault(stem, []).append(place)
-        self.places = {stem: torch.tensor(some) for stem, some in places.items()}
+        self.places = {stem: np.array(some) for stem, some in places.items()}
 
     def __len__(self) -> int:
         """Texts that speak of one sound."""
         return len(self.vectors)
 
-    def nearest(self, heard: torch.Tensor) -> torch.Tensor:
+    def nearest(self, heard: np.ndarray) -> np.ndarray:
         """Sounds (n, d) -> for each the text of one sound that is nearest to it (n, d); there must be some."""
         return self.vectors[(heard @ self.vectors.T).argmax(1)]
 
-    def doubt(self, heard: torch.Tensor, sentences: list[str]) -> list[float]:
+    def doubt(self, heard: np.ndarray, sentences: list[str]) -> list[float]:
         """How much nearer to a sound (d,) the nearest text is than the nearest with a sentence's most doubtful word: 0
         is certain."""
         if not len(self):

@@ -16,8 +16,6 @@ from mats_model.errors import DeviceError, UsageError
 QUANTISE = ("none", "int8", "nf4", "auto")
 SMALL = 2e9  # bytes of weights, below which 4 bits save little memory and cost time
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# the name that every torch has; `torch.OutOfMemoryError`, the same class, came with 2.5
-OutOfMemoryError = torch.cuda.OutOfMemoryError
 _DEVICE = re.compile(r"cpu|mps|cuda(?::(?P<number>\d{1,4}))?")
 _AMPERE = 8  # the first compute capability that multiplies bfloat16; older cards emulate it, more slowly than float32
 
@@ -168,6 +166,6 @@ def within_memory(what: str, device: torch.device | str, instead: str) -> Iterat
     try:
         yield
     except RuntimeError as error:  # Apple's GPUs have no class of their own for it
-        if not isinstance(error, OutOfMemoryError) and "out of memory" not in str(error):
+        if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
             raise
         raise DeviceError(f"{what} does not fit into the memory of {device}: {instead}.") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -60,7 +61,21 @@ class _Transformer(nn.Module):
         return x
 
 
-class TransformerMapper(nn.Module):
+class Mapper(nn.Module):
+    """What every kind of mapper is: (n, d) unit length -> (n, p, h)."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it lies: beside the language model."""
+        return next(self.parameters()).device
+
+    @torch.inference_mode()
+    def prefix(self, embeddings: np.ndarray) -> torch.Tensor:
+        """The same of embeddings as they pass between stations, without gradients: for answering."""
+        return self(torch.from_numpy(np.ascontiguousarray(embeddings)).to(self.device))
+
+
+class TransformerMapper(Mapper):
     """The paper's mapper: the embedding becomes `clip_length` tokens, `prefix_length` learned tokens attend to them.
 
     Pre-norm layers over all tokens, no positions, no final norm; the last `prefix_length` tokens, projected to the
@@ -85,7 +100,7 @@ class TransformerMapper(nn.Module):
         return self.project(self.transformer(tokens)[:, -self.prefix_length :])
 
 
-class MLPMapper(nn.Module):
+class MLPMapper(Mapper):
     """Two matrices with a GELU between them, or one alone: the embedding becomes p tokens at once, without
     attention."""
 
@@ -101,7 +116,6 @@ class MLPMapper(nn.Module):
         return tokens if self.fc2 is None else self.fc2(F.gelu(tokens))
 
 
-Mapper = TransformerMapper | MLPMapper
 KINDS = ("transformer", "mlp", "linear")
 
 

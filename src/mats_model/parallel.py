@@ -38,7 +38,18 @@ def all_threads() -> Iterator[None]:
         torch.set_num_threads(had)
 
 
-def _alone() -> None:
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """On one thread, and then on as many as before."""
+    had = torch.get_num_threads()
+    one_thread()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(had)
+
+
+def _keep_to_one() -> None:
     # a thread takes the process's number when it first asks for it: only after that it keeps one of its own
     torch.get_num_threads()
     torch.set_num_threads(1)
@@ -47,20 +58,18 @@ def _alone() -> None:
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """`work` of each item, in order, a few ahead; each on one thread, so that company changes nothing. At the end torch
     has as many threads as it had."""
-    had = torch.get_num_threads()
-    one_thread()
-    pool = ThreadPoolExecutor(workers, initializer=_alone)
+    pool = ThreadPoolExecutor(workers, initializer=_keep_to_one)
     waiting: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > 2 * workers:
+    with alone():
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        torch.set_num_threads(had)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(eq=False)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mats_model.errors import ModelError
@@ -29,6 +30,11 @@ def load(path: Path) -> dict[str, torch.Tensor]:
     except Exception as error:  # whatever a damaged header makes the library say
         said = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise ModelError(f"{path} cannot be read ({said}); fetch or train the model again.") from None
+
+
+def shared(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    """The same memory as tensors: what is copied into one is in its array."""
+    return {key: torch.from_numpy(value) for key, value in arrays.items()}
 
 
 def finite(state: Mapping[str, torch.Tensor]) -> str | None:

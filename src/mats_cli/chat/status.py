@@ -9,8 +9,9 @@ from mats_cli.microphone import Input
 from mats_model.errors import MatsError
 
 if TYPE_CHECKING:
+    from mats_model.labels import Label
     from mats_model.live.ring import Now, Tags
-    from mats_model.mats import Label, Mats
+    from mats_model.mats import Mats
 
 UPDATE = 0.25  # seconds between two looks
 _QUIETEST = -60.0  # dB, the left end of the meter

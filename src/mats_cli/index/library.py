@@ -18,8 +18,8 @@ from mats_cli.inputs import Item, expand, read_labels
 from mats_model.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from mats_model.ears import Ears
     from mats_model.library.store import Info, Library, State
-    from mats_model.mats import Ears
 
 Folders = Annotated[
     Optional[list[str]],
@@ -242,24 +242,21 @@ def _heard(mats: Ears, before: Any) -> Any:
 
 def _describe(store: Library, mats: Ears, captions: bool, labels: list[str], quiet: bool) -> None:
     """Words for sounds that have none yet, a few at a time, so that a killed job goes on."""
-    import torch
+    import numpy as np
 
+    from mats_model.labels import ranked
     from mats_model.mats import Mats
+    from mats_model.vectors import unit
 
-    def vectors(rows: list[tuple[int, Any]]) -> torch.Tensor:
-        return torch.nn.functional.normalize(
-            torch.stack([torch.tensor(vector.astype("float32")) for _, vector in rows]), dim=-1
-        )
+    def vectors(rows: list[tuple[int, Any]]) -> np.ndarray:
+        return unit(np.stack([vector for _, vector in rows]).astype(np.float32))
 
     if labels:
         store.tag_with(labels)
         told = mats.label_embeddings(labels)
         while rows := store.without("tags", 4096):
-            scores = [mats.score(vector, told, multi=True).topk(min(3, len(labels))) for vector in vectors(rows)]
-            best = [
-                [(labels[at], round(value, 4)) for value, at in zip(*map(torch.Tensor.tolist, score), strict=True)]
-                for score in scores
-            ]
+            scores = [mats.score(vector, told, multi=True) for vector in vectors(rows)]
+            best = [[(label.name, round(label.score, 4)) for label in ranked(labels, some)[:3]] for some in scores]
             store.describe("tags", [(number, tags) for (number, _), tags in zip(rows, best, strict=True)])
     if captions and isinstance(mats, Mats):
         left = store.info().sounds

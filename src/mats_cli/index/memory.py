@@ -15,9 +15,9 @@ from mats_cli import options as shared
 from mats_model.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
 
-    from mats_model.mats import Ears
+    from mats_model.ears import Ears
 
 Captions = Annotated[
     list[Path], typer.Argument(metavar="CAPTIONS...", help="Files of captions: JSONL, JSON, CSV, TSV or TXT.")
@@ -115,10 +115,10 @@ def _texts(captions: list[Path], column: str, strict: bool, bad: _Bad) -> Iterat
                 bad.first += [str(row)] if bad.count <= 5 else []
 
 
-def embeddings(mats: Ears, folders: list[str]) -> torch.Tensor:
+def embeddings(mats: Ears, folders: list[str]) -> np.ndarray:
     """(n, d) of all sounds in some folders, those that cannot be heard left out with a note. Errors: InputError when
     none can."""
-    import torch
+    import numpy as np
 
     from mats_cli.inputs import expand
     from mats_cli.job import listen_all
@@ -131,4 +131,4 @@ def embeddings(mats: Ears, folders: list[str]) -> torch.Tensor:
         vectors += [heard.embedding for heard in listened.heard if heard.embedding is not None]
     if not vectors:
         raise InputError(f"no sounds were heard in {', '.join(folders)}.")
-    return torch.stack(vectors)
+    return np.stack(vectors)

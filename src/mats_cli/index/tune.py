@@ -50,7 +50,7 @@ def tune(
       mats index tune --audio clips/ --captions refs.csv
       mats index tune --audio clips/ --captions refs.csv --try lambda=0.5,tau=0.1,k=32 --try way=project
     """
-    import torch
+    import numpy as np
 
     from mats_cli.inputs import Item
     from mats_cli.job import listen_all
@@ -81,7 +81,7 @@ def tune(
     methods = try_ or METHODS
     outcomes: list[Outcome] = []
     for outcome in console.progress(
-        compare(mats, torch.stack(heard), kept, methods, other), len(methods) + 4, "method", quiet
+        compare(mats, np.stack(heard), kept, methods, other), len(methods) + 4, "method", quiet
     ):
         if not json and not outcomes:
             console.out(f"{len(kept)} recordings, model {mats.config.name} {mats.config.id}\n\n" + head(outcome))

@@ -7,30 +7,17 @@ the text tower's vectors of their names and f is the tower's feature.
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
+import numpy as np
 
-from mats_model.clap.logmel import LogMel
-from mats_model.clap.protocol import Clap
+from mats_model.clap.protocol import BATCH, Clap
 from mats_model.clap.text import WIDTH, TextTower
-from mats_model.clap.tower import FEATURE, TAGS, AudioTower
+
+if TYPE_CHECKING:
+    import torch
 
 SECONDS = 5.0
-
-
-class AudioHead(nn.Module):
-    """feature (n, 384), tag logits (n, 527) -> raw embedding (n, d), whose length says how much was recognised."""
-
-    def __init__(self, width: int = WIDTH) -> None:
-        super().__init__()
-        self.names = nn.Parameter(torch.zeros(TAGS, width))
-        self.residual = nn.Linear(FEATURE, width, bias=False)
-        self.bias = nn.Parameter(torch.zeros(TAGS))
-        nn.init.zeros_(self.residual.weight)
-
-    def forward(self, feature: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(logits + self.bias) @ self.names + self.residual(feature)
 
 
 class NanoClap(Clap):
@@ -39,38 +26,42 @@ class NanoClap(Clap):
     dim = WIDTH
 
     def __init__(self, tokenizer_json: str) -> None:
-        super().__init__()
-        self.front = LogMel("nano")
-        self.sample_rate = self.front.spec.sample_rate
+        # what hears: the one part that is not numpy
+        from mats_model.clap.nano_audio import NanoAudio
+
+        self.audio = NanoAudio().eval().requires_grad_(False)
+        self.sample_rate = self.audio.front.spec.sample_rate
         self.window = round(SECONDS * self.sample_rate)
-        self.tower = AudioTower()
-        self.head = AudioHead()
         self.text = TextTower(tokenizer_json)
 
     @property
     def space(self) -> str:
-        """As `Clap` has it."""
-        codes, scales = self.text.codes.cpu().contiguous(), self.text.scales.cpu().half().contiguous()
-        return hashlib.sha256(
-            codes.numpy().tobytes() + scales.numpy().tobytes() + self.text.tokenizer_json.encode()
-        ).hexdigest()[:12]
+        """The text tower's table and pieces."""
+        table = self.text.codes.tobytes() + self.text.scales.tobytes()
+        return hashlib.sha256(table + self.text.tokenizer_json.encode()).hexdigest()[:12]
 
     @property
     def id(self) -> str:
-        """As `Clap` has it."""
-        digest = hashlib.sha256(
-            f"{self.front.spec} {SECONDS} s, half a window apart, padded, raw vectors averaged {self.space}".encode()
-        )
-        for part in (self.tower, self.head):
-            for key, value in part.state_dict().items():
-                if value.is_floating_point():
-                    digest.update(key.encode() + value.half().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:12]
+        """Front end, windows, and the weights of both sides."""
+        said = f"{self.audio.front.spec} {SECONDS} s, half a window apart, padded, raw vectors averaged {self.space}"
+        return hashlib.sha256(said.encode() + self.audio.digested()).hexdigest()[:12]
 
-    def embed_waves(self, waves: torch.Tensor) -> torch.Tensor:
-        """As `Clap` has it."""
-        return self.head(*self.tower(self.front(waves)))
+    def embed_windows(self, waves: np.ndarray) -> np.ndarray:
+        """waves (w, s) -> raw embedding (w, d), `BATCH` at a time."""
+        filled = np.concatenate([waves, np.zeros((-len(waves) % BATCH, waves.shape[1]), np.float32)])
+        parts = [self.audio.embed(filled[at : at + BATCH]) for at in range(0, len(filled), BATCH)]
+        return np.concatenate(parts)[: len(waves)]
 
-    def embed_text(self, texts: list[str]) -> torch.Tensor:
-        """As `Clap` has it."""
+    def embed_alone(self, wave: np.ndarray) -> np.ndarray:
+        """(s,) -> (d,), without windows of nothing beside it: a fourth of the time."""
+        return self.audio.embed(wave[None])[0]
+
+    def embed_text(self, texts: list[str]) -> np.ndarray:
+        """texts -> (n, d), unit length. Errors: UsageError for a text in which there is nothing to read."""
         return self.text(texts)
+
+    def kept(self) -> dict[str, torch.Tensor]:
+        """The tensors that belong in a model folder; the text side's are its own arrays."""
+        from mats_model.tensors import shared
+
+        return {**self.audio.state_dict(), **{f"text.{key}": value for key, value in shared(self.text.kept()).items()}}

@@ -16,6 +16,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from mats_model.clap.protocol import Clap
@@ -99,23 +100,24 @@ class OriginalClap(Clap):
         return self._id
 
     @torch.inference_mode()
-    def embed_waves(self, waves: torch.Tensor) -> torch.Tensor:
-        """As `Clap` has it; unit length."""
+    def embed_alone(self, wave: np.ndarray) -> np.ndarray:
+        """One window (s,) -> embedding (d,), unit length."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its libraries, about the package
-            return self.model.get_audio_embedding_from_data(x=waves, use_tensor=True)
+            given = torch.from_numpy(np.ascontiguousarray(wave))[None]
+            return self.model.get_audio_embedding_from_data(x=given, use_tensor=True)[0].numpy()
 
-    def embed_windows(self, waves: torch.Tensor) -> torch.Tensor:
-        """As `Clap` has it. One at a time: a short sound does not wait for windows of nothing."""
-        return torch.cat([self.embed_waves(part) for part in waves.split(1)])
+    def embed_windows(self, waves: np.ndarray) -> np.ndarray:
+        """waves (w, s) -> (w, d), one at a time: a short sound does not wait for windows of nothing."""
+        return np.stack([self.embed_alone(wave) for wave in waves])
 
     @torch.inference_mode()
-    def embed_text(self, texts: list[str]) -> torch.Tensor:
-        """As `Clap` has it."""
+    def embed_text(self, texts: list[str]) -> np.ndarray:
+        """texts -> (n, d), unit length."""
         made = [
             self.model.get_text_embedding(texts[at : at + _ROWS], use_tensor=True) for at in range(0, len(texts), _ROWS)
         ]
-        return torch.nn.functional.normalize(torch.cat(made), dim=-1)
+        return torch.nn.functional.normalize(torch.cat(made), dim=-1).numpy()
 
 
 def _cached() -> bool:

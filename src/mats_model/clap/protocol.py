@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 
-import torch
-from torch import nn
+import numpy as np
 
 # windows are always run this many at a time, so that a window's embedding never depends on its neighbours
 BATCH = 4
 
 
-class Clap(nn.Module):
-    """`rate` (samples a second), `window` (samples) and `fill` say how to cut a sound; `dim` is d.
+class Clap(ABC):
+    """`sample_rate`, `window` (samples) and `fill` say how to cut a sound; `dim` is d.
 
     `fill` is what becomes of a sound that is shorter than a window: "zeros" after it, "repeat" until the window is
-    full, or "whole" repeats only and then zeros.
+    full, or "whole" repeats only and then zeros. What goes in and comes out is numpy, whatever computes inside.
     """
 
     sample_rate: int
@@ -41,20 +40,14 @@ class Clap(nn.Module):
         return min(4, os.cpu_count() or 1)
 
     @abstractmethod
-    def embed_waves(self, waves: torch.Tensor) -> torch.Tensor:
-        """waves (w, s) -> raw embedding (w, d), whatever w is."""
+    def embed_windows(self, waves: np.ndarray) -> np.ndarray:
+        """waves (w, s) -> raw embedding (w, d), not normalised: average these, then normalise."""
 
     @abstractmethod
-    def embed_text(self, texts: list[str]) -> torch.Tensor:
-        """texts -> (n, d), unit length."""
-
-    def embed_windows(self, waves: torch.Tensor) -> torch.Tensor:
-        """waves (w, s) -> raw embedding (w, d), not normalised: average these, then normalise."""
-        count = waves.shape[0]
-        filled = torch.cat([waves, waves.new_zeros(-count % BATCH, waves.shape[1])])
-        return torch.cat([self.embed_waves(part) for part in filled.split(BATCH)])[:count]
-
-    def embed_alone(self, wave: torch.Tensor) -> torch.Tensor:
+    def embed_alone(self, wave: np.ndarray) -> np.ndarray:
         """One window (s,) -> raw embedding (d,), for those who cannot wait: as `embed_windows`, up to rounding, in a
-        fourth of the time."""
-        return self.embed_waves(wave[None])[0]
+        fraction of the time."""
+
+    @abstractmethod
+    def embed_text(self, texts: list[str]) -> np.ndarray:
+        """texts -> (n, d), unit length."""

@@ -7,7 +7,9 @@ import threading
 from abc import abstractmethod
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from torch import nn
 
 from mats_model.clap.huggingface import LONGEST
 from mats_model.clap.logmel import LogMel
@@ -39,7 +41,7 @@ def part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]
     return found
 
 
-class PublishedClap(Clap):
+class PublishedClap(nn.Module, Clap):
     """An encoder of others, with the tensors of its file."""
 
     kind: str
@@ -95,16 +97,22 @@ class PublishedClap(Clap):
         """As `Clap` has it: on a GPU as many as fill what it embeds at once."""
         return super().listeners if self.device.type == "cpu" else _WINDOWS
 
-    def embed_windows(self, waves: torch.Tensor) -> torch.Tensor:
-        """As `Clap` has it. On a CPU one at a time: so large a tower is as fast so, and a short sound does not wait for
-        windows of nothing."""
-        if self.device.type == "cpu":
-            return torch.cat([self.embed_waves(wave[None]) for wave in waves])
-        return self._together(waves)
+    @abstractmethod
+    def embed_waves(self, waves: torch.Tensor) -> torch.Tensor:
+        """waves (w, s) -> raw embedding (w, d), where it computes."""
 
-    def embed_alone(self, wave: torch.Tensor) -> torch.Tensor:
-        """As `Clap` has it."""
-        return self._hear_there(wave[None])[0]
+    def embed_windows(self, waves: np.ndarray) -> np.ndarray:
+        """waves (w, s) -> raw embedding (w, d). On a CPU one at a time: so large a tower is as fast so, and a short
+        sound does not wait for windows of nothing."""
+        given = torch.from_numpy(np.ascontiguousarray(waves))
+        if self.device.type != "cpu":
+            return self._together(given).numpy()
+        with torch.inference_mode():
+            return torch.cat([self.embed_waves(wave[None]) for wave in given]).numpy()
+
+    def embed_alone(self, wave: np.ndarray) -> np.ndarray:
+        """One window (s,) -> raw embedding (d,)."""
+        return self._hear_there(torch.from_numpy(np.ascontiguousarray(wave))[None])[0].numpy()
 
     @torch.inference_mode()
     def _hear_there(self, waves: torch.Tensor) -> torch.Tensor:
@@ -127,8 +135,8 @@ class PublishedClap(Clap):
         return [each.ids for each in self._tokenizer.encode_batch(list(texts))]  # type: ignore[attr-defined]
 
     @torch.inference_mode()
-    def embed_text(self, texts: list[str]) -> torch.Tensor:
-        """As `Clap` has it. Each text is read once, beside others of its length, so that little is padded."""
+    def embed_text(self, texts: list[str]) -> np.ndarray:
+        """texts -> (n, d), unit length. Each is read once, beside others of its length, so that little is padded."""
         distinct = list(dict.fromkeys(texts))
         pieces = self.pieces(distinct)
         order = sorted(range(len(distinct)), key=lambda place: len(pieces[place]))
@@ -139,7 +147,7 @@ class PublishedClap(Clap):
             ids = torch.tensor([pieces[row] + [self.pad] * (longest - len(pieces[row])) for row in rows])
             made[rows] = torch.nn.functional.normalize(self.embed_ids(ids.to(self.device)), dim=-1).float().cpu()
         where = {text: place for place, text in enumerate(distinct)}
-        return made[[where[text] for text in texts]]
+        return made[[where[text] for text in texts]].numpy()
 
     def collapsed(self) -> bool:
         """Whether the text tower says the same of everything, as that of one published checkpoint does."""

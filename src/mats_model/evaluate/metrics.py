@@ -122,9 +122,7 @@ def text_to_text(mats: Mats, groups: list[list[str]]) -> Iterator[tuple[int, Tex
     with torch.inference_mode():
         for at in range(0, len(groups), 16):
             meant = mats.clap.embed_text([some[0] for some in groups[at : at + 16]])
-            candidates = mats.llm.answers(
-                mats.mapper(meant.to(mats.device)), Question("", CAPTION_TAG), mats.config.search
-            )
+            candidates = mats.llm.answers(mats.mapper.prefix(meant), Question("", CAPTION_TAG), mats.config.search)
             answers += [sentence(some[0].text) for some in candidates]
             if len(answers) == len(groups) or at % 64 == 48:
                 others = [some[1:] for some in groups[: len(answers)]]

@@ -16,21 +16,17 @@ import hashlib
 import itertools
 import json
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 from mats_model.clap.protocol import Clap
 from mats_model.config import fill
 from mats_model.errors import MismatchError, ModelError, UsageError
 from mats_model.files import read_json, whole_folder
-from mats_model.gap.noise import add_noise
-from mats_model.gap.santa import kmeans
-from mats_model.tensors import finite
+from mats_model.vectors import finite_halves, floats, unit
 
 FORMAT = 1
 _BLOCK = 8192
@@ -71,7 +67,7 @@ def cluster_count(captions: int) -> int:
 def build(
     captions: Iterable[str], clap: Clap, folder: Path, files: list[str], variance: float = 0.0, clusters: int = 0,
     seed: int = 0,
-    audio: torch.Tensor | None = None,
+    audio: np.ndarray | None = None,
 ) -> Iterator[Progress | MemoryCard]:  # fmt: skip
     """Write the folder; the same caption twice is kept once. `audio` (n, d) are embeddings of recordings. Yields the
     card last.
@@ -80,7 +76,7 @@ def build(
     """
     try:
         with whole_folder(folder, instead=True) as work:
-            count, mean = 0, torch.zeros(clap.dim)
+            count, mean = 0, np.zeros(clap.dim)
             for done, summed in _embed(captions, clap, work, variance, seed):
                 count, mean = done, mean + summed
                 yield Progress("captions embedded", done)
@@ -88,8 +84,8 @@ def build(
                 raise UsageError(f"there are no captions in {', '.join(files)}.")
             many = min(clusters or cluster_count(count), count)
             yield from _cluster(work, count, clap.dim, many, seed)
-            means = torch.stack([mean / count, audio.mean(0) if audio is not None else torch.zeros(clap.dim)])
-            np.save(work / "means.npy", means.numpy())
+            means = np.stack([mean / count, audio.mean(0) if audio is not None else np.zeros(clap.dim)])
+            np.save(work / "means.npy", means.astype(np.float32))
             card = MemoryCard(
                 FORMAT, clap.space, clap.dim, count, many, variance, seed, 0 if audio is None else len(audio), files
             )
@@ -103,22 +99,22 @@ def build(
 
 def _embed(
     captions: Iterable[str], clap: Clap, work: Path, variance: float, seed: int
-) -> Iterator[tuple[int, torch.Tensor]]:
+) -> Iterator[tuple[int, np.ndarray]]:
     """Unsorted vectors, texts and their offsets; yields how many there are, and the sum of the newest."""
-    generator = torch.Generator().manual_seed(seed)
+    noise = _noise(variance, seed)
     seen = _Seen()
     offsets = array("q", [0])
     with (work / "texts.txt").open("wb") as texts, (work / "raw").open("wb") as raw:
         block: list[str] = []
 
-        def flush() -> torch.Tensor:
-            vectors = add_noise(clap.embed_text(block), variance, generator) if variance else clap.embed_text(block)
-            raw.write(vectors.half().numpy().tobytes())
+        def flush() -> np.ndarray:
+            vectors = noise(clap.embed_text(block))
+            raw.write(vectors.astype(np.float16).tobytes())
             for text in block:
                 texts.write(text.encode("utf-8", "replace") + b"\n")
                 offsets.append(texts.tell())
             block.clear()
-            return vectors.sum(0)
+            return vectors.sum(0, dtype=np.float64)
 
         for some in _blocks(captions):
             block += seen.new(some)
@@ -126,6 +122,18 @@ def _embed(
                 summed = flush()
                 yield len(offsets) - 1, summed
     np.save(work / "offsets.npy", np.array(offsets, np.int64))
+
+
+def _noise(variance: float, seed: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Embeddings (n, d) -> the same with noise, drawn one block after the other; without noise torch is not needed."""
+    if not variance:
+        return lambda vectors: vectors
+    import torch
+
+    from mats_model.gap.noise import noised
+
+    generator = torch.Generator().manual_seed(seed)
+    return lambda vectors: noised(vectors, variance, generator).numpy()
 
 
 def _blocks(captions: Iterable[str]) -> Iterator[list[str]]:
@@ -158,19 +166,19 @@ class _Seen:
 def _cluster(work: Path, count: int, width: int, clusters: int, seed: int) -> Iterator[Progress]:
     raw = np.memmap(work / "raw", np.float16, "c", shape=(count, width))
     if clusters == 1:
-        centres, assign = (
-            torch.from_numpy(raw[: min(count, 1 << 18)]).float().mean(0, keepdim=True),
-            np.zeros(count, np.int32),
-        )
+        centres = floats(raw[: min(count, 1 << 18)]).mean(0, dtype=np.float64, keepdims=True).astype(np.float32)
+        assign = np.zeros(count, np.int32)
     else:
+        from mats_model.gap.kmeans import kmeans
+
         rng = np.random.default_rng(seed)
         sample = np.sort(rng.permutation(count)[: max(64 * clusters, 65_536)])
-        centres, _ = kmeans(torch.from_numpy(raw[sample]).float(), clusters, _ROUNDS, seed)
+        centres, _ = kmeans(floats(raw[sample]), clusters, _ROUNDS, seed)
         assign = np.empty(count, np.int32)
         for at in range(0, count, _BLOCK):
-            block = torch.from_numpy(raw[at : at + _BLOCK]).float()
+            block = floats(raw[at : at + _BLOCK])
             # nearest by L2: the vector's own length is the same for all centres
-            assign[at : at + _BLOCK] = (block @ centres.T - 0.5 * centres.square().sum(-1)).argmax(-1).numpy()
+            assign[at : at + _BLOCK] = (block @ centres.T - 0.5 * np.square(centres).sum(-1)).argmax(-1)
             yield Progress("captions in clusters", min(count, at + _BLOCK))
     order = np.argsort(assign, kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(assign, minlength=clusters))])
@@ -181,7 +189,7 @@ def _cluster(work: Path, count: int, width: int, clusters: int, seed: int) -> It
     del raw, vectors
     np.save(work / "order.npy", order.astype(np.int64))
     np.save(work / "starts.npy", starts.astype(np.int64))
-    np.save(work / "centres.npy", centres.numpy())
+    np.save(work / "centres.npy", centres)
     (work / "raw").unlink()
 
 
@@ -208,9 +216,9 @@ class DiskMemory:
             raise self._wrong("its clusters do not follow each other")
         if not np.isfinite(centres).all() or not np.isfinite(means).all():
             raise self._wrong("its centres hold numbers that are none")
-        self.centres = torch.from_numpy(np.array(centres))
-        self.text_mean = torch.from_numpy(np.array(means[0]))
-        self.audio_mean = torch.from_numpy(np.array(means[1])) if self.card.recordings else None
+        self.centres = np.array(centres)
+        self.text_mean = np.array(means[0])
+        self.audio_mean = np.array(means[1]) if self.card.recordings else None
 
     def _wrong(self, why: str) -> ModelError:
         return ModelError(
@@ -233,17 +241,16 @@ class DiskMemory:
             raise self._wrong(f"{path.name} is not {np.dtype(kind)} in {shape}")
         return np.asarray(held)
 
-    def members(self, cluster: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def members(self, cluster: int) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (c, d) and places (c,) of a cluster."""
         first, last = int(self.starts[cluster]), int(self.starts[cluster + 1])
-        # a copy: a tensor must not write into a file
-        return self._finite(first, last), torch.arange(first, last)
+        return self._finite(first, last), np.arange(first, last)
 
-    def _finite(self, first: int, last: int) -> torch.Tensor:
-        held = torch.from_numpy(np.array(self.vectors[first:last]))
-        if finite({"": held}) is not None:
+    def _finite(self, first: int, last: int) -> np.ndarray:
+        held = np.array(self.vectors[first:last])
+        if not finite_halves(held):
             raise self._wrong("its vectors hold numbers that are none")
-        return held.float()
+        return floats(held)
 
     def texts(self, places: list[int]) -> list[str]:
         """Captions by their places."""
@@ -264,9 +271,9 @@ class DiskMemory:
                 )
         return said
 
-    def every(self) -> torch.Tensor:
+    def every(self) -> np.ndarray:
         """All embeddings (m, d), for a memory that moves into a model folder."""
-        return F.normalize(self._finite(0, len(self.vectors)), dim=-1)
+        return unit(self._finite(0, len(self.vectors)))
 
 
 def read_card(folder: Path) -> MemoryCard:

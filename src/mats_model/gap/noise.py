@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -13,3 +14,8 @@ def add_noise(embedding: torch.Tensor, variance: float, generator: torch.Generat
     """
     noise = torch.randn(embedding.shape, generator=generator, dtype=embedding.dtype, device=embedding.device)
     return F.normalize(embedding + noise * variance**0.5, dim=-1)
+
+
+def noised(embedding: np.ndarray, variance: float, generator: torch.Generator | None = None) -> torch.Tensor:
+    """The same for embeddings (..., d) as they pass between stations."""
+    return add_noise(torch.from_numpy(np.ascontiguousarray(embedding)), variance, generator)

@@ -7,84 +7,65 @@ itself, so that company changes nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-import torch
-from torch import nn
-from torch.nn import functional as F
+import numpy as np
 
 from mats_model.config import SantaSettings
 from mats_model.errors import UsageError
+from mats_model.vectors import largest, softmax, unit
 
 
 class Memory(Protocol):
     """Text embeddings in K clusters."""
 
-    centres: torch.Tensor  # (K, d)
-    audio_mean: torch.Tensor | None  # (d,) of some recordings, for `shift`
+    centres: np.ndarray  # (K, d)
+    audio_mean: np.ndarray | None  # (d,) of some recordings, for `shift`
 
     @property
-    def text_mean(self) -> torch.Tensor:
+    def text_mean(self) -> np.ndarray:
         """(d,) of the memory."""
 
-    def members(self, cluster: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def members(self, cluster: int) -> tuple[np.ndarray, np.ndarray]:
         """The embeddings (c, d) of a cluster, float32, and their places (c,) in the memory."""
 
     def texts(self, places: list[int]) -> list[str]:
         """The captions themselves. Errors: UsageError where only their embeddings were kept."""
 
 
-def kmeans(vectors: torch.Tensor, clusters: int, rounds: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Plain Lloyd k-means from seeded, distinct starts: centres (K, d), assignment (m,).
-
-    An emptied cluster takes the vector farthest from its centre.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    centres = vectors[torch.randperm(len(vectors), generator=generator)[:clusters]].clone()
-    assign = torch.zeros(len(vectors), dtype=torch.long)
-    for _ in range(rounds):
-        distance = torch.cdist(vectors, centres)
-        nearest, assign = distance.min(1)
-        sums = torch.zeros_like(centres).index_add_(0, assign, vectors)
-        sizes = torch.bincount(assign, minlength=clusters)
-        centres = sums / sizes.clamp(min=1)[:, None]
-        for empty in (sizes == 0).nonzero().flatten().tolist():
-            far = int(nearest.argmax())
-            centres[empty], nearest[far] = vectors[far], 0.0
-    return centres, torch.cdist(vectors, centres).argmin(1)
-
-
-def nearest(memory: Memory, heard: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def nearest(memory: Memory, heard: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """heard (d,) -> cosines, embeddings and places of the texts nearest to it, in the cluster nearest to it, best
     first."""
-    cluster = int(torch.cdist(heard[None], memory.centres).argmin())
+    cluster = int(np.square(memory.centres - heard).sum(-1).argmin())
     texts, places = memory.members(cluster)
     # unit vectors: nearest by L2 is largest by product
-    value, which = (texts @ heard).topk(min(count, len(texts)))
-    return value, texts[which], places[which]
+    value = texts @ heard
+    which = largest(value, count)
+    return value[which], texts[which], places[which]
 
 
-def _weighed(value: torch.Tensor, texts: torch.Tensor, temperature: float) -> torch.Tensor:
-    return ((value / temperature).softmax(-1)[:, None] * texts).sum(0)
+def _weighed(value: np.ndarray, texts: np.ndarray, temperature: float) -> np.ndarray:
+    return softmax(value / temperature) @ texts
 
 
-def blend(heard: torch.Tensor, memory: Memory, settings: SantaSettings) -> torch.Tensor:
+def blend(heard: np.ndarray, memory: Memory, settings: SantaSettings) -> np.ndarray:
     """The paper's: normalise((1 - lambda) z + lambda sum_i softmax(z.m_i / tau)_i m_i), over the L nearest of z's
     cluster."""
     moved = []
     for z in heard:
         value, texts, _ = nearest(memory, z, settings.neighbours)
         moved.append((1.0 - settings.blend) * z + settings.blend * _weighed(value, texts, settings.temperature))
-    return F.normalize(torch.stack(moved), dim=-1)
+    return unit(np.stack(moved))
 
 
-def project(heard: torch.Tensor, memory: Memory, settings: SantaSettings) -> torch.Tensor:
+def project(heard: np.ndarray, memory: Memory, settings: SantaSettings) -> np.ndarray:
     """DRCap's: lambda = 1 over the whole memory, all clusters."""
     moved = []
     for z in heard:
-        total, most = torch.zeros_like(z), -torch.inf
+        total, most = np.zeros_like(z), -math.inf
         for cluster in range(len(memory.centres)):
             texts, _ = memory.members(cluster)
             if not len(texts):
@@ -92,22 +73,22 @@ def project(heard: torch.Tensor, memory: Memory, settings: SantaSettings) -> tor
             value = (texts @ z) / settings.temperature
             # the largest so far is taken out of the exponent, so that nothing overflows
             top = max(most, float(value.max()))
-            total = total * torch.tensor(most - top).exp() + ((value - top).exp()[:, None] * texts).sum(0)
+            total = total * np.float32(math.exp(most - top)) + np.exp(value - top) @ texts
             most = top
         moved.append(total)
-    return F.normalize(torch.stack(moved), dim=-1)
+    return unit(np.stack(moved))
 
 
-def shift(heard: torch.Tensor, memory: Memory, settings: SantaSettings) -> torch.Tensor:
+def shift(heard: np.ndarray, memory: Memory, settings: SantaSettings) -> np.ndarray:
     """normalise(z - (mean audio - mean text)). Errors: UsageError where the memory knows no mean of audio."""
     if memory.audio_mean is None:
         raise UsageError(
             "way=shift needs the mean of some recordings: build the memory with `mats index memory --audio FOLDER`."
         )
-    return F.normalize(heard - (memory.audio_mean - memory.text_mean), dim=-1)
+    return unit(heard - (memory.audio_mean - memory.text_mean))
 
 
-def stay(heard: torch.Tensor, memory: Memory, settings: SantaSettings) -> torch.Tensor:
+def stay(heard: np.ndarray, memory: Memory, settings: SantaSettings) -> np.ndarray:
     """Nothing is moved."""
     return heard
 
@@ -141,7 +122,7 @@ def changed(settings: SantaSettings, text: str) -> SantaSettings:
     return settings
 
 
-WAYS: dict[str, Callable[[torch.Tensor, Memory, SantaSettings], torch.Tensor]] = {
+WAYS: dict[str, Callable[[np.ndarray, Memory, SantaSettings], np.ndarray]] = {
     "blend": blend,
     "project": project,
     "shift": shift,
@@ -149,62 +130,60 @@ WAYS: dict[str, Callable[[torch.Tensor, Memory, SantaSettings], torch.Tensor]] =
 }
 
 
-class Santa(nn.Module):
+class Santa:
     """A memory (m, d) that lies in the model folder, or another one, and the way across; (n, d) unit length -> (n, d)
     unit length."""
 
-    memory: torch.Tensor
-    centres: torch.Tensor
-    assign: torch.Tensor
-    names: torch.Tensor
-
     def __init__(self, width: int, settings: SantaSettings) -> None:
-        super().__init__()
         self.settings = settings
         self.other: Memory | None = None
-        self.audio_mean: torch.Tensor | None = None
-        self.captions: list[
-            str
-        ] = []  # what the memory's embeddings are of, and below those of the names; where they were kept
+        self.audio_mean: np.ndarray | None = None
+        # what the memory's embeddings are of, and below those of the names; where they were kept
+        self.captions: list[str] = []
         self.name_texts: list[str] = []
-        self.register_buffer("memory", torch.zeros(settings.size, width))
-        self.register_buffer("centres", torch.zeros(settings.clusters, width))
-        self.register_buffer("assign", torch.zeros(settings.size, dtype=torch.int32))
-        self.register_buffer("names", torch.zeros(settings.names, width), persistent=settings.names > 0)
+        self.memory = np.zeros((settings.size, width), np.float32)
+        self.centres = np.zeros((settings.clusters, width), np.float32)
+        self.assign = np.zeros(settings.size, np.int32)
+        self.names = np.zeros((settings.names, width), np.float32)
+
+    def kept(self) -> dict[str, np.ndarray]:
+        """The arrays that belong in a model folder, by name."""
+        own = {"memory": self.memory, "centres": self.centres, "assign": self.assign}
+        return {**own, "names": self.names} if len(self.names) else own
 
     @classmethod
     def build(
         cls,
-        texts: torch.Tensor,
+        texts: np.ndarray,
         settings: SantaSettings,
         rounds: int = 25,
         seed: int = 0,
-        names: torch.Tensor | None = None,
+        names: np.ndarray | None = None,
     ) -> Santa:
         """Cluster the embeddings (m, d) of the training texts, noise included if they carry any; m and K are
         `settings`'.
 
         `names` (c, d) are embeddings of class names, kept beside them.
         """
+        from mats_model.gap.kmeans import kmeans
+
         santa = cls(texts.shape[1], settings)
         if names is not None:
-            santa.names.copy_(names)
-        santa.memory.copy_(texts)
-        centres, assign = kmeans(texts, settings.clusters, rounds, seed)
-        santa.centres.copy_(centres)
-        santa.assign.copy_(assign)
+            santa.names[:] = names
+        santa.memory[:] = texts
+        santa.centres[:], santa.assign[:] = kmeans(santa.memory, settings.clusters, rounds, seed)
         return santa
 
     @property
-    def text_mean(self) -> torch.Tensor:
+    def text_mean(self) -> np.ndarray:
         """(d,)."""
-        return self.memory.mean(0)
+        return self.memory.mean(0, dtype=np.float64).astype(np.float32)
 
-    def members(self, cluster: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def members(self, cluster: int) -> tuple[np.ndarray, np.ndarray]:
         """As `Memory` has it."""
         if len(self.centres) == 1:
-            return self.memory, torch.arange(len(self.memory))
-        places = (self.assign == cluster).nonzero().flatten()
+            return self.memory, np.arange(len(self.memory))
+        places = np.flatnonzero(self.assign == cluster)
         return self.memory[places], places
 
     def texts(self, places: list[int]) -> list[str]:
@@ -226,7 +205,7 @@ class Santa(nn.Module):
         """Whether anything is to be moved: with way=none a sound is told as it was heard."""
         return self.settings.way != "none"
 
-    def forward(self, heard: torch.Tensor) -> torch.Tensor:
+    def __call__(self, heard: np.ndarray) -> np.ndarray:
         """The settings' way across."""
         if (self.settings.way == "blend" and self.settings.blend == 0.0) or (
             self.other is None and not len(self.memory)
@@ -234,7 +213,7 @@ class Santa(nn.Module):
             return heard
         return WAYS[self.settings.way](heard, self.used, self.settings)
 
-    def looks(self, heard: torch.Tensor) -> list[torch.Tensor]:
+    def looks(self, heard: np.ndarray) -> list[np.ndarray]:
         """What the mapper may be given, each (n, d) unit length: the way above, and where names are kept the nearest of
         those.
 
@@ -247,7 +226,7 @@ class Santa(nn.Module):
         near = [
             _weighed(*heard_names(self.names, z, self.settings.near_names), self.settings.temperature) for z in heard
         ]
-        return [first, F.normalize(torch.stack(near), dim=-1)]
+        return [first, unit(np.stack(near))]
 
     def cross(self, settings: SantaSettings, memory: Memory | None = None) -> None:
         """Another way across, or another memory. Errors: UsageError for clusters that a memory on disk does not
@@ -262,13 +241,14 @@ class Santa(nn.Module):
             self.centres, self.assign = again.centres, again.assign
         self.settings, self.other = settings, memory
 
-    def near_texts(self, heard: torch.Tensor, count: int) -> list[tuple[str, float]]:
+    def near_texts(self, heard: np.ndarray, count: int) -> list[tuple[str, float]]:
         """The captions nearest to (d,), and their cosines. Errors: UsageError where only embeddings were kept."""
         value, _, places = nearest(self.used, heard, count)
         return list(zip(self.used.texts(places.tolist()), value.tolist(), strict=True))
 
 
-def heard_names(names: torch.Tensor, z: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def heard_names(names: np.ndarray, z: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Cosines and embeddings of the names (c, d) nearest to z (d,)."""
-    value, which = (names @ z).topk(min(count, len(names)))
-    return value, names[which]
+    value = names @ z
+    which = largest(value, count)
+    return value[which], names[which]

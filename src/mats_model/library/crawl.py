@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 from mats_model.audio import AudioSource, Facts
+from mats_model.ears import Ears
 from mats_model.errors import InputError, UnexpectedError, UsageError, one_input
 from mats_model.files import sha256_of
 from mats_model.library.store import Sound, State, state_of
-from mats_model.mats import Ears
 from mats_model.parallel import in_order
+from mats_model.vectors import unit
 
 
 @dataclass(frozen=True)
@@ -44,17 +43,16 @@ def listen_to(mats: Ears, path: str, digest: str) -> tuple[Sound, AudioSource]:
     """A file's windows and its whole, and the source, which holds what there is to say about it. Errors: InputError."""
     item = AudioSource(path, path=Path(path))
     times: list[tuple[float, float]] = []
-    raws: list[torch.Tensor] = []
+    raws: list[np.ndarray] = []
     seconds = 0.0
     for window, raw in mats.windows(item):
         seconds = max(seconds, window.end)
         if raw is not None:
             times.append((window.start, window.end))
             raws.append(raw)
-    raw = torch.stack(raws) if raws else torch.zeros(0, mats.clap.dim)
+    raw = np.stack(raws) if raws else np.zeros((0, mats.clap.dim), np.float32)
     # windows are averaged as they are, so that what was recognised surely counts more
-    whole = F.normalize(raw.sum(0), dim=-1)
-    half = [part.half().numpy() for part in (F.normalize(raw, dim=-1), whole)]
+    half = [unit(part).astype(np.float16) for part in (raw, raw.sum(0))]
     about = item.about[0] if item.about else Facts()
     return Sound(
         digest,
@@ -111,6 +109,8 @@ def read_on_ray(model: str, paths: Iterable[str], pipeline: str) -> Iterator[Rea
         """A model on one processor of one machine."""
 
         def __init__(self) -> None:
+            import torch
+
             from mats_model.weights.resolve import load_ears
 
             torch.set_num_threads(1)

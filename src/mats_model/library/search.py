@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
 from mats_model.clap.nano import NanoClap
+from mats_model.ears import AudioInput, Ears
 from mats_model.errors import ModelError, UsageError
 from mats_model.library.store import Matrix
-from mats_model.mats import AudioInput, Ears
+from mats_model.vectors import floats, largest, long_query, short_floats
 
-# nearest by float16, so many more than asked for, are measured again in float32
+# moments are looked at in their order, so many of the best at first
 _SPARE = 1000
+# windows multiplied at once: what stays in the processor's cache
+_BLOCK = 1024
 _LONGEST = 1.02  # of a vector of unit length, in float16
 
 
@@ -32,8 +35,8 @@ class Moment:
 class Query:
     """Unit-length vectors of what is wanted (a, d) and of what is not (b, d)."""
 
-    wanted: torch.Tensor
-    unwanted: torch.Tensor
+    wanted: np.ndarray
+    unwanted: np.ndarray
 
 
 def query(mats: Ears, texts: Sequence[str], like: Sequence[AudioInput] = (), unlike: Sequence[str] = ()) -> Query:
@@ -45,8 +48,10 @@ def query(mats: Ears, texts: Sequence[str], like: Sequence[AudioInput] = (), unl
     if not vectors:
         raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
     return Query(
-        torch.stack(vectors),
-        torch.stack([mats.clap.embed_text([text])[0] for text in unlike]) if unlike else torch.zeros(0, mats.clap.dim),
+        np.stack(vectors),
+        np.stack([mats.clap.embed_text([text])[0] for text in unlike])
+        if unlike
+        else np.zeros((0, mats.clap.dim), np.float32),
     )
 
 
@@ -71,29 +76,31 @@ class Searcher:
 
     def __init__(self, matrix: Matrix) -> None:
         self.matrix = matrix
-        self.vectors = torch.from_numpy(matrix.vectors)
+        self.vectors = matrix.vectors
 
-    def scores(self, asked: Query) -> torch.Tensor:
-        """(windows,): mean cosine to what is wanted, less the largest to what is not, where that is above 0; in
-        float16."""
-        score = self.vectors @ asked.wanted.mean(0).half()
-        for vector in asked.unwanted:
-            score -= (self.vectors @ vector.half()).clamp(min=0.0)
+    def scores(self, asked: Query) -> np.ndarray:
+        """(windows,): mean cosine to what is wanted, less the largest to what is not, where that is above 0."""
+        queries = [long_query(vector) for vector in (asked.wanted.mean(0), *asked.unwanted)]
+        score = np.empty(len(self.vectors), np.float32)
+        for at in range(0, len(score), _BLOCK):
+            block = short_floats(self.vectors[at : at + _BLOCK])
+            score[at : at + _BLOCK] = block @ queries[0]
+            for unwanted in queries[1:]:
+                score[at : at + _BLOCK] -= np.maximum(block @ unwanted, 0.0)
         return score
 
-    def _exact(self, asked: Query, rows: torch.Tensor) -> torch.Tensor:
-        vectors = self.vectors[rows].float()
-        if float(vectors.norm(dim=-1).max()) > _LONGEST:
+    def _exact(self, asked: Query, rows: np.ndarray) -> np.ndarray:
+        vectors = floats(self.vectors[rows])
+        if float(np.square(vectors).sum(-1).max()) > _LONGEST**2:
             raise ModelError(
                 "the index holds vectors that are not of unit length, which would come first: remove it and build it "
                 "again."
             )
         score = vectors @ asked.wanted.mean(0)
         for vector in asked.unwanted:
-            score -= (vectors @ vector).clamp(min=0.0)
+            score -= np.maximum(vectors @ vector, 0.0)
         return score
 
-    @torch.inference_mode()
     def best(self, asked: Query, least: float = -2.0) -> Iterator[Moment]:
         """Moments by falling score; one that overlaps a better one of the same sound is left out."""
         if not len(self.vectors):
@@ -103,9 +110,9 @@ class Searcher:
         handled: set[int] = set()
         many = _SPARE
         while len(handled) < len(rough):
-            rows = rough.topk(min(many, len(rough))).indices
+            rows = largest(rough, many)
             exact = self._exact(asked, rows)
-            order = exact.argsort(descending=True, stable=True)
+            order = np.argsort(-exact, kind="stable")
             # the last of them may be out of order with what was not looked at yet
             sure = len(rows) if len(rows) == len(rough) else len(rows) // 2
             for place in order[:sure].tolist():

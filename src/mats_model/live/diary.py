@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import torch
-from torch.nn import functional as F
+import numpy as np
 
 from mats_model.live.ring import GATE, Now
+from mats_model.vectors import unit
 
 # seconds between two looks
 TICK = 0.25
@@ -87,9 +87,9 @@ class Diary:
 
     def __post_init__(self) -> None:
         self._watched = {name: _Armed(threshold) for name, threshold in self.thresholds.items()}
-        self._recent: deque[torch.Tensor] = deque(maxlen=max(1, round(self.settings.settle / TICK)))
+        self._recent: deque[np.ndarray] = deque(maxlen=max(1, round(self.settings.settle / TICK)))
         self._start: float | None = None  # of the sound, if there is one
-        self._like: torch.Tensor | None = None  # (d,) running mean of it, once it was said
+        self._like: np.ndarray | None = None  # (d,) running mean of it, once it was said
         self._low_since: float | None = None
         self._other_since: float | None = None
 
@@ -127,16 +127,16 @@ class Diary:
 
     def _say(self, time: float) -> Iterator[Event]:
         if self._like is None and self._recent and self._start is not None:
-            self._like = F.normalize(torch.stack(list(self._recent)).sum(0), dim=-1)
+            self._like = unit(np.stack(list(self._recent)).sum(0))
             yield Begun(self._start, time)
 
-    def _compare(self, time: float, heard: torch.Tensor) -> Iterator[Event]:
+    def _compare(self, time: float, heard: np.ndarray) -> Iterator[Event]:
         assert self._like is not None and self._start is not None
         like = float(self._like @ heard)
         if like >= self.settings.same:
             self._other_since = None
             # slowly, so that a sound may wander without being another
-            self._like = F.normalize(0.95 * self._like + 0.05 * heard, dim=-1)
+            self._like = unit(0.95 * self._like + 0.05 * heard)
         elif like < self.settings.other and self._other_since is None:
             self._other_since = time - TICK
         if self._other_since is not None and time - self._other_since >= self.settings.settle:

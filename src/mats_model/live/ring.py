@@ -7,11 +7,11 @@ import threading
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 from mats_model.audio import AudioSource
-from mats_model.mats import Ears, Label, ranked
+from mats_model.ears import Ears
+from mats_model.labels import Label, ranked
+from mats_model.vectors import unit
 
 # seconds that count as now: long enough to be recognised, short enough to be over soon after the sound is
 NOW = 2.0
@@ -97,17 +97,16 @@ class Now:
     gate."""
 
     level: float
-    embedding: torch.Tensor | None
+    embedding: np.ndarray | None
 
 
-@torch.inference_mode()
 def hear_now(mats: Ears, samples: np.ndarray, sample_rate: int, gate: float = GATE) -> Now:
     """Samples (s, channels), at most one window of the encoder."""
     loud = level(samples, sample_rate)
     if loud < gate:
         return Now(loud, None)
     window, *_ = mats.cut(AudioSource("the microphone", samples=samples, sample_rate=sample_rate))
-    return Now(loud, F.normalize(mats.clap.embed_alone(torch.from_numpy(window.samples)), dim=-1))
+    return Now(loud, unit(mats.clap.embed_alone(window.samples)))
 
 
 class Tags:
@@ -117,7 +116,7 @@ class Tags:
         self.mats, self.names = mats, names
         self.vectors = mats.label_embeddings(names)
 
-    def best(self, embedding: torch.Tensor, count: int, least: float = 0.3) -> list[Label]:
+    def best(self, embedding: np.ndarray, count: int, least: float = 0.3) -> list[Label]:
         """Those with a probability of at least `least`, best first."""
         scores = self.mats.score(embedding, self.vectors, multi=True)
         return [label for label in ranked(self.names, scores)[:count] if label.score >= least]

@@ -10,16 +10,18 @@ import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
-import torch
-from torch.nn import functional as F
+import numpy as np
 
 from mats_model.audio import AudioSource
 from mats_model.captions import Turn
+from mats_model.ears import Stretch
 from mats_model.errors import SilenceError, UsageError
+from mats_model.labels import Label, ranked
 from mats_model.live.questions import Asked, understand
 from mats_model.live.ring import FLOOR, Tags, level
 from mats_model.llm.prompts import CAPTION_TAG, QUESTION_TAG, Question
-from mats_model.mats import Label, Mats, Stretch, ranked
+from mats_model.mats import Mats
+from mats_model.vectors import unit
 
 YES, PERHAPS = 0.5, 0.3  # probabilities from which a thing is there, or may be
 LONGEST = 2000  # letters of a question
@@ -34,7 +36,7 @@ class Hearing:
     seconds: float
     level: float  # of its loudest 50 ms, in dB below full scale
     windows: list[Stretch]
-    embedding: torch.Tensor | None
+    embedding: np.ndarray | None
 
     @property
     def name(self) -> str:
@@ -42,20 +44,17 @@ class Hearing:
         return self.source.name
 
 
-@torch.inference_mode()
 def take(mats: Mats, item: AudioSource, gate: float | None = None) -> Hearing:
     """Hear a sound to talk about it; one whose level stays below `gate` is silent. Errors: InputError."""
     windows: list[Stretch] = []
     total, loudest = None, FLOOR
     for window, raw in mats.windows(item):
         loudest = max(loudest, level(window.samples, mats.clap.sample_rate))
-        windows.append(Stretch(window.start, window.end, None if raw is None else F.normalize(raw, dim=-1)))
+        windows.append(Stretch(window.start, window.end, None if raw is None else unit(raw)))
         if raw is not None:
             total = raw if total is None else total + raw
     silent = total is None or (gate is not None and loudest < gate)
-    return Hearing(
-        item, windows[-1].end, loudest, windows, None if silent or total is None else F.normalize(total, dim=-1)
-    )
+    return Hearing(item, windows[-1].end, loudest, windows, None if silent or total is None else unit(total))
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ class Conversation:
                 " and which of several it is (a dog or a cat?)."
             )
 
-    def _what(self, answer: Answer, embedding: torch.Tensor) -> Iterator[str]:
+    def _what(self, answer: Answer, embedding: np.ndarray) -> Iterator[str]:
         answer.labels = self.tags.best(embedding, 4) if self.tags else []
         caption = self.mats.answer(embedding[None])[0]
         if self.strict and self.support(caption) < PERHAPS:
@@ -173,10 +172,10 @@ class Conversation:
         else:
             yield f"No, {thing} is not heard: {best:.2f} at most."
 
-    def _which(self, asked: Asked, answer: Answer, embedding: torch.Tensor) -> Iterator[str]:
+    def _which(self, asked: Asked, answer: Answer, embedding: np.ndarray) -> Iterator[str]:
         things = list(asked.things)
         shares = ranked(things, self.mats.score(embedding, self.mats.label_embeddings(things)))
-        sure = dict(zip(things, self.scores(things).max(0).values.tolist(), strict=True))
+        sure = dict(zip(things, self.scores(things).max(0).tolist(), strict=True))
         answer.labels = [Label(label.name, sure[label.name]) for label in shares]
         best = shares[0]
         rest = ", ".join(f"{label.name} {label.score:.2f}" for label in shares[1:])
@@ -185,7 +184,7 @@ class Conversation:
         else:
             yield f"None of them is clearly heard; {best.name} is nearest, at {sure[best.name]:.2f}."
 
-    def _model(self, asked: Asked, answer: Answer, embedding: torch.Tensor) -> Iterator[str]:
+    def _model(self, asked: Asked, answer: Answer, embedding: np.ndarray) -> Iterator[str]:
         answer.kind = "model"
         tag = CAPTION_TAG if asked.kind == "what" and not self.turns[self.since :] else QUESTION_TAG
         pieces = self.mats.stream(embedding, Question(answer.question, tag, tuple(self.turns), self.since))
@@ -201,20 +200,19 @@ class Conversation:
 
     # ---- what supports it
 
-    @torch.inference_mode()
-    def scores(self, things: list[str]) -> torch.Tensor:
+    def scores(self, things: list[str]) -> np.ndarray:
         """(windows, things): the probability of each in each window, 0 where that is silent. Errors: SilenceError."""
         if self.hearing is None or self.hearing.embedding is None:
             raise SilenceError("nothing is heard.")
         vectors = self.mats.label_embeddings(things)
         rows = [
-            torch.zeros(len(things))
+            np.zeros(len(things), np.float32)
             if window.embedding is None
             else self.mats.score(window.embedding, vectors, multi=True)
             for window in self.hearing.windows
         ]
         # the whole may be surer than any part
-        return torch.stack([*rows, self.mats.score(self.hearing.embedding, vectors, multi=True)])
+        return np.stack([*rows, self.mats.score(self.hearing.embedding, vectors, multi=True)])
 
     def where(self, thing: str, least: float = PERHAPS) -> list[Spell]:
         """Stretches in which it may be heard; windows that overlap are one."""

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mats_model.clap.nano import AudioHead
+from mats_model.clap.nano_audio import AudioHead
 from mats_model.clap.text import TextTower
 from mats_model.teach.phrases import Phrases
 
@@ -51,7 +51,7 @@ class Words(nn.Module):
 
     def __init__(self, tower: TextTower, phrases: Phrases, learn: bool) -> None:
         super().__init__()
-        table = tower.codes.float() * tower.scales.float()
+        table = torch.from_numpy(tower.table())
         ids = [encoding.ids for encoding in tower.tokenizer.encode_batch(phrases.texts, add_special_tokens=False)]
         self.pieces = torch.tensor(sorted({piece for each in ids for piece in each}))
         place = {piece: at for at, piece in enumerate(self.pieces.tolist())}
@@ -71,7 +71,7 @@ class Words(nn.Module):
     @torch.no_grad()
     def written(self, tower: TextTower) -> torch.Tensor:
         """The whole table (pieces, d), with what has moved."""
-        table = tower.codes.float() * tower.scales.float()
+        table = torch.from_numpy(tower.table())
         table[self.pieces] = self.get_buffer("origin") + self.unit * self.moved
         return table
 

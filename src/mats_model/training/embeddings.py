@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from mats_model.files import write
+from mats_model.vectors import unit
 
 _BLOCK = 32_768
 _DIGEST = 32
@@ -50,7 +51,7 @@ class TextCache:
         self.blocks.append(np.memmap(path, np.float16, "r", offset=rows * _DIGEST, shape=(rows, self.width)))
         self.count += rows
 
-    def fill(self, texts: list[str], embed: Callable[[list[str]], torch.Tensor]) -> Iterator[int]:
+    def fill(self, texts: list[str], embed: Callable[[list[str]], np.ndarray]) -> Iterator[int]:
         """Makes sure that every text has a vector, a block at a time; yields how many have been looked at."""
         missing: dict[bytes, str] = {}
         for number, text in enumerate(texts, 1):
@@ -58,10 +59,8 @@ class TextCache:
             if key not in self.row_of:
                 missing[key] = text
             if missing and (len(missing) == _BLOCK or number == len(texts)):
-                vectors = torch.cat([embed(part) for part in _parts(list(missing.values()), 1024)])
-                data = (
-                    b"".join(missing) + F.normalize(vectors.float(), dim=-1).cpu().numpy().astype(np.float16).tobytes()
-                )
+                vectors = np.concatenate([embed(part) for part in _parts(list(missing.values()), 1024)])
+                data = b"".join(missing) + unit(vectors).astype(np.float16).tobytes()
                 path = self.folder / f"{uuid.uuid4().hex}.block"
                 write(path, data)
                 self._open(path)

@@ -23,13 +23,13 @@ from torch import nn
 
 from mats_model import __version__
 from mats_model.config import MatsConfig
-from mats_model.device import OutOfMemoryError, fast_bf16
+from mats_model.device import fast_bf16
 from mats_model.errors import DeviceError, MatsError, ModelError, UsageError
 from mats_model.evaluate.metrics import rouge_l
 from mats_model.files import whole
 from mats_model.gap.noise import add_noise
-from mats_model.llm.decoder import SmallLLM
 from mats_model.llm.protocol import LanguageModel, Tokens
+from mats_model.llm.small import SmallLLM
 from mats_model.mapper import Mapper
 from mats_model.training.batches import Data, Draw, Note, Plan
 from mats_model.training.prepare import Prepared
@@ -288,7 +288,7 @@ class Trainer:
                         # a sum over the tokens of the whole batch, so that pieces add up to it exactly
                         (loss / total * crew.size).backward()
                     losses, tokens = losses + float(loss.detach()), tokens + count
-            except OutOfMemoryError:
+            except torch.OutOfMemoryError:
                 raise DeviceError(_lower(micro)) from None
             except RuntimeError as error:
                 if "not enough memory" in str(error) or "can't allocate memory" in str(error):
@@ -391,7 +391,7 @@ class Trainer:
             return sum(rouge_l(self._answer(example), [example.answer]) for example in some) / len(some)
 
     def _answer(self, example: TextExample) -> str:
-        prefix = self.mats.mapper(self.mats.clap.embed_text([example.text]).to(self.device))
+        prefix = self.mats.mapper.prefix(self.mats.clap.embed_text([example.text]))
         return self.mats.llm.answers(prefix, example.asked, self.mats.config.search)[0][0].text
 
     def samples(self, count: int = 3) -> list[Sample]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mats_model.clap.protocol import Clap
@@ -14,9 +15,9 @@ from mats_model.config import MatsConfig
 from mats_model.device import place
 from mats_model.errors import UsageError
 from mats_model.gap.memory import DiskMemory
-from mats_model.gap.noise import add_noise
+from mats_model.gap.noise import noised
 from mats_model.gap.santa import Santa
-from mats_model.llm.decoder import learn_tokenizer, vocabulary_size
+from mats_model.llm.words import learn_tokenizer, vocabulary_size
 from mats_model.mats import Mats
 from mats_model.places import cache
 from mats_model.training.batches import Data, Note, encode, split
@@ -78,7 +79,7 @@ def prepare(
     )
     store = TextCache(cache() / "text", clap.space, clap.dim)
     held = [example for _, out in parts for example in out][: recipe.held_out.most]
-    names = clap.embed_text(read_names(data / recipe.noise.names)) if recipe.noise.names else None
+    names = torch.from_numpy(clap.embed_text(read_names(data / recipe.noise.names))) if recipe.noise.names else None
     taught = [(told, source.settings) for (told, _), source in zip(parts, sources, strict=True)]
     told = yield from encode(taught, llm, clap, store, recipe.noise, recipe.train, names)
     held_out = (
@@ -125,7 +126,7 @@ def make_model(
     if start and not recipe.memory.file:
         known = set(start.captions)
         new = [place for place, text in enumerate(captions) if text not in known]
-        vectors = torch.cat([start.state["santa.memory"].float(), vectors[new]])
+        vectors = np.concatenate([start.state["santa.memory"].float().numpy(), vectors[new]])
         # texts are kept for each of the embeddings, or for none
         captions = (
             start.captions + [captions[place] for place in new]
@@ -137,7 +138,7 @@ def make_model(
     if recipe.memory.names:
         names = clap.embed_text(name_texts)
     elif start and start.config.santa.names:
-        names = start.state["santa.names"].float()
+        names = start.state["santa.names"].float().numpy()
     santa = replace(
         config.santa, size=len(vectors), clusters=min(config.santa.clusters, len(vectors)), names=len(names)
     )
@@ -173,7 +174,7 @@ def make_model(
 
 def memory_of(
     recipe: TextRecipe, told: list[list[TextExample]], data: Path, clap: Clap
-) -> tuple[list[str], torch.Tensor]:
+) -> tuple[list[str], np.ndarray]:
     """Texts, and their embeddings (m, d): of a memory folder, or of texts that are trained on. Errors: ModelError,
     MismatchError."""
     if recipe.memory.file:
@@ -181,9 +182,8 @@ def memory_of(
         vectors = memory.every()
         return memory.texts(list(range(len(vectors)))), vectors
     texts = memory_texts(recipe, told)
-    return texts, add_noise(
-        clap.embed_text(texts), recipe.memory.variance, torch.Generator().manual_seed(recipe.memory.seed)
-    )
+    generator = torch.Generator().manual_seed(recipe.memory.seed)
+    return texts, noised(clap.embed_text(texts), recipe.memory.variance, generator).numpy()
 
 
 def memory_texts(recipe: TextRecipe, parts: list[list[TextExample]]) -> list[str]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from mats_model.config import SantaSettings
 from mats_model.errors import UsageError, is_text
@@ -104,7 +103,7 @@ def _scored(values: Sequence[float]) -> Score:
     return Score(float(each.mean()), *interval(each), each)
 
 
-def measure(mats: Mats, heard: torch.Tensor, told: list[Reference]) -> dict[str, Score]:
+def measure(mats: Mats, heard: np.ndarray, told: list[Reference]) -> dict[str, Score]:
     """CIDEr-D and ROUGE-L of captions, the share of captions that name the label, and top-1 among all labels.
 
     heard is (n, d), as the encoder gives it; labels are scored on what Santa makes of it.
@@ -128,7 +127,7 @@ def measure(mats: Mats, heard: torch.Tensor, told: list[Reference]) -> dict[str,
 
 def compare(
     mats: Mats,
-    heard: torch.Tensor,
+    heard: np.ndarray,
     told: list[Reference],
     methods: Sequence[str] = METHODS,
     memory: Memory | None = None,
@@ -163,7 +162,7 @@ def _first(outcome: Outcome) -> float:
 
 
 def _outcome(
-    mats: Mats, heard: torch.Tensor, told: list[Reference], name: str, plain: SantaSettings, settings: str,
+    mats: Mats, heard: np.ndarray, told: list[Reference], name: str, plain: SantaSettings, settings: str,
     memory: Memory | None, first: Outcome,
     done: list[Outcome],
 ) -> Outcome:  # fmt: skip

@@ -19,9 +19,10 @@ import torch
 
 from mats_model import tensors
 from mats_model.clap.published import PublishedClap
+from mats_model.ears import Ears
 from mats_model.errors import ModelError, UsageError
 from mats_model.files import read_json, read_text, sha256, write
-from mats_model.mats import Ears, Scales
+from mats_model.labels import Scales
 
 CARD, WEIGHTS, TOKENIZER = "encoder.json", "model.safetensors", "tokenizer.json"
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt")

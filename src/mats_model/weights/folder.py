@@ -25,12 +25,15 @@ from mats_model.device import place
 from mats_model.errors import MismatchError, ModelError
 from mats_model.files import read_json, write
 from mats_model.gap.santa import Santa
-from mats_model.llm.decoder import Decoder, SmallLLM, Words
+from mats_model.llm.decoder import Decoder
 from mats_model.llm.protocol import LanguageModel
+from mats_model.llm.small import SmallLLM
+from mats_model.llm.words import Words
 from mats_model.mapper import make_mapper
 from mats_model.mats import Mats
 from mats_model.tensors import copy as copy_tensors
 from mats_model.tensors import load as load_tensors
+from mats_model.tensors import shared
 from mats_model.weights.catalogue import INSIDE
 from mats_model.weights.encoders import is_encoder, load_encoder, scales, text_of
 
@@ -67,12 +70,13 @@ def small_llm(config: MatsConfig, tokenizer_json: str, dropout: float = 0.0) -> 
 def tensors(mats: Mats) -> dict[str, torch.Tensor]:
     """What a folder of this model holds, by name."""
     parts: dict[str, dict[str, torch.Tensor]] = {
-        "santa": mats.santa.state_dict(),
+        "santa": shared(mats.santa.kept()),
         "mapper": mats.mapper.state_dict(),
         "llm": mats.llm.kept(),
     }
     if mats.config.clap == "inside":
-        parts["clap"] = mats.clap.state_dict()
+        assert isinstance(mats.clap, NanoClap)
+        parts["clap"] = mats.clap.kept()
     elif mats.config.audio:
         assert isinstance(mats.clap, PublishedClap)
         parts["clap"] = mats.clap.audio_side()
@@ -298,7 +302,8 @@ def load(
     mats.santa.captions, mats.santa.name_texts = kept.captions, kept.name_texts
     if isinstance(ears, PublishedClap) and not config.label_scale:
         mats.scales = scales(ears)
-    mats.eval().requires_grad_(False)
+    for part in (mats.mapper, mats.llm):
+        part.eval().requires_grad_(False)
     answers.settle()
     # the prefix is made where it is read; a published encoder is as large as to be worth moving, nano's is not
     mats.mapper.to(answers.device)

@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from mats_model.clap.published import PublishedClap
+from mats_model.ears import Ears
 from mats_model.errors import ModelError, UsageError
 from mats_model.files import read_json, sha256, whole_folder
-from mats_model.mats import Ears
 from mats_model.places import cache, expanded
 from mats_model.weights import authors, clapcap, encoders, fetch, hub
 from mats_model.weights.catalogue import ENTRIES, INSIDE, TOKENIZERS, Entry, Wheel, entry, place_of, slug

@@ -11,8 +11,9 @@ from mats_model.clap.original import PREFIX
 from mats_model.clap.published import PublishedClap
 from mats_model.config import LLMConfig
 from mats_model.device import find_device
+from mats_model.ears import Ears
 from mats_model.errors import ModelError, UsageError
-from mats_model.mats import Ears, Mats
+from mats_model.mats import Mats
 from mats_model.places import expanded, home
 from mats_model.weights.catalogue import ENTRIES, HUB, INSIDE, Entry, near, place_of, slug
 from mats_model.weights.encoders import is_encoder, load_encoder, load_original, text_of

@@ -1,0 +1,55 @@
+"""Which of several captions is said: what the mapper is given to make them of, and the one that fits best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mats_model.claims import Claims
+from mats_model.clap.protocol import Clap
+from mats_model.config import SearchSettings
+from mats_model.gap.santa import Santa
+
+if TYPE_CHECKING:
+    from mats_model.llm.protocol import Candidate
+
+
+@dataclass(frozen=True)
+class Judge:
+    """`claims` is None where nothing is asked of the memory's own texts."""
+
+    clap: Clap
+    santa: Santa
+    settings: SearchSettings
+    claims: Claims | None
+
+    def looks(self, heard: np.ndarray) -> list[np.ndarray]:
+        """Sounds (n, d) -> what the mapper is to be given for each, several times (n, d)."""
+        looks = self.santa.looks(heard)
+        if self.claims is not None and self.santa.crosses and len(self.claims):
+            # one sound, said plainly, stands for choice beside a blend of several
+            looks.append(self.claims.nearest(heard))
+        return looks
+
+    def best(self, heard: np.ndarray, candidates: list[Candidate]) -> str:
+        """The candidate with the best score + rerank * cosine to the sound (d,) - claims * doubt: what was not heard
+        is not said."""
+        if self.claims is not None:
+            # a model of the user's own words may answer with one of them; one that is judged by what it claims makes
+            # sentences
+            candidates = [candidate for candidate in candidates if not listed(candidate.text)] or candidates
+        texts = [candidate.text or "nothing" for candidate in candidates]
+        cosines = self.clap.embed_text(texts) @ heard
+        doubts = [0.0] * len(texts) if self.claims is None else self.claims.doubt(heard, texts)
+        scores = [
+            candidate.score + self.settings.rerank * float(cosine) - self.settings.claims * doubt
+            for candidate, cosine, doubt in zip(candidates, cosines, doubts, strict=True)
+        ]
+        return candidates[max(range(len(scores)), key=scores.__getitem__)].text
+
+
+def listed(text: str) -> bool:
+    """A name, or names side by side, as in a list of classes: no sentence."""
+    return len(text.split()) < 3 or ("," in text and len(text.split()) <= 5)
