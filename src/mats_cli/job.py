@@ -188,7 +188,14 @@ def run(
                 parts.add(id(listened.item))
             yield listened
 
-    fresh = answer(told())
+    def answered() -> Iterator[tuple[Item, Result]]:
+        from mats_model.parallel import alone
+
+        # what is no language model's is soon done, and threads would wait for each other
+        with alone():
+            yield from answer(told())
+
+    fresh = answered()
     try:
         for number, item in enumerate(console.progress(found.items, len(found.items), "file", options.quiet)):
             result = ready[number] if number in ready else next(fresh)[1]
