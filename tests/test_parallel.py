@@ -65,6 +65,10 @@ def test_each_has_one_thread_and_the_process_is_left_as_it_was() -> None:
         next(some)
         some.close()  # type: ignore[attr-defined]
         assert torch.get_num_threads() == 3
+        # a process that was given one keeps to it
+        torch.set_num_threads(1)
+        with all_threads():
+            assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(had)
 

@@ -150,9 +150,9 @@ Gate = Annotated[
 
 def one_thread() -> None:
     """One sound at a time is heard best on one thread, and leaves the other processors to whoever plays it."""
-    from mats_model import parallel
+    import torch
 
-    parallel.one_thread()
+    torch.set_num_threads(1)
 
 
 def tag_names(mats: Mats) -> list[str]:

@@ -16,33 +16,30 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-_many = 1  # threads that torch had before `one_thread`
-
-
-def one_thread() -> None:
-    """From here on torch computes on one: many short sums are done faster so than by threads that wait for each
-    other."""
-    global _many
-    _many = max(_many, torch.get_num_threads())
-    torch.set_num_threads(1)
-
-
-@contextlib.contextmanager
-def all_threads() -> Iterator[None]:
-    """As many again as before `one_thread`, for what is large enough: a language model."""
-    had = torch.get_num_threads()
-    torch.set_num_threads(max(had, _many))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(had)
+_many = 1  # threads that torch has outside `alone`
 
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """On one thread, and then on as many as before."""
+    """Torch computes on one thread, and then on as many as before: many short sums are done faster so than by threads
+    that wait for each other."""
+    global _many
+    had, outside = torch.get_num_threads(), _many
+    _many = max(had, outside)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(had)
+        _many = outside
+
+
+@contextlib.contextmanager
+def all_threads() -> Iterator[None]:
+    """As many as outside `alone`, for what is large enough: a language model. One thread that the whole process was
+    given stays one."""
     had = torch.get_num_threads()
-    one_thread()
+    torch.set_num_threads(max(had, _many))
     try:
         yield
     finally:
