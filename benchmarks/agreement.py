@@ -27,7 +27,7 @@ from mats_model.teach.clips import Clips, prepare
 from mats_model.teach.parts import openings
 from mats_model.teach.phrases import read_phrases
 from mats_model.teach.teacher import Teacher
-from mats_model.weights.resolve import load
+from mats_model.weights.loading import load
 
 COMMON = frozenset(
     "with from into over that this sound sounds small large long short loud soft someone person being".split()

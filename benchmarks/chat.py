@@ -13,9 +13,9 @@ from __future__ import annotations
 import torch
 from common import CLASSES, arguments, esc10
 
-from mats_cli import options as shared
+from mats_cli import loading
 from mats_model.audio import source
-from mats_model.live.ring import Tags
+from mats_model.live.events import Tags, tag_names
 from mats_model.live.talk import Conversation, Hearing, take
 
 PHRASES = [
@@ -31,8 +31,8 @@ def main() -> None:
     parser.add_argument("--strict", action="store_true")
     wanted = parser.parse_args()
     torch.set_num_threads(2)
-    mats = shared.load_model(wanted.model, False, quantize=wanted.quantize)
-    tags = Tags(mats, shared.tag_names(mats))
+    mats = loading.load_model(wanted.model, False, quantize=wanted.quantize)
+    tags = Tags(mats, tag_names(mats))
     counts = dict.fromkeys(("own: yes", "own: no", "other: yes", "other: no", "choice", "withheld"), 0)
     clips = esc10(wanted.data)[:: wanted.every]
     for number, clip in enumerate(clips):

@@ -48,10 +48,10 @@ def main() -> None:
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    from mats_cli.inputs import expand
-    from mats_cli.job import listen_all
+    from mats_model.audio.folders import find_sounds
     from mats_model.clap.laion import LaionClap, from_transformers
     from mats_model.ears import Ears
+    from mats_model.many import listen_all
     from mats_model.weights.encoders import scales
 
     transformers.utils.logging.set_verbosity_error()
@@ -80,7 +80,9 @@ def main() -> None:
         theirs = theirs_audio(model, extractor, paths, wanted.device)
         times["transformers"].append(len(paths) / (time.perf_counter() - began))
         began = time.perf_counter()
-        heard = [one.heard[0].embedding for one in listen_all(ears, expand([str(path) for path in paths]).items, None)]
+        heard = [
+            one.heard[0].embedding for one in listen_all(ears, find_sounds(str(path) for path in paths).items, None)
+        ]
         times["mats"].append(len(paths) / (time.perf_counter() - began))
         ours = torch.from_numpy(np.stack([vector for vector in heard if vector is not None]))
     rates = {name: statistics.median(values) for name, values in times.items()}

@@ -29,8 +29,7 @@ from test_clapcap import CLIP, LAYERS, PREFIX, WIDTH, D, make
 from mats_model.llm.prompts import Question
 from mats_model.weights.clapcap import convert_clapcap
 from mats_model.weights.encoders import read_tensors
-from mats_model.weights.folder import load
-from mats_model.weights.resolve import locate
+from mats_model.weights.loading import load_folder
 
 
 def original(folder: Path) -> tuple[Any, Any]:
@@ -64,7 +63,7 @@ def main() -> None:
         for key in ("gpt.transformer.ln_f.weight", "gpt.transformer.ln_f.bias"):
             state[key] = state[key] * wanted.sharper
         convert_clapcap(state, files / "ours", "tiny", str(files / "gpt2"), str(files / "CLAP_weights_2023.pth"))
-        ours = load(files / "ours", locate)
+        ours = load_folder(files / "ours")
         ears = SimpleNamespace(audio_encoder=torch.nn.Identity())
         theirs = captioner(ears, str(files / "gpt2"), PREFIX, CLIP, D, LAYERS, True, "transformer")
         theirs.load_state_dict(

@@ -45,10 +45,10 @@ def main() -> None:
     from mats_model.device import place
     from mats_model.llm.bases import load_base
     from mats_model.llm.prompts import Question
-    from mats_model.weights.resolve import find_base
+    from mats_model.weights.resolve import resolve
 
     torch.set_num_threads(wanted.threads)
-    folder = find_base(wanted.base)
+    folder = resolve(wanted.base, "base").found()
     exact = LLMConfig(kind="transformers", base=wanted.base, prompt="paper", tuning="frozen", dtype="float32")
     models: dict[str, Any] = {"float32 eager": load_base(folder, exact, place(exact, "cpu")).eval()}
     models["float32 eager"].base.set_attn_implementation("eager")

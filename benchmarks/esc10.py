@@ -17,7 +17,7 @@ import torch
 from common import CLASSES, arguments, esc10, machine
 
 from mats_model.mats import Mats
-from mats_model.weights.resolve import load
+from mats_model.weights.loading import load
 
 # words that name the sound; an ending s, es, ing, ed or e is allowed after each
 SYNONYMS = {

@@ -67,7 +67,7 @@ def once(session: Session, name: str) -> tuple[float, float]:
                     over.set()
 
     session.source = source = RawPipe(f"s16le,{RATE},2", os.fdopen(read, "rb"))
-    session.live, session._heard = True, (0, 0)
+    session.follow()
     watcher = Watcher(source, session.mats, session.tags, -55.0)
     watcher.start()
     player = threading.Thread(target=play)
@@ -93,7 +93,8 @@ def once(session: Session, name: str) -> tuple[float, float]:
 def lost(session: Session, seconds: float, device: str | None) -> None:
     """A microphone is heard while one question after the other is answered."""
     microphone = Microphone(device, 48_000)
-    session.source, session.live = microphone, True
+    session.source = microphone
+    session.follow()
     session.settings.gate = -200.0  # whatever it hears, even nothing, is asked about
     watcher = Watcher(microphone, session.mats, session.tags, -200.0)
     watcher.start()

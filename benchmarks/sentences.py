@@ -24,7 +24,7 @@ from mats_model.clap.nano import NanoClap
 from mats_model.teach.clips import Clips, prepare
 from mats_model.teach.parts import openings
 from mats_model.vectors import unit
-from mats_model.weights.resolve import load
+from mats_model.weights.loading import load
 
 LEAST = 5  # words: shorter ones are anybody's
 # what no answer may hold: none of it can be heard

@@ -112,7 +112,7 @@ def make(file: Path, amodel: str, fused: bool) -> None:
 def main(file: Path, amodel: str) -> None:
     """See above."""
     from mats_model.clap.original import PREFIX
-    from mats_model.weights.resolve import load_ears
+    from mats_model.weights.loading import load_ears
 
     torch.set_num_threads(1)
     make(file, amodel.removesuffix("-fused"), amodel.endswith("-fused"))

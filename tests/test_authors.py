@@ -19,10 +19,11 @@ from mats_model.llm import lora
 from mats_model.llm.prompts import Question
 from mats_model.mats import Mats
 from mats_model.vectors import unit
-from mats_model.weights import resolve
+from mats_model.weights import loading
 from mats_model.weights.authors import convert_authors, is_authors
 from mats_model.weights.encoders import read_tensors
-from mats_model.weights.folder import load, read_config
+from mats_model.weights.folder import read_config
+from mats_model.weights.loading import load_folder
 
 transformers = pytest.importorskip("transformers", reason="pip install 'mats[llm]'")
 pytest.importorskip("peft", reason="pip install 'mats[llm]'")
@@ -67,7 +68,7 @@ def tiny(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Mats:
     out = tmp_path_factory.mktemp("model")
     convert_authors(read_tensors(FILE), out, "tiny", str(base))
     exact = replace(read_config(out).llm, quantize="none", dtype="float32")
-    made = load(out, lambda name, kind: Path(name), clap=NoEars(), llm=exact)
+    made = load_folder(out, clap=NoEars(), llm=exact)
     made.llm._asked[ASKED] = ([1, *GOLDEN["ids_before"][0].tolist()], GOLDEN["ids_after"][0].tolist())  # type: ignore[union-attr]
     return made
 
@@ -174,33 +175,31 @@ def test_another_language_model(tiny: Mats, base: Path, tmp_path: Path) -> None:
     out = written(tmp_path / "model", read_tensors(FILE), base)
     trained = read_config(out).llm
     copy = Path(shutil.copytree(base, tmp_path / "copy"))
-    other = load(
-        out, lambda name, kind: Path(name), clap=NoEars(), llm=replace(trained, base=str(copy), fingerprint="")
-    )
+    other = load_folder(out, clap=NoEars(), llm=replace(trained, base=str(copy), fingerprint=""))
     assert other.llm.width == 32
     config = transformers.LlamaConfig(
         vocab_size=160, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4
     )
     transformers.LlamaForCausalLM(config).save_pretrained(str(copy))
     with pytest.raises(MismatchError, match=r"speaks to 32 numbers a token, .* reads 48; train it for that one"):
-        load(out, lambda name, kind: Path(name), clap=NoEars(), llm=replace(trained, base=str(copy), fingerprint=""))
+        load_folder(out, clap=NoEars(), llm=replace(trained, base=str(copy), fingerprint=""))
     config = transformers.LlamaConfig(
         vocab_size=160, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4
     )
     transformers.LlamaForCausalLM(config).save_pretrained(str(copy))
     with pytest.raises(MismatchError, match="LoRA has no place there"):
-        load(out, lambda name, kind: Path(name), clap=NoEars(), llm=replace(trained, base=str(copy), fingerprint=""))
+        load_folder(out, clap=NoEars(), llm=replace(trained, base=str(copy), fingerprint=""))
 
 
 def test_convert_on_the_command_line(mats: Run, base: Path, tmp_path: Path) -> None:
     done = mats("models", "convert", FILE, "-o", "tiny", "--llm", base)
     assert done.returncode == 0 and done.stdout.startswith(b"tiny: MATS of its authors, id ") and not done.stderr
     again = mats("models", "convert", FILE, "-o", "tiny")
-    assert again.returncode == 2 and b"-o tiny holds a model already: choose another folder." in again.stderr
+    assert again.returncode == 2 and b"tiny holds a model already: choose another folder." in again.stderr
     told = mats("models", "info", "./tiny").stdout.decode()
     assert "hears with:  msclap-2023" in told and f"answers with: {base} (lora)" in told
     # what it needs is said by name
     lacks = mats("caption", "--offline", "--model", "./tiny", FILE)
     assert lacks.returncode == 5 and b"msclap-2023 is not here" in lacks.stderr, lacks.stderr
     with pytest.raises(ModelError, match="msclap-2023 is not here: `mats models pull msclap-2023`"):
-        resolve.load(str(tmp_path / "tiny"))
+        loading.load(str(tmp_path / "tiny"))

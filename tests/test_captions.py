@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mats_model.captions import tidy, yes_or_no
+from mats_model.captions import tidy
+from mats_model.training.dialogues import yes_or_no
 
 
 def test_tidy() -> None:

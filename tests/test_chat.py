@@ -109,8 +109,8 @@ def test_commands(mats: Run, dog: Path, tmp_path: Path) -> None:
     )
     said = err.splitlines()
     for expected in (
-        "mats: --santa lambda=2: lambda lies between 0 and 1; tau, k and clusters are above 0.",
-        "mats: --santa x=1: there is no setting 'x'",
+        "mats: santa lambda=2: lambda should lie between 0 and 1, not 2.0.",
+        "mats: santa x=1: there is no setting 'x'",
         "mats: /window 99: give between 1 and 60 seconds.",
         "mats: there is no command /wyh; did you mean /why?",
         "mats: /save: my rain.ogg is a file already.",
@@ -127,8 +127,8 @@ def test_commands(mats: Run, dog: Path, tmp_path: Path) -> None:
 def test_wrong_ways_to_begin(mats: Run, dog: Path) -> None:
     for words, expected, said in (
         (("nowhere.wav",), 4, "nowhere.wav is not there; check the path."),
-        ((dog, "--listen", "3"), 2, "is a file: --listen, --device, --rate, --mic and --raw are for a microphone."),
-        ((*RAW, "--device", "1", "--ask", "x"), 2, "--device and --rate are for a microphone, not for --mic -."),
+        ((dog, "--listen", "3"), 2, "is a file: --listen, --rate, --mic and --raw are for a microphone."),
+        ((*RAW, "--rate", "8000", "--ask", "x"), 2, "--rate is for a microphone"),
         (("--mic", "-", "--ask", "x"), 2, "go together"),
         (("--window", "0.1"), 2, "--window"),
         ((*RAW, "--ask", "What is it?"), 4, "standard input is empty: pipe raw samples in."),
@@ -154,7 +154,7 @@ def test_diary_of_a_pipe(mats: Run, tmp_path: Path) -> None:
     rows = [line.split("\t") for line in out.splitlines()]
     assert (code, err) == (0, "")
     heard = [row for row in rows if len(row) == 3]
-    assert heard[0][0] == "00:00:02.000" and "Bark" in heard[0][1] and "dog" in heard[0][2].lower()
+    assert heard[0][0] == "0:02" and "Bark" in heard[0][1] and "dog" in heard[0][2].lower()
     assert any("Baby cry" in row[1] for row in heard) and any(row[1:] == ["(quiet)"] for row in rows)
     clips = sorted((tmp_path / "clips").iterdir())
     assert [row[1] for row in rows if row[1].startswith("clips/")] == [f"clips/{path.name}" for path in clips] and len(
@@ -231,7 +231,7 @@ def test_diary_stops(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mats_cli", "listen", *RAW]
     sound = scene(1.0, "dog", 2.0)
     done = subprocess.run([*command, "--for", "3", "-q"], input=sound, capture_output=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0 and re.match(rb"00:00:01\.000\t(Bark|Dog)", done.stdout)
+    assert done.returncode == 0 and re.match(rb"0:01\t(Bark|Dog)", done.stdout)
     job = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path)
     assert job.stdin and job.stderr and b"listening" in job.stderr.readline()
     job.send_signal(signal.SIGINT)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from mats_model.errors import ModelError
 from mats_model.mats import Mats
 from mats_model.weights import folder as checkpoints
-from mats_model.weights import resolve
+from mats_model.weights import loading, resolve
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_saved_comes_back(nano: Mats, tmp_path: Path, dog: Path) -> None:
     config = checkpoints.save(nano, tmp_path / "new")
     # saving what was loaded changes nothing, so the id stays
     assert config.id == nano.config.id and not list((tmp_path / "new").glob("*.tmp"))
-    again = checkpoints.load(tmp_path / "new", resolve.locate)
+    again = loading.load_folder(tmp_path / "new")
     assert again.caption(dog) == nano.caption(dog) and np.array_equal(again.embed_audio(dog), nano.embed_audio(dog))
 
 
@@ -44,14 +44,14 @@ def test_embedded_model_keeps_its_promises(nano: Mats) -> None:
 def test_missing_file(copy: Path, name: str) -> None:
     (copy / name).unlink()
     with pytest.raises(ModelError, match=f"{name} is missing"):
-        checkpoints.load(copy, resolve.locate)
+        loading.load_folder(copy)
 
 
 def test_cut_in_half(copy: Path) -> None:
     weights = copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1_000_000])
     with pytest.raises(ModelError, match="cannot be read"):
-        checkpoints.load(copy, resolve.locate)
+        loading.load_folder(copy)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_weights_of_another_model(copy: Path, change: object, said: str) -> None
     change(state)  # type: ignore[operator]
     save_file(state, copy / "model.safetensors")
     with pytest.raises(ModelError, match=said):
-        checkpoints.load(copy, resolve.locate)
+        loading.load_folder(copy)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_config_is_read_strictly(copy: Path, change: dict[str, object], said: st
     config = copy / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
     with pytest.raises(ModelError) as error:
-        checkpoints.load(copy, resolve.locate)
+        loading.load_folder(copy)
     assert said in str(error.value)
 
 
@@ -97,6 +97,6 @@ def test_texts_of_the_memory(copy: Path, nano: Mats) -> None:
     )
     (copy / "memory.txt").write_text("a dog\n")
     with pytest.raises(ModelError, match=r"memory.txt has 1 lines where the memory has 12000 embeddings"):
-        checkpoints.load(copy, resolve.locate)
+        loading.load_folder(copy)
     (copy / "memory.txt").unlink()
-    assert checkpoints.load(copy, resolve.locate).santa.captions == []
+    assert loading.load_folder(copy).santa.captions == []

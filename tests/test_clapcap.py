@@ -23,8 +23,7 @@ from mats_model.llm.prompts import Question
 from mats_model.mats import Mats
 from mats_model.weights.clapcap import convert_clapcap, is_clapcap
 from mats_model.weights.encoders import read_tensors
-from mats_model.weights.folder import load
-from mats_model.weights.resolve import load_ears, locate
+from mats_model.weights.loading import load_ears, load_folder
 
 transformers = pytest.importorskip("transformers", reason="pip install 'mats[llm]'")
 
@@ -130,7 +129,7 @@ def tiny(files: Path, state: State, tmp_path_factory: pytest.TempPathFactory) ->
     out = tmp_path_factory.mktemp("model")
     assert is_clapcap(state)
     convert_clapcap(state, out, "tiny", str(files / "gpt2"), str(files / "CLAP_weights_2023.pth"))
-    return load(out, locate)
+    return load_folder(out)
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +253,7 @@ def test_another_kind_of_encoder(files: Path, state: State, tmp_path: Path) -> N
     with pytest.raises(
         MismatchError, match=r"holds the audio side of an encoder of kind msclap, which '.*laion.pt' is not"
     ):
-        load(tmp_path / "model", locate)
+        load_folder(tmp_path / "model")
 
 
 def test_missing_left_over_and_of_another_size(state: State, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from conftest import EXAMPLES, ROOT, Run, encoded, noise
 
+from mats_cli.formats import FORMATS
 from mats_model import __version__
 
 
@@ -111,7 +112,7 @@ def test_exit_codes(mats: Run, tmp_path: Path, dog: Path) -> None:
         (
             ["caption", dog, "--format", "xml"],
             2,
-            "mats: --format xml: choose one of text, json, jsonl, csv, srt, vtt.\n",
+            f"mats: --format xml: choose one of {', '.join(FORMATS)}.\n",
         ),
         (["caption", dog, "--json", "--csv"], 2, "mats: --format json and csv were both asked for: choose one.\n"),
         (["caption", dog, dog.parent, "--format", "srt"], 2, None),
@@ -131,7 +132,7 @@ def test_every_and_subtitles(mats: Run, tmp_path: Path) -> None:
     (tmp_path / "long.wav").write_bytes(encoded(np.concatenate([noise(2), np.zeros(64_000, np.float32), noise(1)])))
     code, out, _ = text(mats("caption", "long.wav", "--every", "2"))
     assert code == 0 and [line.split("\t")[0] for line in out.splitlines()] == [
-        "00:00:00.000-00:00:02.000", "00:00:02.000-00:00:04.000", "00:00:04.000-00:00:05.000",
+        "0:00-0:02", "0:02-0:04", "0:04-0:05",
     ]  # fmt: skip
     said = [line.split("\t")[1] for line in out.splitlines()]
     assert said[1] == "(silence)"
@@ -148,9 +149,14 @@ def test_machine_formats(mats: Run, dog: Path) -> None:
     document = json.loads(mats("caption", dog, "missing.wav", "--json").stdout)
     assert document[0] == {
         "path": str(dog),
+        "model": document[0]["model"],
+        "mats": __version__,
         "segments": [{"start": 0.0, "end": document[0]["segments"][0]["end"], "silent": False, "caption": sentence}],
     }
-    assert document[1] == {"path": "missing.wav", "error": "missing.wav is not there; check the path."}
+    assert document[1] == {
+        "path": "missing.wav", "model": document[0]["model"], "mats": __version__,
+        "error": "missing.wav is not there; check the path.",
+    }  # fmt: skip
     lines = mats("caption", dog, "missing.wav", "--format", "jsonl").stdout.decode().splitlines()
     assert [json.loads(line) for line in lines] == document
     rows = mats("caption", dog, "--csv").stdout.decode().splitlines()
@@ -260,7 +266,7 @@ def test_multi_says_silence(mats: Run, tmp_path: Path) -> None:
     (tmp_path / "quiet.wav").write_bytes(encoded(np.zeros(96_000, np.float32)))
     assert text(mats("classify", "quiet.wav", "--labels", "dog,rain", "--multi", "--every", "1")) == (
         0,
-        "00:00:00.000-00:00:03.000\t(silence)\n",
+        "0:00-0:03\t(silence)\n",
         "",
     )
 

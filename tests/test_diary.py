@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mats_model.live.diary import TICK, Begun, Diary, DiarySettings, Ended, Event, Passed, Quiet
+from mats_model.live.diary import TICK, Begun, Change, Diary, DiarySettings, Ended, Passed, Quiet
 from mats_model.live.ring import Now
 from mats_model.vectors import unit
 
@@ -14,8 +14,8 @@ HALF = unit(A + 0.9 * B)  # cosine to A between `other` and `same`
 LOUD, LOW = -20.0, -90.0
 
 
-def run(diary: Diary, looks: list[tuple[float, np.ndarray | None]], start: float = 0.0) -> list[Event]:
-    events: list[Event] = []
+def run(diary: Diary, looks: list[tuple[float, np.ndarray | None]], start: float = 0.0) -> list[Change]:
+    events: list[Change] = []
     for number, (loud, vector) in enumerate(looks, 1):
         events += diary.feed(start + number * TICK, Now(loud, vector), loud)
     return events

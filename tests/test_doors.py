@@ -24,10 +24,11 @@ from conftest import EXAMPLES, Run, encoded, noise
 from typer.main import get_command
 
 from mats_cli import console, inputs, job, microphone
+from mats_cli.chat.commands import handle
 from mats_cli.chat.session import Session, Settings
 from mats_cli.chat.verb import _read
 from mats_cli.formats import Result, Row
-from mats_cli.index.library import _work, compare
+from mats_cli.index.library import _update
 from mats_cli.inputs import expand, read_labels, read_stdin
 from mats_cli.journal import fitting
 from mats_cli.main import app
@@ -36,8 +37,10 @@ from mats_cli.options import _Verb
 from mats_model import audio, places
 from mats_model.errors import DeviceError, InputError, ModelError, UnexpectedError, UsageError, one_input
 from mats_model.library import crawl
+from mats_model.library.changes import compare
 from mats_model.library.search import query
 from mats_model.library.store import Library
+from mats_model.many import Listened
 from mats_model.mats import Mats
 from mats_model.training.sources import BadRow, SourceSettings, captions_in, read_source
 
@@ -99,7 +102,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def told(heard: Iterator[job.Listened]) -> Iterator[tuple[Any, Result]]:
+def told(heard: Iterator[Listened]) -> Iterator[tuple[Any, Result]]:
     for one in heard:
         yield one.item, Result(one.item.name, [] if one.error else [Row(0, 1, "Heard.")], one.error)
 
@@ -133,9 +136,9 @@ def test_the_library_goes_on_and_does_not_stick(
     (folder / "odd too.wav").write_bytes(encoded(noise(0.5)))
     for done, todo in ((0, 4), (2, 0)):
         with Library(tmp_path / "l.db", create=True) as store:
-            change = compare(store, [str(folder)], (1, 1))
+            change = compare(store, [folder])
             assert (change.kept, len(change.todo)) == (done, todo)
-            _work(store, change, lambda: nano, "nano", "local", False, [], False)
+            _update(store, change, lambda: nano, "", False)
             assert len(change.failed) == 2 and store.info().files == 4 and store.info().sounds == 2
         assert capsys.readouterr().err.count(WHERE) == 2
 
@@ -164,7 +167,7 @@ def test_a_file_that_lacked_an_extra_is_tried_again(
             store.fail(str(folder / name), state_of(folder / name), why)
         for there, todo in ((None, ["odd.wav"]), ("here", ["a.wav", "odd.wav"])):
             monkeypatch.setattr("importlib.util.find_spec", lambda name, there=there: there)
-            assert [Path(item.name).name for item in compare(store, [str(folder)], (1, 1)).todo] == todo
+            assert [Path(path).name for path in compare(store, [folder]).todo] == todo
 
 
 @pytest.mark.usefixtures("broken")
@@ -173,14 +176,14 @@ def test_a_chat_and_a_search_say_what_is_wrong_with_a_file(
 ) -> None:
     with pytest.raises(UnexpectedError, match=r"odd\.wav cannot be heard"):
         query(nano, [], [str(folder / "odd.wav")])
-    monkeypatch.setattr("mats_cli.options.load_model", lambda *_: nano)
+    monkeypatch.setattr("mats_cli.loading.load_model", lambda *_: nano)
     session = Session(Settings(), lambda: pytest.fail("no microphone was asked for"))
     with pytest.raises(UnexpectedError, match=r"odd\.wav cannot be heard"):
         session.open_file(str(folder / "odd.wav"))
     with pytest.raises(InputError, match=r"^~nobody-of-that-name/a\.wav is not there"):
-        session.handle("/file ~nobody-of-that-name/a.wav")
+        handle(session, "/file ~nobody-of-that-name/a.wav")
     with pytest.raises(UsageError, match=r"the question K\\xe4uzchen\? is not UTF-8 text"):
-        session.handle(f"{ODD}?")
+        handle(session, f"{ODD}?")
 
 
 def test_samples_beyond_all_measure(nano: Mats) -> None:
@@ -480,7 +483,7 @@ def test_raw_samples_that_are_waited_for(
     nano: Mats, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(microphone, "_GONE", 0.2)
-    monkeypatch.setattr("mats_cli.options.load_model", lambda *_: nano)
+    monkeypatch.setattr("mats_cli.loading.load_model", lambda *_: nano)
     ours, theirs = os.pipe()
     session = Session(Settings(), lambda: RawPipe("s16le,16000,1", os.fdopen(ours, "rb")))
     sound = (noise(1, 16_000) * 30_000).astype("<i2").tobytes()
@@ -614,12 +617,12 @@ def test_results_come_out_whatever_becomes_of_remarks(nano: Mats, tmp_path: Path
 def test_a_chat_does_not_ask_on_into_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def handle(line: str) -> None:
+    def ask(line: str) -> None:
         asked.append(line)
         raise UsageError("a question that is none") if line == "one" else console.OutputError("full")
 
     with pytest.raises(console.OutputError):
-        _read(SimpleNamespace(handle=handle), ["one", "two", "three"])  # type: ignore[arg-type]
+        _read(SimpleNamespace(ask=ask), ["one", "two", "three"])  # type: ignore[arg-type]
     assert asked == ["one", "two"]
 
 

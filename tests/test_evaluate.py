@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from mats_model.errors import UsageError
-from mats_model.evaluate.metrics import cider_d, references, rouge_l, text_to_text, words
+from mats_model.evaluate.metrics import cider_d, references, rouge_l, text_to_text
+from mats_model.evaluate.words import caption_words
 from mats_model.mats import Mats
 
 REFERENCES = [
@@ -23,7 +24,7 @@ def slow_cider(answer: str, some: list[str], everything: list[list[str]]) -> flo
     """Straight from the formula, with vectors as whole dictionaries."""
 
     def counts(text: str, n: int) -> Counter[tuple[str, ...]]:
-        said = words(text)
+        said = caption_words(text)
         return Counter(zip(*(said[k:] for k in range(n)), strict=False))
 
     total = 0.0
@@ -35,7 +36,7 @@ def slow_cider(answer: str, some: list[str], everything: list[list[str]]) -> flo
             other = weigh(counts(text, n))
             dot = sum(min(mine[g], other[g]) * other[g] for g in mine.keys() & other.keys())
             size = math.sqrt(sum(v * v for v in mine.values())) * math.sqrt(sum(v * v for v in other.values()))
-            length = math.exp(-((len(words(answer)) - len(words(text))) ** 2) / 72)
+            length = math.exp(-((len(caption_words(answer)) - len(caption_words(text))) ** 2) / 72)
             total += length * dot / size / len(some) / 4 if size else 0.0
     return 10 * total
 

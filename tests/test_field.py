@@ -451,9 +451,9 @@ def test_what_is_missing_reaches_the_exit_code(mats: Run, tmp_path: Path) -> Non
 
 
 def test_a_folder_named_twice_is_looked_at_once(tmp_path: Path) -> None:
-    from mats_cli.inputs import expand
+    from mats_model.audio.folders import find_sounds
 
     (tmp_path / "notes.txt").write_text("no sound")
     (tmp_path / "a.wav").write_bytes(encoded(noise(1)))
-    found = expand([str(tmp_path), str(tmp_path)])
+    found = find_sounds([str(tmp_path), str(tmp_path)])
     assert len(found.items) == 1 and found.skipped == 1

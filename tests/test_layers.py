@@ -11,32 +11,40 @@ import pytest
 LONGEST = 60  # lines of a function, without its signature and docstring
 SRC = Path(__file__).parent.parent / "src"
 MODEL = (
-    "errors files config tokens vectors labels tensors places extras device parallel captions"
-    " audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.ffmpeg audio.mix audio.decode "
-    "audio.window audio.write"
+    "errors files settings config tokens vectors labels tensors places extras device parallel captions"
+    " audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.folders audio.ffmpeg audio.mix "
+    "audio.decode audio.window audio.write audio.picture audio.began"
     " clap.protocol clap.logmel clap.text clap.tower clap.nano_audio clap.nano clap.htsat "
     "clap.huggingface clap.published clap.laion clap.msclap clap.original"
     " gap.noise gap.kmeans gap.santa gap.memory claims mapper"
     " llm.prompts llm.protocol llm.words llm.decoder llm.beam llm.small llm.int8 llm.lora llm.huggingface llm.bases"
-    " ears judge mats"
-    " weights.encoders weights.catalogue weights.folder weights.authors weights.clapcap weights.resolve weights.fetch "
-    "weights.hub weights.pull"
+    " ears judge mats many"
+    " weights.catalogue weights.resolve weights.encoders weights.folder weights.loading weights.authors "
+    "weights.clapcap weights.convert weights.connect weights.fetch weights.hub weights.pull"
     " weights.bundle"
-    " library.database library.store library.export library.crawl library.search"
-    " live.ring live.diary live.questions live.talk"
-    " training.sources evaluate.metrics training.recipe training.embeddings training.batches training.prepare "
-    "training.tune training.loop"
+    " library.database library.store library.export library.search library.crawl library.changes library.update "
+    "library.describe"
+    " live.ring live.stream live.events live.diary live.diarist live.clips live.excerpt live.questions live.talk"
+    " training.tables training.dialogues training.sources evaluate.words evaluate.metrics "
+    "training.recipe training.compare "
+    "training.embeddings training.events training.batches training.begin training.prepare training.tune "
+    "training.processes training.step training.average training.looks training.checkpoints training.loop"
     " training.estimate"
 )
 TEACH = "teacher clips wild examples parts listen minilm phrases align retell carry nano"
+# all that is judged stands last: the sentence similarity borrows minilm of those who teach
+EVALUATE = "intervals examples sets hearing task classes retrieval captions answers events evaluation run"
 CLI = (
-    "formats signals console inputs journal options job curve microphone chat.status chat.session chat.screen "
-    "chat.verb listen caption classify"
-    " index.library index.memory index.tune index.verb search train models main generated __main__"
+    "formats completing helptext tracks timeline documents pages.page pages.sounds signals console inputs "
+    "journal options loading job "
+    "curve report microphone chat.status chat.session "
+    "chat.commands chat.screen chat.verb starter diary listen caption classify"
+    " index.library index.memory index.tune index.verb search train models results evaluate main generated __main__"
 )
 ORDER = (
     ["mats_model." + name for name in MODEL.split()]
     + ["mats_model.teach." + name for name in TEACH.split()]
+    + ["mats_model.evaluate." + name for name in EVALUATE.split()]
     + ["mats_cli." + name for name in CLI.split()]
 )
 # the map imports the registry inside its one function
@@ -49,13 +57,13 @@ DOORS |= {
 DOORS |= {
     "safetensors": {
         "mats_model." + name
-        for name in ("tensors", "weights.folder", "weights.encoders", "weights.pull", "teach.minilm")
+        for name in ("tensors", "weights.folder", "weights.encoders", "weights.convert", "teach.minilm")
     }
 }
 DOORS |= {
     "typer": {"mats_cli." + name for name in CLI.split()},
     "tqdm": {"mats_cli.console"},
-    "yaml": {"mats_model.training.recipe"},
+    "yaml": {"mats_model.training.recipe", "mats_model.training.compare"},
 }
 # these are asked for by name: need("peft")
 DOORS |= {"peft": {"mats_model.llm.lora"}}
@@ -70,7 +78,7 @@ DOORS |= {
     "sounddevice": {"mats_cli.microphone"},
     "prompt_toolkit": {"mats_cli.chat.screen"},
     "matplotlib": {"mats_cli.curve"},
-    "accelerate": {"mats_model.training.loop"},
+    "accelerate": {"mats_model.training.processes"},
 }
 
 
@@ -125,7 +133,6 @@ def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
-@pytest.mark.xfail(strict=False, reason="until the carving of training, weights and chat is merged")
 def test_functions_are_read_at_one_go() -> None:
     long = {
         f"{name}.{node.name}: {lines_of(node)}"
@@ -152,7 +159,6 @@ def test_an_option_in_a_sentence_is_seen(tmp_path: Path) -> None:
     assert options_named(file) == ["Set --every.", "needs --every 2"]
 
 
-@pytest.mark.xfail(strict=False, reason="until every wing of the library names settings in words")
 def test_the_library_names_no_option_of_the_program() -> None:
     found = {
         name: said

@@ -110,7 +110,7 @@ def test_another_encoder_is_refused(tmp_path: Path) -> None:
     filled(tmp_path / "l.db").base.close()
     with pytest.raises(
         MismatchError,
-        match=r"made with another encoder \(encoder1, this one is encoder2\).*`mats index library --rebuild`",
+        match=r"made with another encoder \(encoder1, this one is encoder2\).*`rebuild` makes it again",
     ):
         Library(tmp_path / "l.db", "encoder2", D)
     with Library(tmp_path / "l.db", create=True) as store:

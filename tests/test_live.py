@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import soundfile
 from conftest import EXAMPLES, noise
 
 from mats_model.audio import AudioSource
-from mats_model.live.ring import FLOOR, Ring, Tags, hear_now, level
+from mats_model.live.events import Tags
+from mats_model.live.ring import FLOOR, Ring, hear_now, level
 from mats_model.mats import Mats
 
 
@@ -48,6 +50,31 @@ def test_ring_waits_for_a_position() -> None:
     assert not ring.wait(1, 0.01)
     threading.Timer(0.05, lambda: ring.write(np.zeros(50, np.float32))).start()
     assert ring.wait(50, 5.0) and ring.total == 50
+
+
+def test_the_writer_waits_for_nobody() -> None:
+    """Whatever a reader holds, and however long."""
+    ring = Ring(1.0, 100)
+    for each in vars(ring).values():
+        if hasattr(each, "acquire"):
+            each.acquire(timeout=0)
+    writer = threading.Thread(target=ring.write, args=(np.zeros(50, np.float32),), daemon=True)
+    writer.start()
+    writer.join(5.0)
+    assert not writer.is_alive() and ring.total == 50 and ring.wait(50, 0.0)
+
+
+def test_several_wait_at_once() -> None:
+    ring, woken = Ring(1.0, 100), list[bool]()
+    readers = [threading.Thread(target=lambda: woken.append(ring.wait(60, 10.0))) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for _ in range(10):
+        ring.write(np.zeros(10, np.float32))
+        time.sleep(0.02)
+    for reader in readers:
+        reader.join(2.0)
+    assert woken == [True] * 3
 
 
 def test_level() -> None:

@@ -33,7 +33,10 @@ def test_unit_length_everywhere(nano: Mats, dog: Path) -> None:
     assert heard.shape == (256,) and heard.dtype == np.float32 and abs(float(np.linalg.norm(heard)) - 1) < 1e-5
     assert abs(float(np.linalg.norm(nano.santa(heard[None]))) - 1) < 1e-5
     assert nano.hear(heard[None]).shape == (1, nano.config.mapper.prefix_length, nano.config.decoder.width)
-    assert nano.read(["a dog barks"], torch.Generator().manual_seed(0)).shape == nano.hear(heard[None]).shape
+    assert (
+        nano.read(torch.from_numpy(nano.clap.embed_text(["a dog barks"])), torch.Generator().manual_seed(0)).shape
+        == nano.hear(heard[None]).shape
+    )
 
 
 def test_same_bytes_same_answer(nano: Mats, dog: Path) -> None:

@@ -132,9 +132,9 @@ def test_clusters_made_anew() -> None:
         ("lamda=1", "there is no setting 'lamda'; there are lambda, tau, k, names, clusters, way, prompt"),
         ("tau=warm", "tau should be a number"),
         ("way=over", "choose one of blend, project, shift, none"),
-        ("lambda=2", "lambda lies between 0 and 1"),
-        ("k=0", "above 0"),
-        ("prompt=99", "prompt between 0 and 32"),
+        ("lambda=2", "lambda should lie between 0 and 1, not 2"),
+        ("k=0", "k should lie between 1 and"),
+        ("prompt=99", "prompt should lie between 0 and 32"),
     ],
 )
 def test_wrong_settings(given: str, said: str) -> None:
@@ -163,6 +163,55 @@ def test_what_is_no_memory(nano: Mats, tmp_path: Path) -> None:
         DiskMemory(folder, nano.clap.space)
     with pytest.raises(UsageError, match="there are no captions in empty"):
         list(build([], nano.clap, tmp_path / "e", ["empty"]))
+
+
+def test_a_memory_takes_the_place_of_a_memory_and_of_nothing_else(nano: Mats, tmp_path: Path) -> None:
+    folder = made(nano, tmp_path / "m").folder
+    (folder / "vectors.npy").write_bytes(b"damaged")
+    assert len(made(nano, folder).every()) == len(TEXTS)
+
+    def refused(place: Path) -> None:
+        with pytest.raises(UsageError, match="is there and is no memory"):
+            list(build(TEXTS, nano.clap, place, ["x"]))
+
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_bytes(b"mine")
+    for name in ("empty", "file"):
+        refused(tmp_path / name)
+    (folder / "thesis.txt").write_bytes(b"mine")
+    refused(folder)
+    assert (folder / "thesis.txt").read_bytes() == (tmp_path / "file").read_bytes() == b"mine"
+    # what comes there while it is being made is not removed either
+    steps = build(TEXTS, nano.clap, tmp_path / "late", ["x"])
+    next(steps)
+    (tmp_path / "late").mkdir()
+    (tmp_path / "late" / "thesis.txt").write_bytes(b"mine")
+    with pytest.raises(UsageError, match="is there and is no memory"):
+        list(steps)
+    assert [each.name for each in (tmp_path / "late").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"widht": 3}, "unknown setting widht; did you mean width"),
+        ({"clusters": 0}, "clusters should lie between 1 and"),
+        ({"recordings": -1}, "recordings should lie between 0 and"),
+        ({"captions": 3.5}, "captions should be a whole number"),
+        ({"files": "a.csv"}, "files should be a list"),
+        ({"space": None}, "space should be text"),
+    ],
+)
+def test_the_card_is_read_strictly(nano: Mats, tmp_path: Path, change: dict[str, object], said: str) -> None:
+    folder = made(nano, tmp_path / "m").folder
+    card = json.loads((folder / "memory.json").read_text())
+    (folder / "memory.json").write_text(json.dumps(card | change))
+    with pytest.raises(ModelError, match=said):
+        DiskMemory(folder, nano.clap.space)
+    del card["width"]
+    (folder / "memory.json").write_text(json.dumps(card))
+    with pytest.raises(ModelError, match=r"memory\.json lacks width"):
+        DiskMemory(folder, nano.clap.space)
 
 
 def test_texts_are_seen_once_in_little_room() -> None:

@@ -24,9 +24,11 @@ from webserver import Site
 from mats_model.errors import ModelError, UsageError
 from mats_model.weights.bundle import MANIFEST, bundle, parts, unbundle
 from mats_model.weights.catalogue import ENTRIES, place_of
+from mats_model.weights.convert import convert
 from mats_model.weights.encoders import load_encoder, read_tensors
-from mats_model.weights.pull import Puller, convert
-from mats_model.weights.resolve import find_base, find_encoder, load_ears
+from mats_model.weights.loading import load_ears
+from mats_model.weights.pull import Puller
+from mats_model.weights.resolve import resolve
 
 transformers = pytest.importorskip("transformers", reason="pip install 'mats[llm]'")
 pytest.importorskip("peft", reason="pip install 'mats[llm]'")
@@ -208,7 +210,7 @@ def test_another_language_model(hub: Site, mats: Run, dog: Path, tmp_path: Path,
     )
     assert text(mats("caption", dog, "--llm", "copy"))[0] == 5  # nano has its own
     code, _, err = text(mats("caption", dog, "--quantize", "int8"))
-    assert code == 2 and "which is kept as it is: leave out --quantize int8" in err
+    assert code == 2 and "which is kept as it is: do not ask for int8" in err
 
 
 def texts(folder: Path) -> str:
@@ -349,6 +351,29 @@ def test_missing_and_left_over_in_an_encoder(clap: dict[str, bytes], tmp_path: P
             load_encoder(tmp_path / "x.pt")
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"kind": "clap"}, r"kind 'clap': choose one of laion, msclap"),
+        ({"kind": "msclap"}, r"encoder.json says kind 'msclap', the tensors beside it are of kind 'laion'"),
+        ({"format": 2}, "is of another version of mats"),
+        ({"orign": "x"}, "unknown setting orign; did you mean origin"),
+        ({"digest": 3}, "digest should be text"),
+        (None, "should be a group of settings"),
+    ],
+)
+def test_the_card_of_an_encoder_is_read_strictly(
+    clap: dict[str, bytes], tmp_path: Path, change: dict[str, object] | None, said: str
+) -> None:
+    (tmp_path / "x.pt").write_bytes(clap["pytorch_model.bin"])
+    convert(tmp_path / "x.pt", tmp_path / "out")
+    assert load_encoder(tmp_path / "out").clap.id == load_encoder(tmp_path / "x.pt").clap.id
+    card = json.loads((tmp_path / "out" / "encoder.json").read_text())
+    (tmp_path / "out" / "encoder.json").write_text(json.dumps(change and card | change))
+    with pytest.raises(ModelError, match=said):
+        load_encoder(tmp_path / "out")
+
+
 def test_a_collapsed_text_tower(clap: dict[str, bytes], tmp_path: Path) -> None:
     state = torch.load(io.BytesIO(clap["pytorch_model.bin"]), weights_only=True)
     state["text_projection.linear2.weight"] = state["text_projection.linear2.weight"] * 0
@@ -366,7 +391,7 @@ def test_a_file_without_a_tokenizer(hub: Site, clap: dict[str, bytes], tmp_path:
     with pytest.raises(UsageError, match="no tokenizer beside it"):
         ears.clap.embed_text(["dog"])
     for offline in (False, True):
-        ears = Puller(offline=offline).complete(load_ears(str(tmp_path / "x.pt")), "x.pt")
+        ears = Puller(offline=offline).ears(str(tmp_path / "x.pt"))
         assert np.linalg.norm(ears.clap.embed_text(["dog", "rain"]), axis=-1).tolist() == pytest.approx([1, 1])
 
 
@@ -534,7 +559,7 @@ def test_a_bundle_says_the_same_bytes_twice(home: Path, tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"x")
-    assert parts("a/b") == [("bases/a--b", folder)] and find_base("a/b") == folder
+    assert parts("a/b") == [("bases/a--b", folder)] and resolve("a/b", "base").found() == folder
     bundle("a/b", tmp_path / "1.tar", lambda done, whole: None)
     os.utime(folder / "config.json", (1, 1))
     bundle("a/b", tmp_path / "2.tar", lambda done, whole: None)
@@ -555,4 +580,4 @@ def test_terms_are_known_of_all_that_can_be_asked_for() -> None:
         assert entry.licence and (entry.page.startswith("https://") or entry.name in ("nano", "mini"))
         assert all(need in ENTRIES for need in entry.needs)
     with pytest.raises(ModelError, match="msclap-2023 is not here"):
-        find_encoder("msclap-2023")
+        resolve("msclap-2023", "encoder").found()

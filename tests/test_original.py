@@ -19,7 +19,7 @@ from reference import TEXTS, encoded, hub, sounds
 from mats_model.clap.original import PREFIX
 from mats_model.errors import ModelError, UsageError
 from mats_model.weights.encoders import read_tensors
-from mats_model.weights.resolve import load_ears
+from mats_model.weights.loading import load_ears
 
 
 def near(ours: np.ndarray, theirs: np.ndarray) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from mats_model.config import FormerNameWarning
 from mats_model.errors import UsageError
-from mats_model.training.recipe import TextRecipe, decisive, differences, override, read_values, text_recipe, written
+from mats_model.settings import FormerNameWarning
+from mats_model.training.compare import decisive, differences, written
+from mats_model.training.recipe import TextRecipe, override, read_values, text_recipe
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
@@ -43,14 +44,14 @@ def test_overrides(tmp_path: Path) -> None:
         "train.learning_rate=1e-5",
         "sources.0.ratio=2",
         "name=other",
-        "llm.targets=[a, b]",
+        "held_out.audio=[a, b]",
         "train.bf16=false",
     )
     assert (
         recipe.train.learning_rate,
         recipe.sources[0].ratio,
         recipe.name,
-        recipe.llm.targets,
+        recipe.held_out.audio,
         recipe.train.bf16,
     ) == (
         1e-5,
@@ -83,12 +84,36 @@ def test_overrides(tmp_path: Path) -> None:
         (GOOD + "noise: {tags: 0.3}\n", r"noise\.names should be given"),
         (GOOD + "llm: {kind: transformers, prompt: chat}\n", r"llm\.base is missing"),
         (GOOD + "llm: {kind: transformers, base: x}\n", r"llm\.prompt 'nano': choose paper or chat"),
+        (
+            GOOD + "start: nano\nmapper: {width: 512}\n",
+            r"r\.yaml:8: mapper\.width says nothing beside start, .*: leave it out\.",
+        ),
+        # the size that a mapper has where none is given, and that of nano may be another
+        (GOOD + "start: nano\nmapper: {width: 256}\n", r"r\.yaml:8: mapper\.width says nothing beside start"),
+        (GOOD + "start: nano\ndecoder:\n  layers: 2\n", r"r\.yaml:9: decoder\.layers says nothing beside start"),
+        (GOOD + "start: mini\nllm: {quantize: nf4, tuning: lora}\n", r"r\.yaml:8: llm\.\w+ says nothing beside start"),
+        (GOOD + "llm: {rank: 4}\n", r"r\.yaml:7: llm\.rank says nothing of the small decoder: leave it out, or set"),
+        (
+            GOOD + "llm: {kind: transformers, base: x, prompt: chat}\ndecoder: {layers: 2}\n",
+            r"r\.yaml:8: decoder\.layers is of the small decoder, and llm\.kind is transformers: leave it out",
+        ),
+        (GOOD + "memory: {file: m, captions: 9}\n", r"r\.yaml:7: memory\.captions says nothing beside memory\.file"),
+        (
+            GOOD + "llm: {kind: transformers, base: x, prompt: chat, dtype: float16}\n",
+            r"r\.yaml:7: llm\.dtype float16: its gradients vanish",
+        ),
         (GOOD + "start: nowhere\n", r"r\.yaml:7: start 'nowhere' is no model; give a folder"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         parse(tmp_path, text)
+
+
+def test_a_recipe_as_run_is_read_again(tmp_path: Path) -> None:
+    """All is spelled out in it, also what says nothing beside `start`."""
+    recipe = parse(tmp_path, GOOD + "start: nano\n")
+    assert parse(tmp_path, written(recipe)) == recipe
 
 
 @pytest.mark.parametrize(

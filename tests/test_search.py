@@ -240,7 +240,7 @@ def test_another_model_and_no_index(mats: Run, sounds: Path, tmp_path: Path) -> 
         pass
     for words in (["search", "dog"], ["index", "library", sounds]):
         code, _, err = text(mats(*words, "--index", index))
-        assert code == 6 and "`mats index library --rebuild` makes it again" in err
+        assert code == 6 and "`mats index library` with --rebuild makes it again" in err
     assert mats("index", "library", sounds / "sub", "--rebuild", "--index", index, "-q").returncode == 0
     assert mats("search", "dog", "--index", index).returncode == 0
 

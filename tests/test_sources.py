@@ -155,7 +155,7 @@ def test_which_texts_are_taken(tmp_path: Path) -> None:
 
 
 def test_texts_of_ours_need_no_data_folder(tmp_path: Path) -> None:
-    from mats_model.training.prepare import memory_texts
+    from mats_model.training.begin import memory_texts
     from mats_model.training.recipe import MemorySettings, TextRecipe
 
     ours = SourceSettings(file="plain.csv", name="ours", text="caption")

@@ -13,9 +13,11 @@ import soundfile
 from conftest import EXAMPLES, noise
 
 from mats_model.audio import AudioSource, source
+from mats_model.captions import Turn
 from mats_model.errors import InputError, SilenceError, UsageError
-from mats_model.live.ring import Tags
+from mats_model.live.events import Event, Tags
 from mats_model.live.talk import Conversation, take
+from mats_model.llm import prompts
 from mats_model.llm.prompts import CAPTION_TAG, QUESTION_TAG, Question
 from mats_model.mats import Mats
 
@@ -38,7 +40,7 @@ def test_nano_answers_what_it_heard(nano: Mats) -> None:
         and chat.last.kind == "what"
         and chat.last.labels[0].name in ("Bark", "Dog")
     )
-    assert ask(chat, "Is there a dog?").startswith("Yes, dog: 0.9") and chat.last.stretches[0].start == 0.0
+    assert ask(chat, "Is there a dog?").startswith("Yes, dog: 0.9") and chat.last.times[0].start == 0.0
     assert ask(chat, "Is it raining?").startswith("No, raining is not heard: 0.0")
     assert ask(chat, "When does the dog bark?").startswith("At 0.0-5.0 s: dog bark, ")
     assert ask(chat, "Is it a cat, a dog or a bell?").startswith("Dog: ")
@@ -64,8 +66,8 @@ def test_times_within_a_recording(nano: Mats) -> None:
     chat = Conversation(nano)
     chat.listen_to(take(nano, AudioSource("x", samples=wave, sample_rate=parts[0][1])))
     ask(chat, "When does the dog bark?")
-    assert chat.last and len(chat.last.stretches) == 1
-    stretch = chat.last.stretches[0]
+    assert chat.last and len(chat.last.times) == 1
+    stretch = chat.last.times[0]
     assert 2.4 <= stretch.start <= 5.1 and 9.9 <= stretch.end <= 12.6 and stretch.score > 0.9
 
 
@@ -151,9 +153,9 @@ def test_a_stopped_answer_is_no_turn(nano: Mats, monkeypatch: pytest.MonkeyPatch
     pieces = chat.ask("What do you hear?")
     assert next(pieces) == "A "
     pieces.close()
-    assert chat.turns == [] and chat.last and chat.last.stopped and chat.last.text == "A "
+    assert chat.turns == [] and chat.last and chat.last.text == "A "
     ask(chat, "Is there a dog?")
-    assert len(chat.turns) == 1 and not chat.last.stopped
+    assert len(chat.turns) == 1
 
 
 def test_strict_withholds_what_nothing_supports(nano: Mats, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,3 +189,22 @@ def test_strict_nano_says_tags_where_the_caption_is_unsupported(nano: Mats, monk
         re.match(r"Nothing that can be said with confidence\. \((Bark|Dog), ", ask(chat, "What is it?")) and chat.last
     )
     assert chat.last.withheld == ["A priest sings in a cathedral."]
+
+
+@pytest.mark.parametrize("style", ["paper", "chat"])
+def test_any_text_may_be_asked(style: str) -> None:
+    """Also the letter that stands for the prefix while a prompt is made, in a question, a turn and its answer."""
+    mark = "\u241f"
+    asked = Question(f"what is {mark}?", QUESTION_TAG, (Turn(mark, f"it is {mark}{mark}"), Turn("and?", mark)), since=1)
+    made = prompts.ask(style, asked, "\n".join)
+    whole = f"{made.before}|{made.after}"
+    assert made.before.count(mark) == 3 and made.after.count(mark) == 2
+    assert "| and?" in whole.replace("</Speech>", "").replace(f"{QUESTION_TAG} ", "")
+
+
+def test_the_whole_answer_at_once(nano: Mats) -> None:
+    chat = Conversation(nano)
+    assert chat.hear(EXAMPLES / "dog.ogg").seconds == pytest.approx(5.0, abs=0.01)
+    answer = chat.answer("Is there a dog?")
+    assert answer is chat.last and answer.kind == "present" and answer.text.startswith("Yes, dog")
+    assert answer.times == [Event(0.0, answer.times[0].end, "dog", answer.times[0].score)]

@@ -18,13 +18,17 @@ import pytest
 import torch
 from conftest import ROOT, Run
 
-from mats_model.config import DecoderConfig, MapperConfig
-from mats_model.errors import MismatchError, ModelError, UsageError
+from mats_model.config import DecoderConfig, LLMConfig, MapperConfig
+from mats_model.errors import DeviceError, MismatchError, ModelError, UsageError
+from mats_model.llm.protocol import Tokens
 from mats_model.mats import Mats
-from mats_model.training.batches import Note, Plan, some_words, split
+from mats_model.training.batches import Plan, some_words, split
+from mats_model.training.checkpoints import BEST, LAST, PREVIOUS
 from mats_model.training.embeddings import TextCache
-from mats_model.training.loop import BEST, LAST, PREVIOUS, Crew, Evaluated, Event, Sample, Step, Trainer, scheduled
+from mats_model.training.events import Evaluated, Event, Note, Sample, Saved, Step
+from mats_model.training.loop import Trainer
 from mats_model.training.prepare import Prepared, prepare
+from mats_model.training.processes import Crew
 from mats_model.training.recipe import (
     HeldOutSettings,
     LoopSettings,
@@ -35,8 +39,9 @@ from mats_model.training.recipe import (
     text_recipe,
 )
 from mats_model.training.sources import CaptionSource, SourceSettings, TextExample
-from mats_model.weights import folder as checkpoints
-from mats_model.weights import resolve
+from mats_model.training.step import scheduled
+from mats_model.weights import loading
+from mats_model.weights.resolve import EMBEDDED
 
 THINGS = [
     ("dog", "barks"),
@@ -113,7 +118,7 @@ def test_it_learns_and_a_folder_comes_out(data: Path, tmp_path: Path) -> None:
     samples = [event for event in events if isinstance(event, Sample)]
     assert samples and samples[-1].heard.endswith("dog.ogg") and samples[-1].answer.endswith(".")
     config = trainer.finish()
-    mats = resolve.load(str(tmp_path / "out"))
+    mats = loading.load(str(tmp_path / "out"))
     assert mats.config == config and config.clap == "nano" and config.space == mats.clap.space
     assert mats.caption(ROOT / "examples" / "dog.ogg").endswith(".")
     files = {"config.json", "memory.txt", "model.safetensors", "recipe.yaml", "tokenizer.json", "training"}
@@ -148,6 +153,81 @@ def test_a_run_that_is_told_to_stop_does_not_wait_for_its_evaluation(data: Path,
     assert same(weights(whole), weights(again))
 
 
+def test_training_goes_by_the_line_of_the_model(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that a newcomer opens first is the one that is run."""
+    read, rows = Mats.read, []
+
+    def counted(self: Mats, meant: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        rows.append(len(meant))
+        return read(self, meant, drawn)
+
+    monkeypatch.setattr(Mats, "read", counted)
+    recipe = replace(RECIPE, held_out=HeldOutSettings(share=0.0), train=replace(RECIPE.train, steps=3, micro_batch=4))
+    run(recipe, data, tmp_path / "out")
+    assert rows == [4] * 6
+
+
+def test_memory_that_runs_out_in_an_evaluation_loses_no_step(data: Path, tmp_path: Path) -> None:
+    trainer = Trainer(ready(RECIPE, data), tmp_path / "out")
+    loss = trainer.mats.llm.loss
+
+    def out_of_memory(prefix: torch.Tensor, tokens: list[Tokens]) -> tuple[torch.Tensor, int]:
+        if not trainer.learner.training:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return loss(prefix, tokens)
+
+    trainer.mats.llm.loss = out_of_memory  # type: ignore[method-assign]
+    with pytest.raises(
+        DeviceError, match=r"memory ran out: set train\.micro_batch=4 \(it is 8; the batch stays the same"
+    ):
+        list(trainer.steps())
+    state = torch.load(tmp_path / "out" / "training" / LAST, weights_only=True)
+    assert (state["step"], state["owed"]) == (8, True) and trainer.learner.training
+    # as it was told: in smaller pieces the same run goes on, and makes up for its evaluation
+    smaller = replace(RECIPE, train=replace(RECIPE.train, micro_batch=4))
+    _, events = run(smaller, data, tmp_path / "out")
+    assert Note("going on from step 8") in events
+    assert [event.step for event in events if isinstance(event, Evaluated)] == [8, 16, 24]
+
+
+def test_memory_that_runs_out_in_the_optimiser_is_said(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(*given: object, **named: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    trainer = Trainer(ready(RECIPE, data), tmp_path / "out")
+    monkeypatch.setattr(trainer.optimiser, "step", out_of_memory)
+    with pytest.raises(DeviceError, match=r"memory ran out: set train\.micro_batch=4"):
+        list(trainer.steps())
+
+
+def test_an_evaluation_is_done_in_the_pieces_of_a_step(data: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, held_out=HeldOutSettings(share=0.3, most=6, answers=0))
+    whole = Trainer(ready(recipe, data), tmp_path / "whole")
+    sizes = []
+    loss = whole.mats.llm.loss
+
+    def counted(prefix: torch.Tensor, tokens: list[Tokens]) -> tuple[torch.Tensor, int]:
+        sizes.append(len(tokens))
+        return loss(prefix, tokens)
+
+    whole.mats.llm.loss = counted  # type: ignore[method-assign]
+    at_once, in_pieces = whole.looks.loss(8), whole.looks.loss(2)
+    assert sizes == [6, 2, 2, 2] and at_once == pytest.approx(in_pieces, abs=1e-5)
+
+
+def test_a_checkpoint_every_ten_minutes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mats_model.training import loop
+
+    recipe = replace(RECIPE, held_out=HeldOutSettings(share=0.0), train=replace(RECIPE.train, steps=4, save_every=100))
+    _, events = run(recipe, data, tmp_path / "one")
+    assert {event.step for event in events if isinstance(event, Saved)} == {4}
+    monkeypatch.setattr(loop, "_SAVED_SECONDS", -1.0)
+    _, events = run(recipe, data, tmp_path / "two")
+    assert {event.step for event in events if isinstance(event, Saved)} == {1, 2, 3, 4}
+
+
 def test_pieces_add_up_to_the_batch(data: Path, tmp_path: Path) -> None:
     # float32 and no dropout: what is left is the order of additions
     plain = replace(RECIPE, train=replace(RECIPE.train, steps=3, batch=32, dropout=0.0, bf16=False))
@@ -158,7 +238,7 @@ def test_pieces_add_up_to_the_batch(data: Path, tmp_path: Path) -> None:
 
 
 def test_killed_process_ends_the_same(data: Path, tmp_path: Path) -> None:
-    from mats_model.training.recipe import written
+    from mats_model.training.compare import written
 
     recipe = replace(RECIPE, train=replace(RECIPE.train, steps=60, save_every=3))
     (data / "r.yaml").write_text(written(recipe))
@@ -203,7 +283,8 @@ def test_cut_checkpoint_and_other_run(data: Path, tmp_path: Path) -> None:
     assert Note("going on from step 10") in events and same(weights(whole), weights(again))
     assert any(isinstance(event, Note) and "cannot be read" in event.text for event in events)
     with pytest.raises(
-        UsageError, match=r"holds another run \(its recipe differs: train\.rate was 0\.005 and is 0\.1\).*--restart"
+        UsageError,
+        match=r"holds another run \(its recipe differs: train\.learning_rate was 0\.005 and is 0\.1\): give",
     ):
         run(replace(RECIPE, train=replace(RECIPE.train, learning_rate=0.1)), data, tmp_path / "cut")
     (data / "captions.txt").write_text("\n".join([*CAPTIONS, "one more"]))
@@ -242,7 +323,7 @@ def test_full_disk_keeps_the_last_checkpoint(data: Path, tmp_path: Path, monkeyp
 def test_running_mean_is_what_is_kept(data: Path, tmp_path: Path) -> None:
     recipe = replace(RECIPE, held_out=HeldOutSettings(share=0.0), train=replace(RECIPE.train, ema=0.9))
     trainer, _ = run(recipe, data, tmp_path / "out")
-    fresh, averaged = weights(trainer), {key: value.clone() for key, value in trainer.averaged.items()}
+    fresh, averaged = weights(trainer), {key: value.clone() for key, value in trainer.average.mean.items()}
     assert not same(fresh, averaged)
     trainer.finish()
     assert same(weights(trainer), averaged)
@@ -319,7 +400,7 @@ def test_another_encoder_is_refused(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "out" / "config.json"
     path.write_text(path.read_text().replace(trainer.mats.config.space, "000000000000"))
     with pytest.raises(MismatchError, match="trained on another version of the encoder 'nano'"):
-        checkpoints.load(tmp_path / "out", resolve.locate)
+        loading.load_folder(tmp_path / "out")
 
 
 def test_new_words_from_words_alone(nano: Mats, tmp_path: Path) -> None:
@@ -335,7 +416,7 @@ def test_new_words_from_words_alone(nano: Mats, tmp_path: Path) -> None:
     losses = [event.loss for event in events if isinstance(event, Step)]
     assert losses[-1] < losses[0] * 0.6
     trainer.finish()
-    mats = resolve.load(str(tmp_path / "out"))
+    mats = loading.load(str(tmp_path / "out"))
     # other words for them than those it was told
     told = {
         "old computer calling over a telephone": "modem",
@@ -386,6 +467,40 @@ def test_recipe_of_nano_trains(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("width", [256, 1024])
+def test_an_estimate_counts_the_mapper_of_its_encoder(data: Path, tmp_path: Path, width: int) -> None:
+    from mats_model.mapper import make_mapper
+    from mats_model.training.estimate import estimate
+    from mats_model.training.prepare import read_all
+
+    (tmp_path / "model").mkdir()
+    values = json.loads((EMBEDDED / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**values, "width": width}))
+    recipe = replace(RECIPE, clap=str(tmp_path / "model"))
+    mapper = estimate(recipe, read_all(recipe, data, False), "cpu").parts[0]
+    wanted = make_mapper(recipe.mapper, width, recipe.decoder.width)
+    assert mapper.parameters == sum(weight.numel() for weight in wanted.parameters()) == mapper.trained
+    # whoever starts from a model has its mapper
+    start = replace(RECIPE, start=str(tmp_path / "model"), mapper=MapperConfig(), decoder=DecoderConfig())
+    theirs = estimate(start, read_all(start, data, False), "cpu").parts[0]
+    assert theirs.parameters > mapper.parameters
+
+
+def test_a_model_to_start_from_has_its_own_sizes(data: Path, tmp_path: Path) -> None:
+    """Also from Python, where no file is read."""
+    with pytest.raises(UsageError, match=r"^mapper\.width says nothing beside start, whose mapper .* leave it out\.$"):
+        ready(replace(RECIPE, start="nano"), data)
+    with pytest.raises(UsageError, match=r"llm\.dtype of the recipe is float16: its gradients vanish"):
+        ready(
+            replace(
+                RECIPE,
+                llm=LLMConfig(kind="transformers", base="b", prompt="chat", dtype="float16"),
+                decoder=DecoderConfig(),
+            ),
+            data,
+        )
+
+
 # ---- the program
 
 
@@ -422,7 +537,9 @@ def test_train_says_what_it_does(mats: Run, data: Path, tmp_path: Path) -> None:
     again = mats("train", data / "r.yaml", "--set", "train.learning_rate=1e-4", "--device", "cpu")
     assert (
         again.returncode == 2
-        and b"holds another run (its recipe differs: train.learning_rate was 0.001 and is 0.0001)" in again.stderr
+        and b"holds another run (its recipe differs: train.learning_rate was 0.001 and is 0.0001): give another "
+        b"folder, or begin anew (-o DIR, --restart)."
+        in again.stderr
     )
     assert (
         mats("train", data / "r.yaml", "--set", "train.learning_rate=1e-4", "--restart", "-q", "--device", "cpu").stderr
@@ -430,11 +547,9 @@ def test_train_says_what_it_does(mats: Run, data: Path, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_and_sigterm_save_and_say_how_to_go_on(
-    data: Path, tmp_path: Path, number: signal.Signals, code: int
-) -> None:
-    from mats_model.training.recipe import written
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signals_save_and_say_how_to_go_on(data: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
+    from mats_model.training.compare import written
 
     (data / "r.yaml").write_text(written(replace(RECIPE, train=replace(RECIPE.train, steps=5000))))
     command = [
@@ -497,7 +612,7 @@ def test_several_processes_train_as_one(data: Path, tmp_path: Path) -> None:
     """Two processes on this machine's loopback, as accelerate and torchrun launch them; each takes its pieces of every
     batch."""
     pytest.importorskip("accelerate")
-    from mats_model.training.recipe import written
+    from mats_model.training.compare import written
 
     recipe = replace(
         RECIPE, held_out=HeldOutSettings(share=0.0), train=replace(RECIPE.train, steps=4, dropout=0.0, bf16=False)
@@ -514,6 +629,30 @@ def test_several_processes_train_as_one(data: Path, tmp_path: Path) -> None:
     assert state["facts"]["world"] == 2
     for key, value in weights(alone).items():
         assert torch.allclose(value, state["trained"][key], atol=1e-5), key
+
+
+def test_processes_have_patience_and_stop_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first evaluates while the others wait, and what one of them is told all of them do."""
+    accelerate = pytest.importorskip("accelerate")
+    told: list[object] = []
+
+    class Two:
+        """One of two processes, the other of which is told to stop."""
+
+        process_index, device = 0, torch.device("cpu")
+
+        def __init__(self, cpu: bool, kwargs_handlers: list[object]) -> None:
+            told.extend(kwargs_handlers)
+
+        def reduce(self, value: torch.Tensor, how: str) -> torch.Tensor:
+            assert how == "sum"
+            return value + 1.0
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(accelerate, "Accelerator", Two)
+    crew = Crew()
+    assert crew.size == 2 and crew.any(False)
+    assert told[0].timeout.total_seconds() >= 3600  # type: ignore[attr-defined]
 
 
 def test_one_process_is_the_rule() -> None:

@@ -18,16 +18,16 @@ import torch
 from conftest import Run
 from safetensors.torch import load_file, save_file
 
-from mats_cli import formats, search
+from mats_cli import documents, formats, search
 from mats_cli.formats import Result, Row
 from mats_model.clap.text import PIECES
 from mats_model.errors import MatsError, ModelError, UsageError
 from mats_model.gap import memory, santa
+from mats_model.library.search import Hit
 from mats_model.mats import Mats
 from mats_model.training.recipe import read_values
 from mats_model.training.sources import SourceSettings, captions_in, read_names, read_source
-from mats_model.weights import folder as checkpoints
-from mats_model.weights import resolve
+from mats_model.weights import loading, resolve
 
 Change = Callable[[Path], object]
 
@@ -41,7 +41,7 @@ def refused(folder: Path) -> str:
     """The sentence about a model folder: of exit code 5, and at once."""
     began = time.monotonic()
     with pytest.raises(MatsError) as error:
-        checkpoints.load(folder, resolve.locate)
+        loading.load_folder(folder)
     assert error.value.exit_code == 5 and "\n" not in str(error.value) and len(str(error.value)) < 600, error.value
     assert time.monotonic() - began < 5
     return str(error.value)
@@ -186,7 +186,7 @@ def test_memories(nano: Mats, tmp_path: Path) -> None:
         (put("memory.json", b"[" * 100_000), "too deep"),
         (put("memory.json", json.dumps({**card, "captions": "3"}).encode()), "captions should be a whole number"),
         (put("memory.json", json.dumps({**card, "captions": 10**12}).encode()), "vectors.npy is not float16"),
-        (put("memory.json", json.dumps({**card, "clusters": 0}).encode()), "sizes that are none"),
+        (put("memory.json", json.dumps({**card, "clusters": 0}).encode()), "clusters should lie between 1 and"),
         (
             put(
                 "vectors.npy",
@@ -310,17 +310,24 @@ def test_no_format_lets_a_line_be_forged() -> None:
         Row(2, 3, silent=True),
     ]
     results = [Result(EVIL, rows), Result(EVIL, error=f"{EVIL} is empty.")]
-    for kind, lines in (("text", 3), ("csv", 5), ("excel", 5), ("srt", 11), ("vtt", 10), ("jsonl", 2)):
-        said = formats.document(results, kind, True, True)
+    for kind, lines in (
+        ("text", 3),
+        ("csv", 5),
+        ("excel", 5),
+        ("srt", 11),
+        ("vtt", 10),
+        ("jsonl", 2),
+        ("audacity", 3),
+        ("raven", 4),
+        ("timeline", 5),
+    ):
+        said = documents.document(results, kind, True, True)
         assert said.count("\n") == lines and all(c.isprintable() or c in "\n\t\ufeff" for c in said), (kind, said)
-    hits = [search.Hit(0.5, 0, 1, [EVIL], 2.0, "a\n0.0\t9.0\tforged\x1b]0;x\x07", None)]
+    hits = [Hit(0.5, 0, 1, [EVIL], 2.0, "a\n0.0\t9.0\tforged\x1b]0;x\x07", None)]
     for kind, lines in (("text", 1), ("csv", 2), ("m3u8", 5), ("audacity", 1), ("jsonl", 1)):
         said = search.document(hits, kind)
         assert said.count("\n") == lines and not set(said) & set("\x1b\x07\r\u202e\x9b"), (kind, said)
-    assert (
-        search.document([search.Hit(0.5, 0, 1, ["#EXTINF:1"], 2.0, None, None)], "m3u8").splitlines()[-1]
-        == "./#EXTINF:1"
-    )
+    assert search.document([Hit(0.5, 0, 1, ["#EXTINF:1"], 2.0, None, None)], "m3u8").splitlines()[-1] == "./#EXTINF:1"
 
 
 def test_no_sentence_lets_a_line_be_forged(mats: Run, tmp_path: Path) -> None:
@@ -340,8 +347,8 @@ def test_no_cell_is_a_formula(mats: Run, dog: Path, tmp_path: Path) -> None:
         "'=1+1", "'+x", "'-x", "'@SUM(A1)", "\\t=1", "\\r=1", "'\uff1d1", "' =1", "-5", "+1e3", "-.5", "a=b", "", "'x",
     ]  # fmt: skip
     result = Result("=cmd.wav", [Row(0, 1.5, labels=[("@x", 0.25)])])
-    assert formats.document([result], "csv", True, True).splitlines()[1] == "'=cmd.wav,0.000,1.500,'@x,0.2500,"
-    hit = search.Hit(-0.25, 0, 1, ["-x.wav"], 2.0, "=1", None)
+    assert documents.document([result], "csv", True, True).splitlines()[1] == "'=cmd.wav,0.000,1.500,'@x,0.2500,"
+    hit = Hit(-0.25, 0, 1, ["-x.wav"], 2.0, "=1", None)
     assert search.document([hit], "csv").splitlines()[1] == "-0.2500,'-x.wav,0.000,1.000,'=1"
     shutil.copy(dog, tmp_path / "=dog.ogg")
     plain, marked = (mats("caption", "=dog.ogg", "--csv", *more).stdout for more in ((), ("--bom",)))

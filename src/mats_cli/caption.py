@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mats_cli import loading
 from mats_cli import options as shared
+from mats_cli.documents import chosen_format
 from mats_cli.formats import Result, Row
-from mats_cli.inputs import Item, expand
 
 if TYPE_CHECKING:
-    from mats_cli.job import Listened
+    from mats_model.audio.folders import Item
+    from mats_model.many import Listened
     from mats_model.mats import Mats
 
 
@@ -23,6 +25,9 @@ def caption(
     json: shared.Json = False,
     csv: shared.Csv = False,
     bom: shared.Bom = False,
+    trace: shared.Trace = False,
+    timeline: shared.Timeline = False,
+    embed: shared.Embed = False,
     output: shared.Output = None,
     model: shared.Model = "nano",
     memory: shared.Memory = None,
@@ -48,15 +53,12 @@ def caption(
     """
     from mats_cli import job
 
-    kind = shared.chosen_format(format, json, csv, bom=bom)
-    found = expand(inputs)
-    if not found.items:
-        from mats_model.errors import InputError
-
-        raise InputError(job.nothing_found(found, inputs))
-    mats = shared.load_model(model, offline, llm, quantize, device)
-    across = shared.apply_santa(mats, memory, santa, no_santa) | shared.apply_search(mats, search)
-    chosen = job.Options(every, kind, output, quiet, timed=every is not None)
+    kind = chosen_format(format, json, csv, bom=bom, output=output, timeline=timeline)
+    shared.check_goes_with(kind, trace, embed)
+    found = job.found(inputs)
+    mats = loading.load_model(model, offline, llm, quantize, device)
+    across = loading.apply_santa(mats, memory, santa, no_santa) | loading.apply_search(mats, search)
+    chosen = job.Options(every, kind, output, quiet, every is not None, trace, embed)
     raise typer.Exit(
         job.run(
             mats,
@@ -69,26 +71,11 @@ def caption(
 
 
 def _answer(mats: Mats, all_heard: Iterator[Listened]) -> Iterator[tuple[Item, Result]]:
-    """Captions in batches over the inputs, results in their order."""
-    import numpy as np
+    from mats_model.many import caption_all
 
-    waiting: list[Listened] = []
-
-    def flush() -> Iterator[tuple[Item, Result]]:
-        vectors = [heard.embedding for listened in waiting for heard in listened.heard if heard.embedding is not None]
-        said = iter(mats.answer(np.stack(vectors)) if vectors else [])
-        for listened in waiting:
-            rows = [
-                Row(heard.start, heard.end, silent=True, caption=None)
-                if heard.embedding is None
-                else Row(heard.start, heard.end, next(said))
-                for heard in listened.heard
-            ]
-            yield listened.item, Result(listened.item.name, rows, listened.error)
-        waiting.clear()
-
-    for listened in all_heard:
-        waiting.append(listened)
-        if sum(len(one.heard) for one in waiting) >= mats.llm.rows or len(waiting) >= mats.llm.rows:
-            yield from flush()
-    yield from flush()
+    for listened, captions in caption_all(mats, all_heard):
+        rows = [
+            Row(stretch.start, stretch.end, caption, silent=caption is None)
+            for stretch, caption in zip(listened.heard, captions, strict=True)
+        ]
+        yield listened.item, Result(listened.item.name, rows, listened.error)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from mats_cli import loading
 from mats_cli import options as shared
+from mats_cli.documents import chosen_format
 from mats_cli.formats import Result, Row
-from mats_cli.inputs import Item, expand, read_labels
-from mats_model.errors import InputError, UsageError
+from mats_cli.inputs import read_labels
+from mats_model.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from mats_cli.job import Listened
+    from mats_model.audio.folders import Item
     from mats_model.ears import Ears
+    from mats_model.many import Listened
 
 Labels = Annotated[
     str,
@@ -26,14 +27,21 @@ Labels = Annotated[
         help="A file with one label per line (# begins a remark), - for stdin, or labels with commas: 'dog,rain'.",
     ),
 ]
-TopK = Annotated[int, typer.Option("--top-k", min=1, help="How many labels to show for each stretch, best first.")]
+TopK = Annotated[
+    int, typer.Option("--top-k", metavar="N", min=1, help="How many labels to show for each stretch, best first.")
+]
 Template = Annotated[
-    str, typer.Option("--template", help="A sentence around each label, with {} for the label: 'the sound of {}'.")
+    str,
+    typer.Option(
+        "--template", metavar="TEXT", help="A sentence around each label, with {} for the label: 'the sound of {}'."
+    ),
 ]
 Multi = Annotated[bool, typer.Option("--multi", help="Every label that fits, each with a probability of its own.")]
 Threshold = Annotated[
     Optional[float],
-    typer.Option("--threshold", min=0.0, max=1.0, help="With --multi: the least probability; 0.5 if not given."),
+    typer.Option(
+        "--threshold", metavar="P", min=0.0, max=1.0, help="With --multi: the least probability; 0.5 if not given."
+    ),
 ]
 
 
@@ -49,6 +57,9 @@ def classify(
     json: shared.Json = False,
     csv: shared.Csv = False,
     bom: shared.Bom = False,
+    trace: shared.Trace = False,
+    timeline: shared.Timeline = False,
+    embed: shared.Embed = False,
     output: shared.Output = None,
     model: shared.Model = "nano",
     clap: shared.Clap = None,
@@ -70,7 +81,8 @@ def classify(
     """
     from mats_cli import console, job
 
-    kind = shared.chosen_format(format, json, csv, bom=bom)
+    kind = chosen_format(format, json, csv, bom=bom, output=output, timeline=timeline)
+    shared.check_goes_with(kind, trace, embed)
     if threshold is not None and not multi:
         raise UsageError("--threshold goes with --multi: without it one label is always chosen.")
     if labels == "-" and "-" in inputs:
@@ -78,13 +90,11 @@ def classify(
     names, notes = read_labels(labels)
     for line in [] if quiet else notes:
         console.note(line)
-    found = expand(inputs)
-    if not found.items:
-        raise InputError(job.nothing_found(found, inputs))
-    mats = shared.load_ears(clap, model, offline, device)
+    found = job.found(inputs)
+    mats = loading.load_ears(clap, model, offline, device)
     vectors = mats.label_embeddings(names, template)
     least = 0.5 if threshold is None else threshold
-    chosen = job.Options(every, kind, output, quiet, timed=every is not None or multi)
+    chosen = job.Options(every, kind, output, quiet, every is not None or multi, trace, embed)
     settings = {
         "verb": "classify",
         "labels": names,
@@ -94,17 +104,19 @@ def classify(
         "top_k": top_k,
     }
 
+    def rows(listened: Listened) -> list[Row]:
+        if multi:
+            return _multi(mats, listened, names, vectors, least)
+        return _best(mats, listened, names, vectors, top_k)
+
     def answer(all_heard: Iterator[Listened]) -> Iterator[tuple[Item, Result]]:
         for listened in all_heard:
-            rows = (
-                _multi(mats, listened, names, vectors, least) if multi else _best(mats, listened, names, vectors, top_k)
-            )
-            yield listened.item, Result(listened.item.name, rows, listened.error)
+            yield listened.item, Result(listened.item.name, rows(listened), listened.error)
 
-    raise typer.Exit(job.run(mats, found, chosen, settings, answer))
+    raise typer.Exit(job.run(mats, found, chosen, {"verb": "classify", **settings}, answer))
 
 
-def _best(mats: Ears, listened: Listened, names: list[str], vectors: np.ndarray, top_k: int) -> list[Row]:
+def _best(mats: Ears, listened: Listened, names: list[str], vectors: Any, top_k: int) -> list[Row]:
     from mats_model.labels import ranked
 
     rows = []
@@ -119,25 +131,16 @@ def _best(mats: Ears, listened: Listened, names: list[str], vectors: np.ndarray,
     return rows
 
 
-def _multi(mats: Ears, listened: Listened, names: list[str], vectors: np.ndarray, least: float) -> list[Row]:
-    """One row per label and event, by time: neighbouring stretches with the same label are one event. All silent:
-    said."""
-    rows: list[Row] = []
-    open_rows: dict[str, Row] = {}
-    for heard in listened.heard:
-        now: dict[str, Row] = {}
-        if heard.embedding is not None:
-            for name, value in zip(names, mats.score(heard.embedding, vectors, multi=True).tolist(), strict=True):
-                score = round(value, 4)
-                if score < least:
-                    continue
-                row = open_rows.get(name)
-                if row is None:
-                    row = Row(heard.start, heard.end, labels=[(name, score)])
-                    rows.append(row)
-                row.end, row.labels = heard.end, [(name, max(score, row.labels[0][1]))]
-                now[name] = row
-        open_rows = now
-    if listened.heard and all(heard.embedding is None for heard in listened.heard):
-        return [Row(listened.heard[0].start, listened.heard[-1].end, silent=True)]
-    return sorted(rows, key=lambda row: (row.start, -row.labels[0][1]))
+def _multi(mats: Ears, listened: Listened, names: list[str], vectors: Any, least: float) -> list[Row]:
+    """One row per label and event, by time; where all is silent, that is said."""
+    from mats_model.live.events import events, probabilities
+
+    heard = listened.heard
+    if heard and all(stretch.embedding is None for stretch in heard):
+        return [Row(heard[0].start, heard[-1].end, silent=True)]
+    # as they are shown, so that what is shown as the threshold passes it
+    scores = (row and [round(score, 4) for score in row] for row in probabilities(mats, heard, vectors))
+    return [
+        Row(event.start, event.end, labels=[(event.label, event.score)])
+        for event in events(heard, scores, names, least)
+    ]

@@ -6,15 +6,19 @@ import contextlib
 import errno
 import io
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from mats_cli.formats import clock as short
 from mats_cli.formats import harmless, visible
 from mats_model.errors import MatsError
 
 T = TypeVar("T")
+# settings that sentences of the library name
+_SETTING = re.compile("`(every|rebuild|template)`")
 
 
 class Stopped(Exception):
@@ -29,6 +33,22 @@ class OutputError(MatsError):
     """Standard output takes nothing: no use to go on."""
 
     exit_code = 2
+
+
+class _Bar:
+    """The bar that stands on the terminal at the moment, if one does: it is taken away before a line is written."""
+
+    shown: Any = None
+
+    @classmethod
+    def clear(cls) -> None:
+        if cls.shown is not None:
+            cls.shown.clear()
+
+    @classmethod
+    def again(cls) -> None:
+        if cls.shown is not None:
+            cls.shown.refresh()
 
 
 class _Results(io.TextIOWrapper):
@@ -99,9 +119,21 @@ def check_output() -> None:
         os.write(sys.stdout.fileno(), b"")
 
 
+def spelled(sentence: str) -> str:
+    """The library names settings, `every`; here they are options, --every."""
+    return _SETTING.sub(r"--\1", sentence)
+
+
+def on_terminal() -> bool:
+    """Whether a bar has a place."""
+    return sys.stderr.isatty()
+
+
 def note(message: str) -> None:
     """One line to stderr."""
-    print(f"mats: {visible(message)}", file=sys.stderr, flush=True)
+    _Bar.clear()
+    print(f"mats: {visible(spelled(message))}", file=sys.stderr, flush=True)
+    _Bar.again()
 
 
 def failure(error: Exception) -> None:
@@ -125,7 +157,42 @@ def progress(items: Iterable[T], total: int, unit: str, quiet: bool) -> Iterator
 
     # asked for here, since some terminals say that they are of size 0, on which tqdm shows nothing
     size = shutil.get_terminal_size()
-    yield from tqdm(items, total=total, unit=unit, file=sys.stderr, leave=False, ncols=size.columns, nrows=size.lines)
+    with tqdm(total=total, unit=unit, file=sys.stderr, leave=False, ncols=size.columns, nrows=size.lines) as bar:
+        _Bar.shown = bar
+        try:
+            for item in items:
+                yield item
+                bar.update()
+        finally:
+            _Bar.shown = None
+
+
+class Seconds:
+    """A bar for one long sound: seconds heard of all, and how long the rest will take."""
+
+    def __init__(self, total: float | None) -> None:
+        from tqdm import tqdm
+
+        size = shutil.get_terminal_size()
+        form = "{desc} |{bar}| {elapsed}<{remaining}" if total else "{desc} {elapsed}"
+        self.total = total
+        self.bar: Any
+        self.bar = _Bar.shown = tqdm(
+            total=total, bar_format=form, file=sys.stderr, leave=False, ncols=size.columns, nrows=size.lines
+        )
+
+    def heard(self, seconds: float) -> None:
+        """So far."""
+        if self.bar is not None:
+            whole = f" of {short(self.total)}" if self.total else " heard"
+            self.bar.set_description_str(f"{short(int(seconds))}{whole}", refresh=False)
+            self.bar.update(max(0.0, min(seconds, self.total or seconds) - self.bar.n))
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = _Bar.shown = None
 
 
 class Meter:
@@ -208,8 +275,10 @@ def clock(seconds: float) -> str:
 
 def out(text: str) -> None:
     """Results, flushed, so that a pipe sees each at once. Errors: ClosedPipe, OutputError."""
+    _Bar.clear()
     sys.stdout.write(harmless(text))
     sys.stdout.flush()
+    _Bar.again()
 
 
 def tell_warnings() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mats_model.files import write
 
 if TYPE_CHECKING:
-    from mats_model.training.loop import Evaluated, Sample, Step
+    from mats_model.training.events import Evaluated, Sample, Step
 
 
 class Curve:

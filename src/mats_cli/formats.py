@@ -1,4 +1,4 @@
-"""Results as text, JSON, JSON lines, CSV, SRT or WebVTT. Every row is one stretch of one sound."""
+"""Results as rows: text lines, JSON, CSV. Every row is one stretch of one sound; documents.py has all formats."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import Any
 
-FORMATS = ("text", "json", "jsonl", "csv", "srt", "vtt")
+FORMATS = ("text", "json", "jsonl", "csv", "srt", "vtt", "audacity", "raven", "reaper", "timeline", "html")
 SILENT = "(silence)"
 _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -34,12 +34,13 @@ class Result:
     path: str
     rows: list[Row] = field(default_factory=list)
     error: str | None = None
+    about: dict[str, str] = field(default_factory=dict)  # the model's id and the version of mats, once it is shown
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without what does not apply."""
         if self.error is not None:
-            return {"path": self.path, "error": self.error}
-        return {"path": self.path, "segments": [_plain(row) for row in self.rows]}
+            return {"path": self.path, **self.about, "error": self.error}
+        return {"path": self.path, **self.about, "segments": [_plain(row) for row in self.rows]}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Result:
@@ -104,10 +105,19 @@ def plain_json(values: Any, indent: int | None = None) -> str:
     )
 
 
-def clock(seconds: float, separator: str = ".") -> str:
-    """HH:MM:SS.mmm."""
-    whole = round(seconds * 1000)
-    return f"{whole // 3_600_000:02d}:{whole // 60_000 % 60:02d}:{whole // 1000 % 60:02d}{separator}{whole % 1000:03d}"
+def clock(seconds: float) -> str:
+    """A time as people read it, to a tenth: 1:30, 1:02:03.5."""
+    tenths = round(seconds * 10)
+    hours, minutes, rest = tenths // 36_000, tenths // 600 % 60, tenths // 10 % 60
+    front = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{front}:{rest:02d}" + (f".{tenths % 10}" if tenths % 10 else "")
+
+
+def stamp(seconds: float) -> str:
+    """A time in a file's name, to the second: 0550, 010203."""
+    whole = int(seconds)
+    hours = f"{whole // 3600:02d}" if whole >= 3600 else ""
+    return f"{hours}{whole // 60 % 60:02d}{whole % 60:02d}"
 
 
 def _said(row: Row) -> list[str]:
@@ -135,8 +145,12 @@ def cell(text: str) -> str:
     return f"'{shown}" if shown.lstrip()[:1] in _FORMULA and shown.lstrip() and not _NUMBER.fullmatch(shown) else shown
 
 
-def csv_rows(result: Result) -> list[list[str]]:
-    """path, start, end, label or caption, score, error."""
+def csv_rows(result: Result, traced: bool = False) -> list[list[str]]:
+    """path, start, end, label or caption, score, error; `traced`: the model's id and the version of mats behind."""
+    return [row + list(result.about.values()) for row in _csv_rows(result)] if traced else _csv_rows(result)
+
+
+def _csv_rows(result: Result) -> list[list[str]]:
     if result.error is not None:
         return [[cell(result.path), "", "", "", "", cell(result.error)]]
     rows = []
@@ -155,6 +169,7 @@ def csv_rows(result: Result) -> list[list[str]]:
 
 
 CSV_HEADER = ["path", "start", "end", "text", "score", "error"]
+TRACE_HEADER = ["model", "mats"]
 BOM = "\ufeff"  # by which Excel knows UTF-8; `excel` is CSV with it
 TABLES = {"csv": "", "excel": BOM}
 
@@ -164,44 +179,3 @@ def table(rows: list[list[str]]) -> str:
     sink = io.StringIO()
     csv.writer(sink, lineterminator="\n").writerows(rows)
     return sink.getvalue()
-
-
-def _cues(results: list[Result], vtt: bool) -> str:
-    blocks = ["WEBVTT\n"] if vtt else []
-    mark = "." if vtt else ","
-    number = 0
-    for result in results:
-        for row in result.rows:
-            said = visible(
-                SILENT
-                if row.silent
-                else row.caption
-                if row.caption is not None
-                else ", ".join(n for n, _ in row.labels)
-            )
-            if not said:
-                continue
-            number += 1
-            head = "" if vtt else f"{number}\n"
-            blocks.append(f"{head}{clock(row.start, mark)} --> {clock(row.end, mark)}\n{said}\n")
-    return "\n".join(blocks)
-
-
-def document(results: list[Result], kind: str, named: bool, timed: bool) -> str:
-    """A whole document in one format."""
-    if kind == "json":
-        return plain_json([result.to_json() for result in results], 2) + "\n"
-    if kind == "jsonl":
-        return "".join(plain_json(result.to_json()) + "\n" for result in results)
-    if kind in TABLES:
-        return TABLES[kind] + table([CSV_HEADER] + [row for result in results for row in csv_rows(result)])
-    if kind in ("srt", "vtt"):
-        return _cues(results, kind == "vtt")
-    return "".join(line + "\n" for result in results for line in text_lines(result, named, timed))
-
-
-def piece(result: Result, kind: str, named: bool, timed: bool, first: bool) -> str:
-    """One result of a document that is written as it grows (text, jsonl, csv); "" for formats that need the whole."""
-    if kind in TABLES:
-        return (TABLES[kind] if first else "") + table(([CSV_HEADER] if first else []) + csv_rows(result))
-    return document([result], kind, named, timed) if kind in ("text", "jsonl") else ""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import os
 import re
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ SHELLS = {"bash": "mats.bash", "zsh": "_mats", "fish": "mats.fish"}
 
 
 def _help(words: list[str]) -> str:
+    os.environ["COLUMNS"] = "100"  # whatever the terminal is
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown):
         app([*words, "--help"], prog_name="mats", standalone_mode=False)

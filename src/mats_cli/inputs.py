@@ -1,5 +1,4 @@
-"""What the user named -> the sounds to hear: files, folders (recursive, links followed once), `-` for standard
-input."""
+"""What the user named -> what is read: sounds in files, in folders or on standard input (`-`), and labels."""
 
 from __future__ import annotations
 
@@ -8,16 +7,15 @@ import select
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mats_cli import console
 from mats_cli.formats import visible
 from mats_model.errors import InputError, UsageError
 
-# endings that are named when files are passed over
-_NAMED = 6
+if TYPE_CHECKING:
+    from mats_model.audio.folders import Found
 
 # of standard input, which is kept in memory: three hours of a CD
 LONGEST = 2_000_000_000
@@ -31,119 +29,21 @@ _ENOUGH = 4_000_000
 _PATIENCE = 10.0
 
 
-@dataclass(frozen=True)
-class Item:
-    """One sound to hear; `problem` is set when it cannot even be opened."""
-
-    name: str
-    path: Path | None  # None: standard input
-    tree: Path  # place in an output folder that mirrors the input folder
-    problem: str | None = None
-
-
-@dataclass
-class Found:
-    """All items in order, and which files of folders were passed over."""
-
-    items: list[Item] = field(default_factory=list)
-    passed: Counter[str] = field(default_factory=Counter)  # by their endings
-    many: bool = False  # more than one answer is to be expected: name each
-
-    @property
-    def skipped(self) -> int:
-        """How many files were passed over."""
-        return self.passed.total()
-
-    def passed_over(self) -> str | None:
-        """What was passed over, in words; None where nothing was."""
-        if not self.passed:
-            return None
-        named = self.passed.most_common(_NAMED)
-        rest = self.skipped - sum(count for _, count in named)
-        kinds = ", ".join([f"{count} {name}" for name, count in named] + ([f"{rest} others"] if rest else []))
-        many = "1 file was" if self.skipped == 1 else f"{self.skipped} files were"
-        return f"{many} passed over, whose endings are of no known sound: {kinds}."
-
-
 def expand(names: list[str]) -> Found:
-    """Errors: UsageError when standard input is named twice or is a terminal."""
-    found = Found(many=len(names) > 1)
-    seen: set[str] = set()
+    """What the user named; `-` is standard input. Errors: UsageError when that is named twice or is a terminal."""
+    from mats_model.audio.folders import Found, Item
+
     if names.count("-") > 1:
         raise UsageError("`-` stands for standard input and can be named once only.")
+    found = Found(many=len(names) > 1)
     for name in names:
-        if name == "-":
-            if sys.stdin is not None and sys.stdin.isatty():
-                raise UsageError("`-` reads a sound from standard input, which is the keyboard: pipe a file in.")
-            found.items.append(Item("-", None, Path("stdin")))
+        if name != "-":
+            found.add(name)
             continue
-        path = Path(name)
-        if _is_folder(path):
-            found.many = True
-            _walk(path, found, seen)
-        elif (real := os.path.realpath(path)) not in seen or not os.path.exists(path):
-            seen.add(real)
-            found.items.append(Item(name, path, Path(path.name)))
+        if sys.stdin is not None and sys.stdin.isatty():
+            raise UsageError("`-` reads a sound from standard input, which is the keyboard: pipe a file in.")
+        found.items.append(Item("-", None, Path("stdin")))
     return found
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
-def _walk(top: Path, found: Found, seen: set[str]) -> None:
-    """Files of a folder in the order of their names; each real folder is entered once, so loops of links end."""
-    from mats_model.audio import SHARED, SUFFIXES, ending
-
-    entered: set[str] = set()
-
-    def refused(error: OSError) -> None:
-        where = Path(error.filename or top)
-        found.items.append(
-            Item(
-                str(where),
-                where,
-                Path(where.name),
-                f"{where} may not be listed ({error.strerror}); check its permissions.",
-            )
-        )
-
-    for folder, folders, files in os.walk(top, followlinks=True, onerror=refused):
-        real = os.path.realpath(folder)
-        if real in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(folder) / name
-            if name.startswith("."):
-                continue
-            if (real_file := os.path.realpath(path)) in seen:
-                continue
-            seen.add(real_file)
-            suffix = path.suffix.lower()
-            if (suffix not in SUFFIXES or suffix in SHARED) and not _sounds_like_audio(path):
-                found.passed[ending(name)] += 1
-            else:
-                found.items.append(Item(str(path), path, path.relative_to(top)))
-
-
-def _sounds_like_audio(path: Path) -> bool:
-    """By its first bytes, for files whose ending says nothing."""
-    from mats_model.audio import sounds
-
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as handle:
-            head = handle.read(512)
-    except OSError:
-        return False
-    return sounds(head)
 
 
 def read_stdin(most: int = LONGEST, what: str = _SOUND, quiet: bool = False) -> bytes:
@@ -216,6 +116,9 @@ def read_labels(given: str, option: str = "--labels") -> tuple[list[str], list[s
             line.removeprefix("\\") if line.startswith("\\#") else line for line in lines if not line.startswith("#")
         ]
     labels = [line for line in lines if line]
+    if listed and len(labels) == 1 and (mark := next((each for each in "|;" if each in given), "")):
+        better = ",".join(part.strip() for part in given.split(mark))
+        return labels, [f"{option} {given!r} is one label: did you mean {better!r}, with commas between labels?"]
     if not labels:
         raise UsageError(
             f"{where} holds no labels: write one per line, or give them with commas, as in {option} 'dog,rain'."

@@ -6,21 +6,29 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mats_cli import console
-from mats_cli.formats import TABLES, Result, document, piece
-from mats_cli.inputs import Found, Item, read_stdin
+from mats_cli.documents import GROWING, document, file_name, piece
+from mats_cli.formats import Result
+from mats_cli.inputs import expand, read_stdin
 from mats_cli.journal import Journal, fitting, unused
-from mats_model.errors import InputError, UsageError, one_input
+from mats_cli.pages.sounds import Report
+from mats_cli.tracks import ENDINGS
+from mats_model import __version__
+from mats_model.errors import InputError, UsageError
 from mats_model.files import write
 
 if TYPE_CHECKING:
-    from mats_model.ears import Ears, Stretch
+    from mats_model.audio import AudioSource
+    from mats_model.audio.folders import Found, Item
+    from mats_model.ears import Ears
+    from mats_model.many import Listened
 
-SUFFIX = {"text": "txt", "excel": "csv"}
+# seconds of a sound by itself that has a bar
+_LONG = 30.0
 # what is wrong with the disk and not with one name on it
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
@@ -34,46 +42,41 @@ class Options:
     output: str | None
     quiet: bool
     timed: bool  # times are part of the text format
+    traced: bool = False  # tables have columns for the model's id and the version of mats
+    embed: bool = False  # a page has the sounds inside
 
 
-@dataclass
-class Listened:
-    """What was heard in an input, or why nothing was."""
-
-    item: Item
-    heard: list[Stretch]
-    notes: list[str]
-    error: str | None = None
-    trace: str = ""  # where it went wrong, if nobody foresaw that
-    missing: bool = False  # part of the sound is not there, as the notes say
-
-
-def listen_all(mats: Ears, items: Iterable[Item], every: float | None, quiet: bool = False) -> Iterator[Listened]:
-    """Each input listened to, in order; a few at once, each on one thread, so that company changes nothing."""
+def listen_all(
+    mats: Ears,
+    items: Iterable[Item],
+    every: float | None,
+    quiet: bool = False,
+    piped: dict[int, AudioSource] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Iterator[Listened]:
+    """Each input listened to, in order; standard input is read when its turn comes, and kept in `piped`, by the id of
+    its item, since it cannot be read again."""
+    from mats_model import many
     from mats_model.audio import AudioSource
-    from mats_model.parallel import in_order
+    from mats_model.audio.folders import STDIN
 
-    def one(item: Item) -> Listened:
-        source = AudioSource(item.name if item.path else "standard input", path=item.path)
-        try:
-            with one_input(source.name):
-                if item.problem:
-                    raise InputError(item.problem)
-                if item.path is None:
-                    source = AudioSource("standard input", data=read_stdin(quiet=quiet))
-                heard = list(mats.listen(source, every))
-                return Listened(item, heard, source.notes, missing=bool(source.missing))
-        except InputError as error:
-            return Listened(item, [], [], str(error), getattr(error, "trace", ""))
+    def opened(item: Item) -> AudioSource:
+        if item.path is not None:
+            source = AudioSource(item.name, path=item.path, progress=progress)
+        else:
+            source = AudioSource(STDIN, data=read_stdin(quiet=quiet), progress=progress)
+            if piped is not None:
+                piped[id(item)] = source
+        return source
 
-    yield from in_order(one, items, mats.clap.listeners)
+    yield from many.listen_all(mats, items, every, opened)
 
 
 class _Sink:
     """Where results go as they come."""
 
-    def __init__(self, found: Found, options: Options) -> None:
-        self.options, self.named = options, found.many
+    def __init__(self, found: Found, options: Options, about: dict[str, str]) -> None:
+        self.options, self.named, self.about = options, found.many, about
         self.results: list[Result] = []
         self.count = 0
         self.target = Path(options.output) if options.output and options.output != "-" else None
@@ -83,7 +86,8 @@ class _Sink:
             else None
         )
         self.used: set[Path] = set()
-        if options.format in ("srt", "vtt") and found.many and not self.folder:
+        self.report = Report(self.target, options.embed)
+        if options.format in ENDINGS and found.many and not self.folder:
             raise UsageError(
                 f"--format {options.format} holds one recording: give one input, or a folder with -o FOLDER{os.sep}."
             )
@@ -112,34 +116,49 @@ class _Sink:
                 f"-o {self.options.output} cannot be written ({error.strerror}); choose another place."
             ) from None
 
-    def add(self, item: Item, result: Result) -> None:
-        """Errors: InputError where this one cannot be written, though others may."""
-        kind, timed = self.options.format, self.options.timed
+    def add(self, item: Item, result: Result, source: AudioSource | None = None) -> None:
+        """`source`: the sound, where its path does not lead to it. Errors: InputError where this one cannot be written,
+        though others may."""
+        kind, timed, traced = self.options.format, self.options.timed, self.options.traced
+        result.about = self.about
         if self.folder:
             if result.error is None:
-                self._write(self._place(item.tree, kind), document([result], kind, False, timed), item.name)
+                self._in_folder(self.folder, item, result, source)
             return
-        if self.target is None and kind in ("text", "jsonl", *TABLES):
-            console.out(piece(result, kind, self.named, timed, self.count == 0))
+        if kind == "html":
+            self.report.add(result, source or _reopened(item))
+        elif self.target is None and kind in GROWING:
+            console.out(piece(result, kind, self.named, timed, self.count == 0, traced))
         else:
             self.results.append(result)
         self.count += 1
 
-    def finish(self) -> None:
-        if self.folder or (
-            self.target is None and not self.results and self.options.format in ("text", "jsonl", *TABLES)
-        ):
+    def _in_folder(self, folder: Path, item: Item, result: Result, source: AudioSource | None) -> None:
+        """The input's own name with the format behind it; a second input of the same name gets a number."""
+        kind = self.options.format
+        place = unused(folder / item.tree.parent, *file_name(item.tree.name, kind), self.used)
+        if kind == "html":
+            report = Report(place, self.options.embed)
+            report.add(result, source or _reopened(item))
+            text = report.document(item.name, self.about)
+        else:
+            text = document([result], kind, False, self.options.timed, self.options.traced)
+        self._write(place, text, item.name)
+
+    def finish(self, title: str) -> None:
+        """Write what needs the whole."""
+        kind = self.options.format
+        if self.folder or (self.target is None and not self.results and kind in GROWING):
             return
-        whole = document(self.results, self.options.format, self.named, self.options.timed)
+        whole = (
+            self.report.document(title, self.about)
+            if kind == "html"
+            else document(self.results, kind, self.named, self.options.timed, self.options.traced)
+        )
         if self.target:
             self._write(self.target, whole)
         else:
             console.out(whole)
-
-    def _place(self, tree: Path, kind: str) -> Path:
-        """The input's own name with the format behind it; a second input of the same name gets a number."""
-        assert self.folder is not None
-        return unused(self.folder / tree.parent, tree.name, f".{SUFFIX.get(kind, kind)}", self.used)
 
     def _write(self, path: Path, text: str, of: str = "") -> None:
         """`of`: the one input whose answer this is, where others have files of their own."""
@@ -150,6 +169,13 @@ class _Sink:
             if of and error.errno not in _DISK:
                 raise InputError(f"what was heard in {of} cannot be written to {path} ({error.strerror}).") from None
             raise UsageError(f"{path} cannot be written ({error.strerror}); choose another place with -o.") from None
+
+
+def _reopened(item: Item) -> AudioSource | None:
+    """The sound of an input, to be read once more."""
+    from mats_model.audio import AudioSource
+
+    return AudioSource(item.name, path=item.path) if item.path else None
 
 
 def _is_folder(path: Path | None) -> bool:
@@ -164,7 +190,7 @@ def run(
     answer: Callable[[Iterator[Listened]], Iterator[tuple[Item, Result]]],
 ) -> int:
     """Listen to all, answer all, show all; returns the exit code."""
-    sink = _Sink(found, options)
+    sink = _Sink(found, options, {"model": mats.id, "mats": __version__})
     journal = sink.journal({**settings, "every": options.every, "model": mats.id})
     ready = {number: result for number, item in enumerate(found.items) if journal and (result := journal.get(item))}
     todo = [item for number, item in enumerate(found.items) if number not in ready]
@@ -172,59 +198,97 @@ def run(
         console.note(f"going on: {len(ready)} of {len(found.items)} inputs were done before.")
     if not options.quiet and (passed := found.passed_over()):
         console.note(passed)
-    failed = done = 0
-    parts: set[int] = set()  # inputs of which something is missing
-
-    def told() -> Iterator[Listened]:
-        nonlocal failed
-        for listened in listen_all(mats, todo, options.every, options.quiet):
-            for line in listened.notes:
-                console.note(line)
-            if listened.error:
-                failed += 1
-                console.note(listened.error)
-                console.trace(listened.trace)
-            if listened.missing:
-                parts.add(id(listened.item))
-            yield listened
-
-    def answered() -> Iterator[tuple[Item, Result]]:
-        from mats_model.parallel import alone
-
-        # what is no language model's is soon done, and threads would wait for each other
-        with alone():
-            yield from answer(told())
-
-    fresh = answered()
+    tally = _Tally(len(found.items))
+    piped: dict[int, AudioSource] | None = {} if options.format == "html" else None
+    bar = _bar(found.items, options.quiet)
+    heard = listen_all(mats, todo, options.every, options.quiet, piped, bar.heard if bar else None)
+    fresh = _alone(answer(tally.told(heard)))
     try:
         for number, item in enumerate(console.progress(found.items, len(found.items), "file", options.quiet)):
             result = ready[number] if number in ready else next(fresh)[1]
+            if bar:
+                bar.close()
             # one that was heard in part is heard again, so that it is said again
-            if journal and number not in ready and id(item) not in parts:
+            if journal and number not in ready and id(item) not in tally.parts:
                 journal.add(item, result)
             try:
-                sink.add(item, result)
+                sink.add(item, result, piped.get(id(item)) if piped else None)
             except InputError as error:
-                failed += 1
+                tally.failed += 1
                 console.note(str(error))
-            done += 1
-        sink.finish()
+            tally.done += 1
+        sink.finish(f"mats {settings['verb']}: {_counted(found)}")
     except KeyboardInterrupt:
-        goes_on = f"{done} of {len(found.items)} inputs are done. The same command goes on from there."
+        if bar:
+            bar.close()
+        goes_on = f"{tally.done} of {tally.all} inputs are done. The same command goes on from there."
         console.note(
             "stopped: " + goes_on if journal else "stopped. With -o, the same command goes on where this one ended."
         )
         raise console.Stopped from None
     if journal:
         journal.finish()
-    if failed and len(found.items) > 1:
-        console.note(f"{failed} of {len(found.items)} inputs failed.")
-    if parts and len(found.items) > 1:
-        console.note(f"{len(parts)} of {len(found.items)} inputs were heard in part.")
-    return 4 if failed == len(found.items) else 3 if failed or parts else 0
+    return tally.code()
 
 
-def nothing_found(found: Found, names: list[str]) -> str:
-    """Why there is nothing to do."""
-    passed = found.passed_over()
-    return f"no sounds were found in {', '.join(names)}{': ' + passed if passed else '.'}"
+def _bar(items: list[Item], quiet: bool) -> console.Seconds | None:
+    """For one sound that takes its time; several have a bar of files."""
+    from mats_model.audio import AudioSource, seconds
+
+    if len(items) != 1 or items[0].path is None or items[0].problem or quiet or not console.on_terminal():
+        return None
+    length = seconds(AudioSource(items[0].name, path=items[0].path))
+    return None if length is not None and length < _LONG else console.Seconds(length)
+
+
+def _counted(found: Found) -> str:
+    """What a page is about."""
+    return found.items[0].name if len(found.items) == 1 else f"{len(found.items)} sounds"
+
+
+@dataclass
+class _Tally:
+    """How a job goes: of all inputs, how many are done, failed, or were heard in part."""
+
+    all: int
+    done: int = 0
+    failed: int = 0
+    parts: set[int] = field(default_factory=set)
+
+    def told(self, all_listened: Iterable[Listened]) -> Iterator[Listened]:
+        """What there is to say of each input is said as it comes."""
+        for listened in all_listened:
+            for line in listened.notes:
+                console.note(line)
+            if listened.error:
+                self.failed += 1
+                console.note(listened.error)
+                console.trace(listened.trace)
+            if listened.missing:
+                self.parts.add(id(listened.item))
+            yield listened
+
+    def code(self) -> int:
+        """The exit code, and why it is not 0 where there are several inputs."""
+        if self.failed and self.all > 1:
+            console.note(f"{self.failed} of {self.all} inputs failed.")
+        if self.parts and self.all > 1:
+            console.note(f"{len(self.parts)} of {self.all} inputs were heard in part.")
+        return 4 if self.failed == self.all else 3 if self.failed or self.parts else 0
+
+
+def found(names: list[str]) -> Found:
+    """The inputs of a job. Errors: InputError where there are none; UsageError."""
+    some = expand(names)
+    if not some.items:
+        passed = some.passed_over()
+        raise InputError(f"no sounds were found in {', '.join(names)}{': ' + passed if passed else '.'}")
+    return some
+
+
+def _alone(results: Iterator[tuple[Item, Result]]) -> Iterator[tuple[Item, Result]]:
+    """What is no language model's is soon done, and threads would wait for each other."""
+    from mats_model.parallel import alone
+
+    with alone():
+        yield from results

@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mats_cli.formats import Result
-from mats_cli.inputs import Item
 from mats_model.files import is_own, own
+
+if TYPE_CHECKING:
+    from mats_model.audio.folders import Item
 
 # bytes of a name that every file system in use takes
 _LONGEST = 255
@@ -69,14 +71,22 @@ class Journal:
 
     def get(self, item: Item) -> Result | None:
         """The finished result of an unchanged input."""
-        values = self.done.get(self.key(item) or "")
+        values = self.recall(item)
         return Result.from_json(values) if values else None
 
     def add(self, item: Item, result: Result) -> None:
         """Remember a success; failures are tried again."""
-        key = self.key(item)
-        if key and result.error is None:
-            self.handle.write(json.dumps({"key": key, "result": result.to_json()}) + "\n")
+        if result.error is None:
+            self.keep(item, result.to_json())
+
+    def recall(self, item: Item) -> dict[str, Any] | None:
+        """What was kept of an unchanged input."""
+        return self.done.get(self.key(item) or "")
+
+    def keep(self, item: Item, values: dict[str, Any]) -> None:
+        """Plain values of a finished input."""
+        if key := self.key(item):
+            self.handle.write(json.dumps({"key": key, "result": values}) + "\n")
             self.handle.flush()
 
     def finish(self) -> None:

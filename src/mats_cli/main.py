@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shlex
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -13,6 +15,8 @@ from mats_cli import console, signals
 from mats_cli.caption import caption
 from mats_cli.chat.verb import chat
 from mats_cli.classify import classify
+from mats_cli.evaluate import evaluate
+from mats_cli.formats import visible
 from mats_cli.index.verb import app as index
 from mats_cli.listen import listen
 from mats_cli.models import app as models
@@ -20,7 +24,7 @@ from mats_cli.options import App
 from mats_cli.search import search
 from mats_cli.train import train
 from mats_model import __version__
-from mats_model.errors import MatsError
+from mats_model.errors import MatsError, UsageError
 
 # what a disk says when it takes no more
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
@@ -42,6 +46,7 @@ app.command()(listen)
 app.command()(search)
 app.add_typer(index, name="index")
 app.command()(train)
+app.command()(evaluate)
 app.add_typer(models, name="models")
 
 
@@ -68,9 +73,33 @@ def _top(
 
     \b
     Exit codes: 0 done, 1 our bug, 2 usage, 3 some inputs failed, 4 all failed or none found,
-    5 model or index missing, 6 index and model differ, 7 device or memory, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+    5 model or index missing, 6 index and model differ, 7 device or memory, 8 a figure under --fail-under,
+    130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
     MATS_DEBUG=1 shows where something happened that was not expected.
     """
+
+
+def _meant(words: list[str], verbs: list[str]) -> list[str]:
+    """`help` and `version` as words; what is no verb, but a sound or an address, is told what to type. Errors:
+    UsageError."""
+    first = words[0] if words else ""
+    if first == "help":
+        return [*words[1:], "--help"]
+    if first == "version":
+        return ["--version", *words[1:]]
+    if first.startswith("-") or first in verbs:
+        return words
+    rest = shlex.join(words)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", first):
+        raise UsageError(f"{first} is an address, and mats opens none: curl -L {shlex.quote(first)} | mats caption -")
+    if os.path.exists(first) or os.sep in first or re.search(r"\.\w{2,5}$", first):
+        raise UsageError(f"{visible(first)} is no command. Did you mean: mats caption {visible(rest)}")
+    return words
+
+
+def _verbs() -> list[str]:
+    commands = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
+    return [*commands, *(group.name or "" for group in app.registered_groups)]
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -86,6 +115,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1")
     code: Any = 0
     try:
+        if "_MATS_COMPLETE" not in os.environ:
+            arguments = _meant(sys.argv[1:] if arguments is None else arguments, _verbs())
         code = app(arguments, prog_name="mats", standalone_mode=False)
         sys.stdout.flush()
         if code == 130:

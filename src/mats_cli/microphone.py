@@ -11,14 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mats_model.errors import DeviceError, InputError, UsageError
-
-if TYPE_CHECKING:
-    from mats_model.live.ring import Ring
+from mats_model.live.stream import Stream
 
 _NO_PORTAUDIO = (
     "the microphone needs PortAudio, which is not on this machine: `sudo apt install libportaudio2` (Debian, Ubuntu),"
@@ -102,7 +100,7 @@ def _choose(wanted: str | None) -> Device:
     if len(fitting) != 1:
         what = "is no input" if not fitting else f"fits {len(fitting)} inputs"
         raise UsageError(
-            f"--device {wanted} {what}; there are {', '.join(f'{each.number} ({each.name})' for each in known)}."
+            f"--mic {wanted} {what}; there are {', '.join(f'{each.number} ({each.name})' for each in known)}."
         )
     return fitting[0]
 
@@ -111,38 +109,7 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(part) for part in error.args[:1]).strip(" .")
 
 
-class Input:
-    """A stream that is being heard: `ring` holds its last seconds."""
-
-    name: str
-    ring: Ring
-    live = True  # its clock is the wall's
-    notes: tuple[str, ...] = ()
-
-    def ended(self) -> bool:
-        """Whether nothing more will come."""
-        raise NotImplementedError
-
-    def problem(self) -> str | None:
-        """Why it ended, in a sentence; None where that is no error."""
-        return None
-
-    def warning(self) -> str | None:
-        """What is wrong with what comes, in a sentence."""
-        return None
-
-    def stalled(self) -> str | None:
-        """Said once, where nothing comes and is waited for."""
-        return None
-
-    def heard_until(self, position: int) -> None:
-        """What lies before is needed no longer."""
-
-    def close(self) -> None:
-        """Stop listening."""
-
-
-class Microphone(Input):
+class Microphone(Stream):
     """Errors: DeviceError, UsageError."""
 
     def __init__(self, device: str | None = None, sample_rate: int | None = None, seconds: float = 60.0) -> None:
@@ -210,7 +177,7 @@ def _refused(device: Device, problem: str) -> str:
     return f"{device.name} cannot be opened ({problem}): {hint}"
 
 
-class RawPipe(Input):
+class RawPipe(Stream):
     """Samples without a header, from a file handle. With `patient` nothing is lost: the writer waits for the reader.
 
     Errors: UsageError.
@@ -291,18 +258,15 @@ class RawPipe(Input):
 
 
 def open_input(
-    mic: str | None, raw: str | None, device: str | None, sample_rate: int | None, seconds: float, patient: bool = False
+    mic: str | None, raw: str | None, sample_rate: int | None, seconds: float, patient: bool = False
 ) -> Microphone | RawPipe:
-    """What --mic, --raw, --device and --rate ask for. Errors: UsageError, DeviceError, InputError."""
-    if mic is None and raw is None:
-        return Microphone(device, sample_rate, seconds)
+    """What --mic, --raw and --rate ask for. Errors: UsageError, DeviceError, InputError."""
+    if mic != "-" and raw is None:
+        return Microphone(mic, sample_rate, seconds)
     if mic != "-" or raw is None:
-        raise UsageError(
-            "--mic - and --raw FORMAT,RATE,CHANNELS go together, as in --mic - --raw s16le,16000,1; --device chooses "
-            "a microphone."
-        )
-    if device is not None or sample_rate is not None:
-        raise UsageError("--device and --rate are for a microphone, not for --mic -.")
+        raise UsageError("--mic - and --raw FORMAT,RATE,CHANNELS go together, as in --mic - --raw s16le,16000,1.")
+    if sample_rate is not None:
+        raise UsageError("--rate is for a microphone: the rate of --mic - stands in --raw.")
     if sys.stdin is None or sys.stdin.closed:
         raise InputError("standard input is closed: pipe raw samples in.")
     if sys.stdin.isatty():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from mats_cli import console
+from mats_cli import completing, console, loading
 from mats_cli import options as shared
 from mats_cli.formats import plain_json
 from mats_model.errors import ModelError, UsageError
@@ -22,7 +22,10 @@ app = shared.App(no_args_is_help=True, rich_markup_mode=None)
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help="A name of `mats models list`, a hub id, or a model folder.", show_default=False
+        metavar="NAME",
+        help="A name of `mats models list`, a hub id, or a model folder.",
+        show_default=False,
+        autocompletion=completing.anything,
     ),
 ]
 Kind = Annotated[
@@ -55,20 +58,20 @@ def list_(json: Json = False) -> None:
             console.out(plain_json(row) + "\n")
         return
     width = max(len(row["name"]) for row in rows)
+    console.out(f"{'KIND':<8} {'NAME':<{width}}  {'HERE':<5} {'SIZE':>9}  {'STILL TO FETCH':<15} TERMS\n")
     for row in rows:
         size = f"{row['megabytes']} MB" if row["megabytes"] else ""
-        console.out(
-            f"{row['kind']:<8} "
-            f"{row['name']:<{width}}  {'here' if row['here'] else '-':<5} {size:>9}  {row['licence']}\n"
-        )
+        fetch = f"{row['fetch']} MB" if row["fetch"] else "-" if row["here"] else "?"
+        front = f"{row['kind']:<8} {row['name']:<{width}}  {'yes' if row['here'] else 'no':<5} {size:>9}"
+        console.out(f"{front}  {fetch:<15} {row['licence']}\n")
 
 
 def _row(entry: Entry) -> dict[str, Any]:
-    from mats_model.weights.catalogue import place_of
-    from mats_model.weights.resolve import here
+    from mats_model.weights.catalogue import ENTRIES, place_of
+    from mats_model.weights.resolve import resolve
 
     # a folder of the user's that happens to bear the name is not it
-    path = here(entry.name, entry.kind)
+    path = resolve(entry.name, entry.kind).path
     kept = path is not None and (
         entry.name in ("nano", "mini") or path == place_of(entry.name, entry.kind) or "/" in entry.name
     )
@@ -77,14 +80,9 @@ def _row(entry: Entry) -> dict[str, Any]:
         for key, value in asdict(entry).items()
         if key in ("name", "kind", "megabytes", "licence", "page", "remark")
     }
-    return {**row, "here": kept and all(_needed(need) for need in entry.needs), "needs": list(entry.needs)}
-
-
-def _needed(name: str) -> bool:
-    from mats_model.weights.catalogue import ENTRIES
-    from mats_model.weights.resolve import here
-
-    return here(name, ENTRIES[name].kind) is not None
+    missing = [need for need in entry.needs if not resolve(need).path]
+    fetch = sum(ENTRIES[need].megabytes for need in missing) + (0 if kept else entry.megabytes)
+    return {**row, "here": kept and not missing, "needs": list(entry.needs), "fetch": fetch}
 
 
 def _others(known: set[str]) -> list[dict[str, Any]]:
@@ -112,6 +110,7 @@ def _others(known: set[str]) -> list[dict[str, Any]]:
                     "remark": "",
                     "here": True,
                     "needs": [],
+                    "fetch": 0,
                 }
             )
     return rows
@@ -130,8 +129,8 @@ def pull(name: Name, kind: Kind = "", offline: shared.Offline = False, quiet: sh
     if kind not in ("", "model", "encoder", "base"):
         raise UsageError(f"--kind {kind}: choose model, encoder or base.")
     if offline:
-        shared.forbid_connections()
-    console.out(f"{shared.puller(offline, quiet).pull(name, kind)}\n")
+        loading.forbid_connections()
+    console.out(f"{loading.puller(offline, quiet).pull(name, kind)}\n")
 
 
 @app.command()
@@ -148,8 +147,7 @@ def info(name: Name, json: Json = False) -> None:
 
 def _info(name: str) -> dict[str, Any]:
     from mats_model.weights.catalogue import ENTRIES
-    from mats_model.weights.encoders import CARD
-    from mats_model.weights.folder import read_config
+    from mats_model.weights.resolve import ENCODER_CARD, resolve
 
     known = ENTRIES.get(name)
     told: dict[str, Any] = {"name": name}
@@ -162,7 +160,7 @@ def _info(name: str) -> dict[str, Any]:
             "remark": known.remark,
         }
         told["needs"] = list(known.needs)
-    path = _where(name)
+    path = resolve(name).path
     if path is None:
         if known is None:
             raise ModelError(f"{name!r} is neither here nor known: `mats models list` shows what can be asked for.")
@@ -171,6 +169,8 @@ def _info(name: str) -> dict[str, Any]:
     config = path / "config.json"
     values = _settings(config) if config.is_file() else {}
     if "mapper" in values:
+        from mats_model.weights.folder import read_config
+
         read = read_config(path)
         own = read.llm.kind == "decoder"
         hears = name if read.clap == "inside" else f"{read.clap}, its audio side replaced" if read.audio else read.clap
@@ -183,11 +183,11 @@ def _info(name: str) -> dict[str, Any]:
         told["needs"] = [
             need for need in (read.clap, "" if own else read.llm.base) if need not in ("", "inside", "nano")
         ]
-    elif (path / CARD).is_file():
-        told |= {
-            "kind": "encoder",
-            **{key: value for key, value in _settings(path / CARD).items() if key != "format"},
-        }
+    elif (path / ENCODER_CARD).is_file():
+        from mats_model.weights.encoders import read_card
+
+        card = read_card(path)
+        told |= {"kind": "encoder", "made by": card.kind, "origin": card.origin, "digest": card.digest}
     elif path.is_dir() and "kind" not in told:
         told |= {"kind": "base", "model type": values.get("model_type", "")}
     return told | {"path": str(path)}
@@ -202,23 +202,16 @@ def _settings(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path} cannot be read ({error}); fetch or train the model again.") from None
 
 
-def _where(name: str) -> Path | None:
-    from mats_model.weights.catalogue import ENTRIES
-    from mats_model.weights.resolve import here
-
-    kinds = (ENTRIES[name].kind,) if name in ENTRIES else ("model", "encoder", "base")
-    return next((path for path in (here(name, kind) for kind in kinds) if path is not None), None)
-
-
 @app.command()
 def path(name: Annotated[Optional[str], typer.Argument(metavar="[NAME]", show_default=False)] = None) -> None:
     """Print where a model is, or without a name where mats keeps what it fetched."""
     from mats_model.places import cache
+    from mats_model.weights.resolve import resolve
 
     if name is None:
         console.out(f"{cache()}\n")
         return
-    found = _where(name)
+    found = resolve(name).path
     if found is None:
         raise ModelError(f"{name!r} is not here: `mats models pull {name}` gets it.")
     console.out(f"{found}\n")
@@ -310,7 +303,7 @@ def convert(
 ) -> None:
     """Turn a checkpoint into a folder of safetensors, once: afterwards no pickle is opened. One with code in it is
     refused."""
-    from mats_model.weights.pull import convert as make
+    from mats_model.weights.convert import convert as make
 
     if tokenizer is not None and not tokenizer.is_file():
         raise UsageError(f"--tokenizer {tokenizer} is not there; check the path.")

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Any, Optional
 
 import typer
-from typer.core import TyperCommand
 
-from mats_cli import console
-from mats_cli.formats import FORMATS, visible
+from mats_cli import completing
+from mats_cli.formats import FORMATS, TABLES, visible
+from mats_cli.helptext import HelpfulCommand, HelpfulGroup
 from mats_model.errors import UsageError, is_text
-
-if TYPE_CHECKING:
-    from mats_model.ears import Ears
-    from mats_model.mats import Mats
-    from mats_model.weights.pull import Puller
 
 # what the names of options say of those that may be paths, in which any byte may stand
 _PATHS = re.compile("FILE|DIR|FOLDER|PATH|INPUTS|CMD")
@@ -26,16 +20,19 @@ _PATHS = re.compile("FILE|DIR|FOLDER|PATH|INPUTS|CMD")
 class App(typer.Typer):
     """Verbs whose texts are known to be text."""
 
+    def __init__(self, **more: Any) -> None:
+        super().__init__(cls=HelpfulGroup, **more)
+
     def command(self, name: str | None = None, **more: Any) -> Any:
-        """As typer has it."""
+        """A verb under its function's name, if none is given."""
         return super().command(name, cls=_Verb, **more)
 
 
-class _Verb(TyperCommand):
+class _Verb(HelpfulCommand):
     """The door of all that is typed on the command line. Errors: UsageError for a text that is no UTF-8."""
 
     def invoke(self, ctx: Any) -> Any:
-        """As click has it."""
+        """Runs the verb. Errors: UsageError for a text that is no UTF-8."""
         for option in self.params:
             if not _PATHS.search(option.metavar or ""):
                 given = ctx.params.get(option.name)
@@ -69,8 +66,18 @@ Every = Annotated[
 ]
 Format = Annotated[
     Optional[str],
-    typer.Option("--format", metavar="|".join(FORMATS), help="How results are written; text if not given."),
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help=f"How results are written: {', '.join(FORMATS)}; or by the ending of -o.",
+        autocompletion=completing.formats,
+    ),
 ]
+Timeline = Annotated[
+    bool, typer.Option("--timeline", help="Short for --format timeline: a row a label, blocks over time.")
+]
+Trace = Annotated[bool, typer.Option("--trace", help="With --csv: columns for the model's id and the version of mats.")]
+Embed = Annotated[bool, typer.Option("--embed", help="With --format html: the sounds are inside the page, as Opus.")]
 Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Short for --format csv.")]
 Bom = Annotated[bool, typer.Option("--bom", help="With --csv: begin with the mark by which Excel knows UTF-8.")]
@@ -80,13 +87,17 @@ Output = Annotated[
         "-o",
         "--output",
         metavar="FILE|DIR",
-        help="Write to a file, or to a folder with one file per input, instead of stdout.",
+        help="Write to a file, in the format of its ending, or to a folder with one file per input.",
     ),
 ]
 Model = Annotated[
     str,
     typer.Option(
-        "--model", metavar="NAME|DIR", envvar="MATS_MODEL", help="The model: nano, mini, or the path of a model folder."
+        "--model",
+        metavar="NAME|DIR",
+        envvar="MATS_MODEL",
+        help="The model: nano, mini, or the path of a model folder.",
+        autocompletion=completing.models,
     ),
 ]
 Index = Annotated[
@@ -108,7 +119,7 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No bar and no remark
 Memory = Annotated[
     Optional[Path],
     typer.Option(
-        "--memory", metavar="DIR", help="Santa's memory, from `mats index memory`; the model's own if not given."
+        "--memory", metavar="DIR", help="Other captions to hear by (Santa's memory), from `mats index memory`."
     ),
 ]
 SantaWay = Annotated[
@@ -116,50 +127,37 @@ SantaWay = Annotated[
     typer.Option(
         "--santa",
         metavar="SETTINGS",
-        help="Other settings of Santa: lambda=0.5,tau=0.1,k=32,clusters=100,way=project.",
+        help="How a sound is moved toward known captions (Santa), as in k=32,way=project; also lambda, tau, clusters.",
         show_default=False,
     ),
 ]
-NoSanta = Annotated[bool, typer.Option("--no-santa", help="Hear without Santa: nothing is moved toward the captions.")]
-
-
-Device = Annotated[
-    Optional[str],
-    typer.Option(
-        "--device",
-        metavar="N|NAME",
-        help="The microphone, by number or part of its name; `mats chat --devices` lists them.",
-    ),
+NoSanta = Annotated[
+    bool, typer.Option("--no-santa", help="Hear without Santa: no sound is moved toward known captions.")
 ]
+
+
 Rate = Annotated[
     Optional[int],
     typer.Option("--rate", metavar="HZ", min=1000, help="Samples a second; the microphone's own if not given."),
 ]
 Mic = Annotated[
     Optional[str],
-    typer.Option("--mic", metavar="-", help="Hear raw samples from standard input instead of a microphone."),
+    typer.Option(
+        "--mic",
+        metavar="N|NAME|-",
+        help="The microphone, by number or part of its name (`mats chat --devices` lists them); - for raw samples on "
+        "stdin.",
+    ),
 ]
 Raw = Annotated[
     Optional[str],
-    typer.Option("--raw", metavar="FORMAT,RATE,CHANNELS", help="What those samples are: s16le,16000,1 for instance."),
+    typer.Option(
+        "--raw", metavar="FORMAT,RATE,CHANNELS", help="With --mic -: what the samples are, as in s16le,16000,1."
+    ),
 ]
 Gate = Annotated[
     float, typer.Option("--gate", metavar="DB", max=0.0, help="Quieter than this, below full scale, counts as silence.")
 ]
-
-
-def one_thread() -> None:
-    """One sound at a time is heard best on one thread, and leaves the other processors to whoever plays it."""
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def tag_names(mats: Mats) -> list[str]:
-    """Names of everyday sounds that come with the model, or with the one whose encoder it borrows."""
-    from mats_model.weights import resolve
-
-    return mats.santa.name_texts or resolve.name_texts(mats.config.clap)
 
 
 Clap = Annotated[
@@ -169,6 +167,7 @@ Clap = Annotated[
         metavar="NAME|DIR|FILE",
         envvar="MATS_CLAP",
         help="Hear with LAION's or Microsoft's CLAP: a name, a hub id, a folder or a file.",
+        autocompletion=completing.encoders,
         show_default=False,
     ),
 ]
@@ -180,6 +179,7 @@ Llm = Annotated[
         "--llm",
         metavar="NAME|DIR|FILE",
         help="Another copy of the language model: a name, a folder, a hub id or a GGUF file.",
+        autocompletion=completing.bases,
         show_default=False,
     ),
 ]
@@ -188,7 +188,8 @@ Quantize = Annotated[
     typer.Option(
         "--quantize",
         metavar="HOW",
-        help="How the language model is kept: none, int8, nf4 (CUDA), or auto.",
+        help="In how many bits the language model is kept: none, int8, nf4 (4 bits, on CUDA), or auto.",
+        autocompletion=completing.quantize,
         show_default=False,
     ),
 ]
@@ -197,116 +198,29 @@ Search = Annotated[
     typer.Option(
         "--search",
         metavar="SETTINGS",
-        help="How an answer is found: beams=4,max_new_tokens=40,temperature=0.7,top_p=0.9,seed=1.",
+        help="How an answer is found, as in beams=4,seed=1; also max_new_tokens, temperature, top_p and others.",
     ),
 ]
 _WHERE = "Where the language model runs: auto, cpu, cuda, cuda:N or mps."
-Compute = Annotated[str, typer.Option("--device", metavar="NAME", help=_WHERE)]
-ChatCompute = Annotated[str, typer.Option("--compute", metavar="NAME", help=_WHERE)]  # its --device is the microphone
+Compute = Annotated[str, typer.Option("--device", metavar="NAME", help=_WHERE, autocompletion=completing.devices)]
+# before --device was the processor everywhere
+FormerCompute = Annotated[str, typer.Option("--compute", metavar="NAME", hidden=True)]
 
 
 EarsDevice = Annotated[
     str,
     typer.Option(
-        "--device", metavar="NAME", help="Where a published encoder computes: auto, cpu, cuda, cuda:N or mps."
+        "--device",
+        metavar="NAME",
+        help="Where a published encoder computes: auto, cpu, cuda, cuda:N or mps.",
+        autocompletion=completing.devices,
     ),
 ]
 
 
-def puller(offline: bool, quiet: bool = False) -> Puller:
-    """Gets what is not here, and shows how far it is."""
-    from mats_model.weights.pull import Puller
-
-    return Puller(console.note, console.bytes_bar(quiet), offline)
-
-
-def load_ears(clap: str | None, model: str, offline: bool, device: str = "cpu") -> Ears:
-    """What hears: --clap, or the encoder of --model; fetched first where it is not here. Labels and search need no
-    language model."""
-    if offline:
-        forbid_connections()
-    from mats_model.weights import resolve
-
-    pull, name = puller(offline), clap or model
-    if resolve.wants(name):
-        pull.encoder(name)
-    return pull.complete(resolve.load_ears(name, device), name)
-
-
-def apply_santa(mats: Mats, memory: Path | None, settings: str, without: bool) -> dict[str, str]:
-    """Another memory or another way across; returns what was asked for, since answers depend on it."""
-    from mats_model.gap.memory import DiskMemory
-    from mats_model.gap.santa import changed
-
-    if without and (memory or settings):
-        raise UsageError("--no-santa leaves out what --memory and --santa ask for: choose one.")
-    if without:
-        settings = "way=none"
-    if memory or settings:
-        mats.santa.cross(
-            changed(mats.santa.settings, settings), DiskMemory(memory, mats.clap.space) if memory else None
-        )
-    return {"memory": str(memory and memory.absolute()), "santa": settings}
-
-
-def apply_search(mats: Mats, settings: str) -> dict[str, str]:
-    """Another way of searching; returns what was asked for, since answers depend on it."""
-    from dataclasses import replace
-
-    from mats_model.config import search_changed
-
-    if settings:
-        changed = search_changed(mats.config.search, settings)
-        if changed.temperature and mats.config.llm.kind == "decoder":
-            raise UsageError(
-                "--search temperature: this model searches for its answers and draws none; take --model mini, or "
-                "leave it out."
-            )
-        mats.config = replace(mats.config, search=changed)
-    return {"search": settings}
-
-
-def forbid_connections() -> None:
-    """For this process; the hub's library reads these when it is imported."""
-    os.environ.update(MATS_OFFLINE="1", HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
-
-
-def load_model(
-    name: str, offline: bool, llm: str | None = None, quantize: str | None = None, device: str = "auto"
-) -> Mats:
-    """The model; what it needs is fetched first where it is not here."""
-    if offline:
-        forbid_connections()
-    from mats_model.weights import resolve
-
-    base = puller(offline).ready(name, llm or "")
-    return resolve.load(name, device, quantize or "", base)
-
-
-def say_waiting(index: Path) -> None:
-    """For a job that comes second."""
-    console.note(f"another mats is at work on {index}; waiting for it.")
-
-
-def index_path(given: Path | None) -> Path:
-    """Of --index, or the user's own library."""
-    from mats_model.places import data, expanded
-
-    return expanded(str(given)) if given else data() / "library.db"
-
-
-def chosen_format(
-    given: str | None, json: bool, csv: bool, formats: tuple[str, ...] = FORMATS, bom: bool = False
-) -> str:
-    """One format out of --format, --json and --csv, `excel` for CSV with --bom. Errors: UsageError when they contradict
-    each other."""
-    named = [name for name, wanted in ((given, given is not None), ("json", json), ("csv", csv)) if wanted]
-    kinds = list(dict.fromkeys(named))
-    if len(kinds) > 1:
-        raise UsageError(f"--format {kinds[0]} and {kinds[1]} were both asked for: choose one.")
-    kind = kinds[0] if kinds else "text"
-    if kind not in formats:
-        raise UsageError(f"--format {kind}: choose one of {', '.join(formats)}.")
-    if bom and kind != "csv":
-        raise UsageError("--bom goes with --csv: other formats need no mark.")
-    return "excel" if bom else kind
+def check_goes_with(kind: str, trace: bool, embed: bool) -> None:
+    """Errors: UsageError for an option that would do nothing."""
+    if trace and kind not in TABLES:
+        raise UsageError("--trace goes with --csv: JSON says which model it was in any case.")
+    if embed and kind != "html":
+        raise UsageError("--embed goes with --format html, or with -o and a name that ends in .html.")

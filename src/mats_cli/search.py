@@ -5,23 +5,28 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from mats_cli import console
+from mats_cli import console, loading
 from mats_cli import options as shared
-from mats_cli.formats import TABLES, cell, clock, plain_json, table, visible
+from mats_cli.documents import chosen_format
+from mats_cli.formats import TABLES, cell, clock, plain_json, stamp, table, visible
 from mats_cli.journal import unused
+from mats_cli.tracks import Mark
+from mats_model import __version__
 from mats_model.errors import InputError, UsageError, one_input
 
 if TYPE_CHECKING:
-    from mats_model.library.search import Moment
+    from mats_model.audio import AudioSource
+    from mats_model.ears import Ears
+    from mats_model.library.search import Hit, Moment, Query
     from mats_model.library.store import Library
 
-FORMATS = ("text", "json", "jsonl", "csv", "m3u8", "audacity")
+FORMATS = ("text", "json", "jsonl", "csv", "m3u8", "audacity", "html")
 
 Words = Annotated[
     Optional[list[str]], typer.Argument(metavar="QUERY", help="What to look for, in words.", show_default=False)
@@ -41,7 +46,9 @@ Least = Annotated[
 ]
 Format = Annotated[
     Optional[str],
-    typer.Option("--format", metavar="|".join(FORMATS), help="How results are written; text if not given."),
+    typer.Option(
+        "--format", metavar="NAME", help=f"How results are written: {', '.join(FORMATS)}; or by the ending of -o."
+    ),
 ]
 Clips = Annotated[
     Optional[Path], typer.Option("--clips", metavar="DIR", help="Cut the moments out, as WAV files in this folder.")
@@ -50,30 +57,6 @@ Out = Annotated[
     Optional[Path],
     typer.Option("-o", "--output", metavar="FILE|DIR", help="Write there; audacity: a label file for each sound."),
 ]
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A moment, and the sound it is in."""
-
-    score: float
-    start: float
-    end: float
-    paths: list[str]
-    seconds: float
-    caption: str | None
-    tags: list[Any] | None
-
-    def json(self) -> dict[str, Any]:
-        """Plain values."""
-        told = {
-            "score": round(self.score, 4),
-            "path": self.paths[0],
-            "start": round(self.start, 3),
-            "end": round(self.end, 3),
-        }
-        more = {"caption": self.caption, "tags": self.tags, "copies": self.paths[1:]}
-        return {**told, **{key: value for key, value in more.items() if value}}
 
 
 def search(
@@ -88,6 +71,7 @@ def search(
     json: shared.Json = False,
     csv: shared.Csv = False,
     bom: shared.Bom = False,
+    embed: shared.Embed = False,
     output: Out = None,
     clips: Clips = None,
     index: shared.Index = None,
@@ -107,47 +91,59 @@ def search(
       mats search "glass breaking" --clips out/
     """
     from mats_model.audio import source
-    from mats_model.library.search import Searcher, best_files, caution, query
     from mats_model.library.store import Library
 
-    kind = shared.chosen_format(format, json, csv, FORMATS, bom=bom)
-    text = " ".join(words or [])
-    if (words and not text.strip()) or not (words or like):
+    kind = chosen_format(format, json, csv, FORMATS, bom=bom, output=str(output) if output else None)
+    shared.check_goes_with(kind, False, embed)
+    texts = [" ".join(words)] if words else []
+    if not (texts or like) or any(not text.strip() for text in texts):
         raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
-    with Library(shared.index_path(index)) as store:
-        mats = shared.load_ears(clap, model, offline)
+    sounds = [source(path) for path in like or []]
+    with Library(loading.index_path(index)) as store:
+        mats = loading.load_ears(clap, model, offline)
         if store.pipeline:
             store.of_pipeline(mats.clap.id, mats.clap.dim)
-        if not quiet:
-            for line in filter(None, (caution(mats, each) for each in ([text] if text else []) + (unlike or []))):
-                console.note(line)
-        sounds = [source(path) for path in like or []]
-        asked = query(mats, [text] if text else [], sounds, unlike or [])
-        for line in (line for sound in sounds for line in sound.notes):
+        asked = _asked(mats, texts, sounds, unlike or [], quiet)
+        found = _hits(store, _moments(store, asked, folder, least), files, count)
+    failed = _cut(found, clips) if clips else 0
+    if kind == "html":
+        wanted = ", ".join([*texts, *(path.name for path in like or [])])
+        _write_page(wanted, found, output, embed, {"model": mats.id, "mats": __version__})
+    else:
+        _show(found, kind, output)
+    raise typer.Exit(4 if not found else 3 if failed or any(sound.missing for sound in sounds) else 0)
+
+
+def _asked(mats: Ears, texts: list[str], sounds: list[AudioSource], unlike: list[str], quiet: bool) -> Query:
+    """What to look for, and what there is to say of it. Errors: UsageError, InputError."""
+    from mats_model.library.search import caution, query
+
+    for text in [] if quiet else [*texts, *unlike]:
+        if line := caution(mats, text):
             console.note(line)
-        searcher = Searcher(store.matrix(os.path.abspath(folder) if folder else None))
-        if not len(searcher.vectors):
-            raise InputError(
-                f"the library holds no sound{f' in {folder}' if folder else ''}: `mats index library FOLDER` puts "
-                "some in."
-            )
-        moments = searcher.best(asked, least)
-        hits = _hits(store, list(itertools.islice(best_files(moments) if files else moments, count)))
-    failed = _cut(hits, clips) if clips else 0
-    _show(hits, kind, output)
-    raise typer.Exit(4 if not hits else 3 if failed or any(sound.missing for sound in sounds) else 0)
+    asked = query(mats, texts, sounds, unlike)
+    for sound in sounds:
+        for line in sound.notes:
+            console.note(line)
+    return asked
 
 
-def _hits(store: Library, moments: list[Moment]) -> list[Hit]:
-    rows = store.rows(moment.sound for moment in moments)
-    told = []
-    for moment in moments:
-        row = rows.get(moment.sound)
-        if row and row["paths"]:
-            told.append(
-                Hit(moment.score, moment.start, moment.end, row["paths"], row["seconds"], row["caption"], row["tags"])
-            )
-    return told
+def _moments(store: Library, asked: Query, folder: Path | None, least: float) -> Iterator[Moment]:
+    """Errors: InputError where there are no sounds to search."""
+    from mats_model.library.search import Searcher
+
+    searcher = Searcher(store.matrix(os.path.abspath(folder) if folder else None))
+    if not len(searcher.vectors):
+        raise InputError(
+            f"the library holds no sound{f' in {folder}' if folder else ''}: `mats index library FOLDER` puts some in."
+        )
+    return searcher.best(asked, least)
+
+
+def _hits(store: Library, moments: Iterator[Moment], files: bool, count: int) -> list[Hit]:
+    from mats_model.library.search import best_files, hits
+
+    return hits(store, itertools.islice(best_files(moments) if files else moments, count))
 
 
 def _show(hits: list[Hit], kind: str, output: Path | None) -> None:
@@ -173,6 +169,20 @@ def _show(hits: list[Hit], kind: str, output: Path | None) -> None:
         _write(output, document(hits, kind))
 
 
+def _write_page(wanted: str, hits: list[Hit], output: Path | None, embed: bool, about: dict[str, str]) -> None:
+    """The moments as cards, the best first, each with the seconds around it."""
+    from mats_cli.pages.page import page
+    from mats_cli.pages.sounds import excerpt
+
+    sounds = []
+    for hit in hits:
+        path = next((each for each in hit.paths if os.path.exists(each)), hit.paths[0])
+        said = visible(hit.caption or wanted)
+        sounds.append(excerpt(hit.paths[0], Mark(hit.start, hit.end, said, hit.score), Path(path), output, embed))
+    text = page(f"mats search: {wanted}", sounds, about)
+    console.out(text) if output is None else _write(output, text)
+
+
 def _write(path: Path, text: str) -> None:
     from mats_model.files import write
 
@@ -183,12 +193,19 @@ def _write(path: Path, text: str) -> None:
         raise UsageError(f"{path} cannot be written ({error.strerror}); choose another place with -o.") from None
 
 
+def _plain(hit: Hit) -> dict[str, Any]:
+    """For JSON."""
+    told = {"score": round(hit.score, 4), "path": hit.paths[0], "start": round(hit.start, 3), "end": round(hit.end, 3)}
+    more = {"caption": hit.caption, "tags": hit.tags, "copies": hit.paths[1:]}
+    return {**told, **{key: value for key, value in more.items() if value}}
+
+
 def document(hits: list[Hit], kind: str) -> str:
     """All hits in one format."""
     if kind == "json":
-        return plain_json([hit.json() for hit in hits], 2) + "\n"
+        return plain_json([_plain(hit) for hit in hits], 2) + "\n"
     if kind == "jsonl":
-        return "".join(plain_json(hit.json()) + "\n" for hit in hits)
+        return "".join(plain_json(_plain(hit)) + "\n" for hit in hits)
     if kind in TABLES:
         rows = [
             [f"{h.score:.4f}", cell(h.paths[0]), f"{h.start:.3f}", f"{h.end:.3f}", cell(h.caption or "")] for h in hits
@@ -240,8 +257,8 @@ def _cut(hits: list[Hit], folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for number, hit in enumerate(hits, 1):
             path = next((each for each in hit.paths if os.path.exists(each)), hit.paths[0])
-            stem = re.sub(r"[^\w .-]", "_", Path(path).stem)[:50]  # 200 bytes at most
-            target = folder / f"{number:0{len(str(len(hits)))}d} {stem} {hit.start:.1f}.wav"
+            stem = re.sub(r"[^\w.-]", "_", Path(path).stem)[:50]  # 200 bytes at most
+            target = folder / f"{number:0{len(str(len(hits)))}d}-{stem}-{stamp(hit.start)}.wav"
             try:
                 _clip(path, hit, target)
             except InputError as error:

@@ -4,20 +4,20 @@ encoder)."""
 from __future__ import annotations
 
 import json as jsonlib
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from mats_cli import console, signals
+from mats_cli import console, loading, signals
 from mats_cli import options as shared
 from mats_model.errors import UsageError
 
 if TYPE_CHECKING:
-    from mats_model.config import Where
+    from mats_model.settings import Where
     from mats_model.teach.nano import NanoRecipe
-    from mats_model.training.loop import Crew, Trainer
+    from mats_model.training.prepare import Prepared
+    from mats_model.training.processes import Crew
     from mats_model.training.recipe import TextRecipe
 
 Recipe = Annotated[
@@ -105,9 +105,12 @@ def train(
     from mats_model.training.recipe import override, read_values
 
     if offline:
-        shared.forbid_connections()
+        loading.forbid_connections()
     values, where = read_values(recipe)
-    values = override(values, set_ or [])
+    try:
+        values = override(values, set_ or [])
+    except UsageError as error:
+        raise UsageError(f"--set {error}") from None
     if values.get("kind") == "nano":
         _make_nano(recipe, values, where, data, minilm, work, stage, output)
         return
@@ -117,38 +120,35 @@ def train(
     folder = data or recipe.parent
     out = output or Path("runs") / settings.name
     if fetch:
-        pull = shared.puller(offline, quiet)
-        if settings.llm.kind == "transformers":
-            pull.base(settings.llm.base)
-        pull.encoder(settings.clap)
-        if settings.start:
-            pull.ready(settings.start)
+        _fetch(settings, offline, quiet)
     if dry_run:
         _dry_run(settings, folder, strict, device, force, json)
     elif evaluate:
         _evaluate(settings, folder, out, device, json, quiet)
     else:
-        _train(settings, folder, out, resume, restart, strict, device, force, json, quiet)
+        crew, show = _open(out, resume, restart, quiet)
+        prepared = _prepare(settings, folder, crew, device, strict, force, show)
+        asked: list[bool] = []
+        with signals.gently(lambda: asked.append(True)):
+            _run(prepared, out, crew, json, show, asked)
 
 
-def _train(
-    settings: TextRecipe,
-    data: Path,
-    out: Path,
-    resume: bool,
-    restart: bool,
-    strict: bool,
-    device: str,
-    force: bool,
-    json: bool,
-    quiet: bool,
-) -> None:
-    from mats_model.training.batches import Note
-    from mats_model.training.loop import BEST, LAST, PREVIOUS, Crew, Trainer
-    from mats_model.training.prepare import prepare
+def _fetch(settings: TextRecipe, offline: bool, quiet: bool) -> None:
+    """What a recipe needs and is not here yet."""
+    pull = loading.puller(offline, quiet)
+    if settings.llm.kind == "transformers":
+        pull.base(settings.llm.base)
+    pull.encoder(settings.clap)
+    if settings.start:
+        pull.model(settings.start)
+
+
+def _open(out: Path, resume: bool, restart: bool, quiet: bool) -> tuple[Crew, bool]:
+    """The processes of a run and its folder; whether this one speaks."""
+    from mats_model.training.checkpoints import BEST, LAST, PREVIOUS
+    from mats_model.training.processes import Crew
 
     crew = Crew()
-    show = not quiet and crew.rank == 0
     try:
         (out / "training").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -159,81 +159,47 @@ def _train(
             path.unlink(missing_ok=True)
     if resume and not any(path.exists() for path in checkpoints[:2]):
         raise UsageError(f"--resume: there is no checkpoint in {out / 'training'}; leave the option out to begin.")
+    return crew, not quiet and crew.rank == 0
+
+
+def _prepare(
+    settings: TextRecipe, data: Path, crew: Crew, device: str, strict: bool, force: bool, show: bool
+) -> Prepared:
+    """Texts read and embedded, the model built."""
+    from mats_model.training.events import Note
+    from mats_model.training.prepare import prepare
+
     prepared: Any = None
     if crew.rank:
         crew.wait()  # the first process embeds the texts, the others find them
     for said in prepare(settings, data, crew.device if crew.accelerator else device, strict, force):
-        if isinstance(said, Note):
-            if show:
-                console.note(said.text)
-        else:
+        if not isinstance(said, Note):
             prepared = said
+        elif show:
+            console.note(said.text)
     if crew.accelerator and not crew.rank:
         crew.wait()
-    asked: list[bool] = []
-    with signals.gently(lambda: asked.append(True)):
-        _run(Trainer(prepared, out, crew), crew, out, json, show, asked)
+    return prepared  # type: ignore[no-any-return]
 
 
-def _run(trainer: Trainer, crew: Crew, out: Path, json: bool, show: bool, asked: list[bool]) -> None:
+def _run(prepared: Prepared, out: Path, crew: Crew, json: bool, show: bool, asked: list[bool]) -> None:
     """Until the last step, or until one is `asked` to be the last."""
-    from mats_cli.curve import Curve
-    from mats_model.training.batches import Note
-    from mats_model.training.loop import Evaluated, Sample, Saved, Step
+    from mats_cli.report import Report
+    from mats_model.training.checkpoints import OtherRunError
+    from mats_model.training.loop import Trainer
 
-    unheard: Exception | None = None
-    curve: Curve | None = None
-    bar = console.Meter(trainer.settings.steps, show)
-    said = 0.0
+    trainer = Trainer(prepared, out, crew)
+    report = Report(trainer, json, show, lambda: asked.append(True))
     try:
         for event in trainer.steps(lambda: bool(asked)):
-            if crew.rank:
-                continue
-            if isinstance(event, Note):
-                if show:
-                    bar.say(event.text)
-                continue
-            curve = curve or Curve(trainer.work, trainer.started)
-            if isinstance(event, Saved):
-                curve.draw()
-                continue
-            curve.add(event)
-            if json and not unheard:
-                try:
-                    console.out(jsonlib.dumps({"kind": type(event).__name__.lower(), **vars(event)}) + "\n")
-                except (
-                    console.ClosedPipe,
-                    console.OutputError,
-                ) as error:  # the reader has gone: what was trained is kept
-                    unheard = error
-                    asked.append(True)
-            if not show:
-                continue
-            if isinstance(event, Step):
-                bar.show(event.step, f"loss {event.loss:.3f}, rate {event.learning_rate:.1e}")
-                if not bar.visible and (time.monotonic() - said > 10 or event.step == event.steps):
-                    said = time.monotonic()
-                    left = (event.steps - event.step) * trainer.settings.batch / event.examples
-                    console.note(
-                        f"step {event.step}/{event.steps}, loss {event.loss:.3f}, {event.examples:.0f} examples/s, "
-                        f"{console.clock(left)} left"
-                    )
-            elif isinstance(event, Evaluated):
-                scored = f", ROUGE-L {event.rouge_l:.3f}" if event.rouge_l is not None else ""
-                bar.say(
-                    f"step {event.step}: held-out loss {event.loss:.3f}{scored}"
-                    + (", the best so far" if event.best else "")
-                )
-            elif isinstance(event, Sample):
-                wanted = f" (wanted: {event.wanted})" if event.wanted and event.wanted != event.heard else ""
-                bar.say(f"step {event.step}: {event.heard} -> {event.answer}{wanted}")
+            if not crew.rank:
+                report(event)
+    except OtherRunError as error:
+        raise OtherRunError(f"{str(error).removesuffix('.')} (-o DIR, --restart).") from None
     finally:
-        bar.close()
-        if curve:
-            curve.draw()
-            curve.close()
-    if unheard:
-        raise unheard
+        report.close()
+    if report.unheard:
+        raise report.unheard
     if trainer.step < trainer.settings.steps:
         if crew.rank == 0:
             console.note(
@@ -248,48 +214,25 @@ def _run(trainer: Trainer, crew: Crew, out: Path, json: bool, show: bool, asked:
 
 
 def _dry_run(settings: TextRecipe, data: Path, strict: bool, device: str, force: bool, json: bool) -> None:
-    from dataclasses import asdict
-
+    from mats_cli.report import plain, table
     from mats_model.training.estimate import estimate
     from mats_model.training.prepare import read_all
 
     sources = read_all(settings, data, strict)
     found = estimate(settings, sources, device, force)
-    if json:
-        console.out(jsonlib.dumps({**asdict(found), "megabytes": round(found.megabytes)}) + "\n")
-        return
-    lines = [f"{settings.name}: {settings.train.steps} steps of {settings.train.batch} on {found.device}", ""]
-    lines += [f"{'part':<16}{'parameters':>14}{'trained':>14}{'memory':>12}"]
-    lines += [
-        f"{part.name:<16}{part.parameters:>14,}{part.trained:>14,}{part.megabytes:>9,.0f} MB" for part in found.parts
-    ]
-    lines += [
-        f"{'activations':<16}{'':>14}{'':>14}{found.activations:>9,.0f} MB",
-        f"{'together':<44}{found.megabytes:>9,.0f} MB",
-        "",
-    ]
-    for source in sources:
-        rows = f", {len(source.bad)} bad rows" if source.bad else ""
-        lines.append(f"{source.name}: {len(source.examples)} examples, ratio {source.settings.ratio:g}{rows}")
-    lines += [
-        f"{found.passes:.1f} passes over {found.examples} examples; roughly {found.minutes:.0f} minutes here (memory "
-        "and minutes are estimates)"
-    ]
-    console.out("\n".join(lines) + "\n")
+    console.out(plain(found) if json else table(settings, sources, found))
 
 
 def _evaluate(settings: TextRecipe, data: Path, out: Path, device: str, json: bool, quiet: bool) -> None:
     from mats_model.evaluate.metrics import references, text_to_text
-    from mats_model.weights.resolve import load
+    from mats_model.weights.loading import load
 
     if not settings.held_out.file:
         raise UsageError("--evaluate: the recipe names no held_out.file of captions with several references a clip.")
     groups = references(
         data / settings.held_out.file, settings.held_out.recording, settings.held_out.text, settings.held_out.limit
     )
-    mats = load(
-        "nano" if not out.exists() and settings.name == "nano" else str(out), "cpu" if device == "auto" else device
-    )
+    mats = load("nano" if not out.exists() and settings.name == "nano" else str(out), device)
     bar = console.Meter(len(groups), not quiet)
     for done, scores in text_to_text(mats, groups):
         bar.show(done, f"CIDEr-D {scores.cider_d:.3f}")
@@ -337,7 +280,7 @@ def _make_nano(
 
 def nano_recipe(values: dict[str, Any], where: Where) -> NanoRecipe:
     """Errors: UsageError that names the file and the field or line."""
-    from mats_model.config import fill
+    from mats_model.settings import fill
     from mats_model.teach.nano import NanoRecipe
 
     return fill(NanoRecipe(), values, where, UsageError)

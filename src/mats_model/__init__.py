@@ -23,6 +23,6 @@ __version__ = "0.1.0"
 
 def load(name: str = "nano") -> Mats:
     """The model called `name`, or the one in that folder; torch is imported here and not before."""
-    from mats_model.weights.resolve import load as load_model
+    from mats_model.weights.loading import load as load_model
 
     return load_model(name)

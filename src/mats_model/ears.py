@@ -48,7 +48,7 @@ class Ears:
         Errors: InputError, when it cannot be decoded.
         """
         if every is not None and not 0.1 <= every <= 86_400:
-            raise UsageError(f"every {every:g}: give between 0.1 and 86400 seconds.")
+            raise UsageError(f"`every` {every:g}: give between 0.1 and 86400 seconds.")
         segment, start, end = 0, 0.0, 0.0
         total: np.ndarray | None = None
         for window, raw in self.windows(sound, every):
@@ -98,7 +98,7 @@ class Ears:
     def label_embeddings(self, labels: Iterable[str], template: str = "{}") -> np.ndarray:
         """Labels -> (labels, d), unit length; `template` holds {} where the label goes."""
         if template.count("{}") != 1:
-            raise UsageError(f"template {template!r}: write {{}} once, where the label goes.")
+            raise UsageError(f"`template` {template!r}: write {{}} once, where the label goes.")
         names = list(labels)
         if not names:
             raise UsageError("there are no labels; give at least one.")

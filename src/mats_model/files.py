@@ -34,13 +34,23 @@ def sha256(path: Path, progress: Callable[[int, int], None] | None = None) -> st
         return sha256_of(file, (lambda done: progress(done, total)) if progress else None)
 
 
-def sha256_of(file: IO[bytes], progress: Callable[[int], None] | None = None) -> str:
-    """Of what is left to read; `progress` is told bytes so far."""
-    digest = hashlib.sha256()
+def sha256_of(file: IO[bytes], progress: Callable[[int], None] | None = None, before: bytes = b"") -> str:
+    """Of `before` and what is left to read; `progress` is told bytes so far."""
+    digest = hashlib.sha256(before)
     while data := file.read(_CHUNK):
         digest.update(data)
         if progress:
             progress(file.tell())
+    return digest.hexdigest()
+
+
+def copy(source: IO[bytes], target: IO[bytes], size: int | None = None) -> str:
+    """What is left to read, `size` bytes of it if given, and its SHA-256; never more than a piece of it in memory."""
+    digest, left = hashlib.sha256(), size
+    while data := source.read(_CHUNK if left is None else min(left, _CHUNK)):
+        digest.update(data)
+        target.write(data)
+        left = left and left - len(data)
     return digest.hexdigest()
 
 

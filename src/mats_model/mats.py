@@ -51,13 +51,12 @@ class Mats(Ears):
         """Audio embeddings (n, d) -> prefix (n, p, h): the line used after training, eq. 3."""
         return self.mapper.prefix(self.santa(heard))
 
-    def read(self, captions: list[str], generator: torch.Generator | None = None) -> torch.Tensor:
-        """n captions -> prefix (n, p, h): the line used while training, eq. 1."""
-        from mats_model.gap.noise import noised
+    def read(self, meant: torch.Tensor, drawn: torch.Generator | torch.Tensor | None = None) -> torch.Tensor:
+        """Text embeddings (n, d) -> prefix (n, p, h): the line used while training, eq. 1; `drawn` is the noise (n, d),
+        of variance 1, or what draws it."""
+        from mats_model.gap.noise import add_noise
 
-        return self.mapper(
-            noised(self.clap.embed_text(captions), self.config.noise_variance, generator).to(self.device)
-        )
+        return self.mapper(add_noise(meant, self.config.noise_variance, drawn).to(self.device))
 
     @property
     def device(self) -> torch.device:

@@ -26,6 +26,17 @@ def state() -> Path:
     return _folder("XDG_STATE_HOME", ".local/state", "Library/Application Support")
 
 
+def hub_home() -> Path:
+    """The folder of the hub's own library, in which other programs keep their token and what they fetched."""
+    kept = os.environ.get("HF_HOME")
+    return expanded(kept) if kept else Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "huggingface"
+
+
+def hub_cache() -> Path:
+    """What the hub's own library fetched."""
+    return expanded(os.environ.get("HF_HUB_CACHE") or str(hub_home() / "hub"))
+
+
 def _folder(variable: str, linux: str, macos: str) -> Path:
     if kept := os.environ.get("MATS_HOME"):
         return expanded(kept)

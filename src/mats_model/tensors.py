@@ -3,7 +3,7 @@ where they fit it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,23 @@ def load(path: Path) -> dict[str, torch.Tensor]:
         raise ModelError(f"{path} cannot be read ({said}); fetch or train the model again.") from None
 
 
+def every_row(folder: Path, name: str, step: int) -> torch.Tensor | None:
+    """Rows 0, `step`, 2 `step` ... of the matrix of this name, or of the end of it, in a folder's files of safetensors,
+    as they lie there and without the rest; None where there is none. Errors: ModelError."""
+    from safetensors import safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt") as held:
+                found = next((key for key in held.keys() if name == key or name.endswith(f".{key}")), None)  # noqa: SIM118
+                if found is not None:
+                    matrix = held.get_slice(found)
+                    return torch.cat([matrix[row : row + 1] for row in range(0, matrix.get_shape()[0], step)])
+        except Exception as error:  # whatever a damaged header makes the library say
+            raise ModelError(f"{path} cannot be read ({str(error).splitlines()[0][:120]}); fetch it again.") from None
+    return None
+
+
 def shared(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
     """The same memory as tensors: what is copied into one is in its array."""
     return {key: torch.from_numpy(value) for key, value in arrays.items()}
@@ -51,26 +68,66 @@ def finite(state: Mapping[str, torch.Tensor]) -> str | None:
     return None
 
 
-def copy(wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], what: str) -> None:
-    """Values of `state` into the tensors that are wanted, all of which it holds; in shape, kind of number and size of
-    number they must fit.
+def check(
+    wanted: Mapping[str, Sequence[int]], held: Mapping[str, torch.Tensor], what: str, whose: str = "the model"
+) -> None:
+    """Every name that is wanted, in its shape, and no other.
 
-    Errors: ModelError, in which `what` is the file.
+    Errors: ModelError, which says of `what`, the file, the first names that are missing or left over.
     """
+    missing, extra = sorted(wanted.keys() - held.keys()), sorted(held.keys() - wanted.keys())
+    if missing or extra:
+        said = [
+            f"lacks {', '.join(missing[:3])}" if missing else "",
+            f"holds {', '.join(extra[:3])}, which no part of {whose} has" if extra else "",
+        ]
+        raise ModelError(f"{what} {' and '.join(filter(None, said))} ({len(missing)} missing, {len(extra)} left over).")
+    for key, shape in wanted.items():
+        if tuple(held[key].shape) != tuple(shape):
+            raise ModelError(f"{what}: {key} is {tuple(held[key].shape)} where {tuple(shape)} is expected.")
+
+
+def take(
+    wanted: Mapping[str, torch.Tensor], held: Mapping[str, torch.Tensor], what: str, whose: str = "the model"
+) -> None:
+    """Values of `held` into the tensors that are wanted; names, shapes, kind of number and size of number must fit.
+
+    Errors: as of `check`.
+    """
+    check({key: value.shape for key, value in wanted.items()}, held, what, whose)
     for key, value in wanted.items():
-        given = state[key]
-        if given.shape != value.shape:
-            raise ModelError(f"{what}: {key} is {tuple(given.shape)} where {tuple(value.shape)} is expected.")
+        given = held[key]
         if given.dtype not in _FLOATS if value.is_floating_point() else given.dtype != value.dtype:
             kind = "fractions" if value.is_floating_point() else str(value.dtype).removeprefix("torch.")
             raise ModelError(
                 f"{what}: {key} holds {str(given.dtype).removeprefix('torch.')} where {kind} are expected."
             )
-    if wrong := finite({key: state[key] for key in wanted}):
+    if wrong := finite(held):
         raise ModelError(f"{what}: {wrong} holds numbers that are none, or infinite; fetch or train the model again.")
     with torch.no_grad():
         for key, value in wanted.items():
-            value.copy_(state[key])
+            value.copy_(held[key])
             # as a number of 64 bits it was finite
-            if state[key].dtype == torch.float64 and finite({key: value}):
+            if held[key].dtype == torch.float64 and finite({key: value}):
                 raise ModelError(f"{what}: {key} holds numbers that are too large.")
+
+
+def once(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Each tensor under the first of its names: two names are one tensor where storage, place in it, shape and strides
+    are the same. What shares a storage without being the same is copied out of it."""
+    seen: set[tuple[object, ...]] = set()
+    storages: set[int] = set()  # of what is kept as it is
+    kept: dict[str, torch.Tensor] = {}
+    for key, value in state.items():
+        storage = value.untyped_storage()
+        mark = (storage.data_ptr(), value.dtype, value.storage_offset(), tuple(value.shape), value.stride())
+        if value.numel() and mark in seen:
+            continue
+        seen.add(mark)
+        whole = storage.nbytes() == value.numel() * value.itemsize and value.is_contiguous()
+        if whole and storage.data_ptr() not in storages:
+            storages.add(storage.data_ptr())
+            kept[key] = value
+        else:
+            kept[key] = value.clone(memory_format=torch.contiguous_format)
+    return kept

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mats_cli.chat.session import COMMANDS
+from mats_cli.chat.commands import COMMANDS
 
 
 def keyboard(status: Callable[[int], str], terminal: Any = None) -> Iterator[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from mats_cli.microphone import Input
 from mats_model.errors import MatsError
 
 if TYPE_CHECKING:
     from mats_model.labels import Label
-    from mats_model.live.ring import Now, Tags
+    from mats_model.live.events import Tags
+    from mats_model.live.ring import Now
+    from mats_model.live.stream import Stream
     from mats_model.mats import Mats
 
 UPDATE = 0.25  # seconds between two looks
@@ -21,7 +22,7 @@ class Watcher(threading.Thread):
     """Hears the last two seconds of `source` a few times a second; `line` shows them. `ears`, `source` and `gate` may
     be changed."""
 
-    def __init__(self, source: Input | None, mats: Mats, tags: Tags, gate: float) -> None:
+    def __init__(self, source: Stream | None, mats: Mats, tags: Tags, gate: float) -> None:
         super().__init__(daemon=True)
         self.source, self.ears, self.gate = source, (mats, tags), gate
         self.now: Now | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional, TextIO
 
 import typer
 
-from mats_cli import console, signals
+from mats_cli import console, loading, signals
 from mats_cli import options as shared
 from mats_cli.formats import plain_json
 from mats_model.errors import DeviceError, MatsError, UsageError
@@ -44,9 +44,8 @@ def chat(
     window: Window = 10.0,
     strict: Strict = False,
     devices: Devices = False,
-    device: shared.Device = None,
-    sample_rate: shared.Rate = None,
     mic: shared.Mic = None,
+    sample_rate: shared.Rate = None,
     raw: shared.Raw = None,
     gate: shared.Gate = -55.0,
     json: shared.Json = False,
@@ -57,7 +56,8 @@ def chat(
     search: shared.Search = "",
     llm: shared.Llm = None,
     quantize: shared.Quantize = None,
-    compute: shared.ChatCompute = "auto",
+    device: shared.Compute = "auto",
+    compute: shared.FormerCompute = "",
     offline: shared.Offline = False,
     quiet: shared.Quiet = False,
 ) -> None:
@@ -77,19 +77,45 @@ def chat(
     if devices:
         _list_devices(json)
         return
-    if sound is not None and (mic or raw or device or sample_rate or listen is not None):
-        raise UsageError(f"{sound} is a file: --listen, --device, --rate, --mic and --raw are for a microphone.")
-    if sound == "-" and sys.stdin is not None and sys.stdin.isatty():
-        raise UsageError("`-` reads a sound from standard input, which is the keyboard: pipe a file in.")
+    mic, device = loading.microphone_and_device(mic, device, compute)
+    _check(sound, microphone=bool(mic or raw or sample_rate or listen is not None))
     from mats_cli.chat.session import RING, Session, Settings
     from mats_cli.microphone import open_input
 
-    questions, terminal = _who_asks(ask, sound == "-" or mic is not None)
-    shared.one_thread()
+    questions, terminal = _who_asks(ask, "-" in (sound, mic))
+    loading.one_thread()
     settings = Settings(
-        window, gate, strict, json, quiet, model, offline, santa, memory, no_santa, search, llm, quantize, compute
+        window=window,
+        gate=gate,
+        strict=strict,
+        json=json,
+        quiet=quiet,
+        model=model,
+        offline=offline,
+        santa=santa,
+        memory=memory,
+        no_santa=no_santa,
+        search=search,
+        llm=llm,
+        quantize=quantize,
+        compute=device,
     )
-    session = Session(settings, lambda: open_input(mic, raw, device, sample_rate, RING))
+    session = Session(settings, lambda: open_input(mic, raw, sample_rate, RING))
+    _run(session, sound, listen, questions, terminal)
+
+
+def _check(sound: str | None, microphone: bool) -> None:
+    """`microphone`: something was asked of one. Errors: UsageError."""
+    if sound is not None and microphone:
+        raise UsageError(f"{sound} is a file: --listen, --rate, --mic and --raw are for a microphone.")
+    if sound == "-" and sys.stdin is not None and sys.stdin.isatty():
+        raise UsageError("`-` reads a sound from standard input, which is the keyboard: pipe a file in.")
+
+
+def _run(
+    session: Session, sound: str | None, listen: float | None, questions: Iterable[str] | None, terminal: TextIO | None
+) -> None:
+    """The whole chat. Errors: MatsError; typer.Exit where a part of what was heard is missing."""
     try:
         _begin(session, sound, listen, typed=questions is None)
         if questions is None:
@@ -161,11 +187,11 @@ def _begin(session: Session, sound: str | None, listen: float | None, typed: boo
 def _read(session: Session, questions: Iterable[str]) -> None:
     """Questions of a file, a pipe or the command line. Errors: DeviceError, OutputError; others are said, and the next
     question is asked."""
-    from mats_cli.chat.session import Leave
+    from mats_cli.chat.commands import Leave, handle
 
     for line in questions:
         try:
-            session.handle(line)
+            handle(session, line)
         except Leave:
             return
         except (DeviceError, console.OutputError):
@@ -176,8 +202,8 @@ def _read(session: Session, questions: Iterable[str]) -> None:
 
 def _typed(session: Session, terminal: TextIO | None) -> None:
     """Questions as they are typed, above a status line."""
+    from mats_cli.chat.commands import Leave, handle
     from mats_cli.chat.screen import keyboard
-    from mats_cli.chat.session import Leave
     from mats_cli.chat.status import Watcher
 
     session.watcher = watcher = Watcher(session.source, session.mats, session.tags, session.settings.gate)
@@ -186,7 +212,7 @@ def _typed(session: Session, terminal: TextIO | None) -> None:
         console.note("ask a question; /help shows the commands, /bye leaves.")
     for line in keyboard(watcher.line, terminal):
         try:
-            session.handle(line)
+            handle(session, line)
         except Leave:
             return
         except KeyboardInterrupt:

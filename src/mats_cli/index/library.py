@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
+import functools
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from mats_cli import console
+from mats_cli import console, loading
 from mats_cli import options as shared
 from mats_cli.formats import plain_json, visible
-from mats_cli.inputs import Item, expand, read_labels
+from mats_cli.inputs import read_labels
 from mats_model.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from mats_model.ears import Ears
-    from mats_model.library.store import Info, Library, State
+    from mats_model.library.changes import Changes
+    from mats_model.library.store import Info, Library
 
 Folders = Annotated[
     Optional[list[str]],
@@ -48,20 +47,6 @@ Engine = Annotated[
 ]
 
 
-@dataclass
-class Change:
-    """What differs between the folders and the index."""
-
-    todo: list[Item] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
-    kept: int = 0
-    fresh: int = 0  # of those to do
-    failed: list[tuple[str, str]] = field(default_factory=list)
-    found: int = 0
-    parts: int = 0  # of those to do, heard without what is missing in them
-    passed: str | None = None  # which files of the folders were passed over, in words
-
-
 def library(
     folders: Folders = None,
     index: shared.Index = None,
@@ -87,9 +72,35 @@ def library(
       mats index library
       mats index library /mnt/archive --captions --shard 3/16 --index part3.db
     """
+    from mats_model.library.changes import compare
     from mats_model.library.store import Library
 
     part = _shard(shard)
+    _check(engine, offline, clap, captions)
+    labels = read_labels(tags, "--tags")[0] if tags else []
+    path = loading.index_path(index)
+
+    @functools.cache
+    def load() -> Ears:
+        if captions:
+            return loading.load_model(model, offline)
+        return loading.load_ears(clap, model, offline, device)
+
+    with Library(path, create=True) as store, store.job(lambda: loading.say_waiting(path)):
+        if rebuild:
+            store.clear()
+        changes = compare(store, folders or (), part)
+        _say(changes, quiet)
+        _update(store, changes, load, (clap or model) if engine == "ray" else "", quiet)
+        _describe(store, changes, load, captions, labels, quiet)
+        info = store.info()
+    console.out(_report(changes, info, json))
+    failed = len(changes.failed)
+    raise typer.Exit(0 if not failed and not changes.cut else 3 if failed < max(changes.found, 1) else 4)
+
+
+def _check(engine: str, offline: bool, clap: str | None, captions: bool) -> None:
+    """Errors: UsageError for options that do not go together."""
     if engine not in ("local", "ray"):
         raise UsageError(f"--engine {engine}: choose local or ray.")
     if engine == "ray" and offline:
@@ -98,188 +109,71 @@ def library(
         raise UsageError(
             "--captions needs the language model of --model, which was not made for another encoder: leave out --clap."
         )
-    labels = read_labels(tags, "--tags")[0] if tags else []
-    path = shared.index_path(index)
-    with Library(path, create=True) as store, store.job(lambda: shared.say_waiting(path)):
-        if rebuild:
-            store.clear()
-        names = [os.path.abspath(name) for name in folders or []] or store.roots()
-        if not names:
-            raise UsageError("the library has no folders yet: name one, as in `mats index library ~/sounds`.")
-        change = compare(store, names, part)
-        if change.passed and not quiet:
-            console.note(change.passed)
-        if not change.found and not change.gone and not change.failed:
-            raise InputError(f"no sounds were found in {', '.join(names)}.")
-        for name in names:
-            if os.path.isdir(name):
-                store.add_root(name)
-
-        def load() -> Ears:
-            if captions:
-                return shared.load_model(model, offline)
-            return shared.load_ears(clap, model, offline, device)
-
-        _work(store, change, load, clap or model, engine, captions, labels, quiet)
-        info = store.info()
-    console.out(_report(change, info, json))
-    failed = len(change.failed)
-    raise typer.Exit(0 if not failed and not change.parts else 3 if failed < max(change.found, 1) else 4)
 
 
-def compare(store: Library, names: list[str], part: tuple[int, int]) -> Change:
-    """Look at folders and index; nothing is read but names, sizes and times."""
-    from mats_model.library.store import in_shard, state_of
-
-    change = Change()
-    there = [name for name in names if os.path.exists(name)]
-    for name in names:
-        if name not in there:
-            stay = len(store.known(name))
-            left = f"; its {stay} files stay in the index until `mats index rm {name}`" if stay else ""
-            change.failed.append((name, f"{name} is not there{left}."))
-    known: dict[str, State] = {}
-    for name in there:
-        known |= store.known(name)
-    seen: set[str] = set()
-    closed: list[str] = []
-    found = expand(there)
-    change.passed = found.passed_over()
-    for item in found.items:
-        if not in_shard(str(item.tree), part):
-            seen.add(item.name)
-            continue
-        if item.problem:
-            change.failed.append((item.name, item.problem))
-            closed.append(item.name.rstrip(os.sep) + os.sep)
-            continue
-        seen.add(item.name)
-        change.found += 1
-        before = known.get(item.name)
-        try:
-            now = state_of(item.name)
-        except OSError:
-            now = None  # a dead link, or gone just now: reading it says what is wrong
-        if before is None or now is None or not before.same(now) or (before.error and _mended(before.error)):
-            change.todo.append(item)
-            change.fresh += before is None
-        elif before.error:
-            change.failed.append((item.name, before.error))
-        else:
-            change.kept += 1
-    change.gone = [path for path in known if path not in seen and not path.startswith(tuple(closed))]
-    return change
+def _say(changes: Changes, quiet: bool) -> None:
+    """What was passed over. Errors: UsageError where no folder is known, InputError where nothing was found."""
+    if not changes.folders:
+        raise UsageError("the library has no folders yet: name one, as in `mats index library ~/sounds`.")
+    if changes.passed and not quiet:
+        console.note(changes.passed)
+    if changes.nothing:
+        raise InputError(f"no sounds were found in {', '.join(changes.folders)}.")
 
 
-def _mended(error: str) -> bool:
-    """What a file lacked, an extra of mats, has been installed since."""
-    return "mats[media]" in error and importlib.util.find_spec("av") is not None
+def _update(store: Library, changes: Changes, load: Callable[[], Ears], on_ray: str, quiet: bool) -> None:
+    """Hear what is to do, and say what goes wrong meanwhile."""
+    from mats_model.library.update import update
 
-
-def _work(
-    store: Library,
-    change: Change,
-    load: Callable[[], Ears],
-    model: str,
-    engine: str,
-    captions: bool,
-    labels: list[str],
-    quiet: bool,
-) -> None:
-    mats: Ears | None = None
-    for path, why in change.failed:
+    for path, why in changes.failed:
         if not quiet or path not in store.known(path):
             console.note(why)
     done = 0
     try:
-        if change.todo:
-            mats = load()
-            store.of_pipeline(mats.clap.id, mats.clap.dim)
-            reads = _reads(mats, store, [item.name for item in change.todo], model, engine)
-            for read in console.progress(reads, len(change.todo), "file", quiet):
-                sound = read.sound or store.sound_of(read.digest)
-                if sound is None and not read.state.error:
-                    read = _heard(mats, read)
-                    sound = read.sound
-                for line in read.notes:
-                    console.note(line)
-                if read.state.error:
-                    console.note(read.state.error)
-                    console.trace(read.trace)
-                    change.failed.append((read.path, read.state.error))
-                    # one that has vanished meanwhile, or whose disk failed, is not remembered as bad
-                    if read.state.mtime_ns:
-                        store.fail(read.path, read.state, read.state.error)
-                elif sound is not None:
-                    change.parts += read.missing
-                    store.put(read.path, read.state, sound)
-                done += 1
-        # after the new ones are in, so that a file that was moved need not be heard again
-        store.drop(change.gone)
-        if captions or labels:
-            mats = mats or load()
-            store.of_pipeline(mats.clap.id, mats.clap.dim)
-            _describe(store, mats, captions, labels, quiet)
+        reads = update(store, changes, load, on_ray)
+        for read in console.progress(reads, len(changes.todo), "file", quiet):
+            for line in read.notes:
+                console.note(line)
+            if read.state.error:
+                console.note(read.state.error)
+                console.trace(read.trace)
+            done += 1
     except KeyboardInterrupt:
-        console.note(f"stopped: {done} of {len(change.todo)} files are in. The same command goes on from there.")
+        console.note(f"stopped: {done} of {len(changes.todo)} files are in. The same command goes on from there.")
         raise console.Stopped from None
 
 
-def _reads(mats: Ears, store: Library, paths: list[str], model: str, engine: str) -> Iterator[Any]:
-    from mats_model.library.crawl import read_all, read_on_ray
-
-    if engine == "ray":
-        return read_on_ray(model, paths, mats.clap.id)
-    return read_all(mats, paths, store.finder())
-
-
-def _heard(mats: Ears, before: Any) -> Any:
-    """A content that was known when it was read, and whose last other file changed since: heard after all."""
-    from mats_model.library.crawl import read
-
-    return read(mats, before.path, lambda digest: False)
-
-
-def _describe(store: Library, mats: Ears, captions: bool, labels: list[str], quiet: bool) -> None:
-    """Words for sounds that have none yet, a few at a time, so that a killed job goes on."""
-    import numpy as np
-
-    from mats_model.labels import ranked
+def _describe(
+    store: Library, changes: Changes, load: Callable[[], Ears], captions: bool, labels: list[str], quiet: bool
+) -> None:
+    """Words for the sounds that have none."""
+    from mats_model.library.describe import caption_sounds, tag_sounds
     from mats_model.mats import Mats
-    from mats_model.vectors import unit
 
-    def vectors(rows: list[tuple[int, Any]]) -> np.ndarray:
-        return unit(np.stack([vector for _, vector in rows]).astype(np.float32))
-
-    if labels:
-        store.tag_with(labels)
-        told = mats.label_embeddings(labels)
-        while rows := store.without("tags", 4096):
-            scores = [mats.score(vector, told, multi=True) for vector in vectors(rows)]
-            best = [[(label.name, round(label.score, 4)) for label in ranked(labels, some)[:3]] for some in scores]
-            store.describe("tags", [(number, tags) for (number, _), tags in zip(rows, best, strict=True)])
-    if captions and isinstance(mats, Mats):
-        left = store.info().sounds
-        at_once = mats.llm.rows
-        batches = iter(lambda: store.without("caption", at_once), [])
-        for rows in console.progress(batches, -(-left // at_once), "batch", quiet):
-            store.describe(
-                "caption", [(number, said) for (number, _), said in zip(rows, mats.answer(vectors(rows)), strict=True)]
-            )
+    try:
+        if labels:
+            tag_sounds(store, load(), labels)
+        if captions and isinstance(mats := load(), Mats):
+            batches = -(-store.info().sounds // mats.llm.rows)
+            for _ in console.progress(caption_sounds(store, mats), batches, "batch", quiet):
+                pass
+    except KeyboardInterrupt:
+        console.note(f"stopped: all {len(changes.todo)} files are in. The same command goes on from there.")
+        raise console.Stopped from None
 
 
-def _report(change: Change, info: Info, json: bool) -> str:
+def _report(changes: Changes, info: Info, json: bool) -> str:
     numbers = {
-        "new": change.fresh,
-        "changed": len(change.todo) - change.fresh,
-        "same": change.kept,
-        "gone": len(change.gone),
+        "new": changes.fresh,
+        "changed": len(changes.todo) - changes.fresh,
+        "same": changes.kept,
+        "gone": len(changes.gone),
     }
     if json:
-        failed = [{"path": path, "error": why} for path, why in change.failed]
+        failed = [{"path": path, "error": why} for path, why in changes.failed]
         return plain_json({"index": info.path, **numbers, "failed": failed, **totals(info)}) + "\n"
     said = (
-        ", ".join(f"{count} {name}" for name, count in {**numbers, "failed": len(change.failed)}.items() if count)
+        ", ".join(f"{count} {name}" for name, count in {**numbers, "failed": len(changes.failed)}.items() if count)
         or "nothing to do"
     )
     return f"{said}; {describe(info)}\n"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from mats_cli import console
+from mats_cli import console, loading
 from mats_cli import options as shared
 from mats_model.errors import InputError, UsageError
 
@@ -54,6 +54,7 @@ def memory(
     strict: Strict = False,
     model: shared.Model = "nano",
     clap: shared.Clap = None,
+    device: shared.EarsDevice = "auto",
     offline: shared.Offline = False,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
@@ -65,11 +66,10 @@ def memory(
       mats index memory captions.csv -o memory/
       mats caption song.wav --memory memory/
     """
-    from mats_model.gap.memory import MemoryCard, build
+    from mats_model.gap.memory import MemoryCard, build, check_replaceable
 
-    if output.exists() and not (output / "memory.json").is_file():
-        raise UsageError(f"-o {output} is there and is no memory: give another folder.")
-    mats = shared.load_ears(clap, model, offline)
+    check_replaceable(output)  # before anything is heard
+    mats = loading.load_ears(clap, model, offline, device)
     heard = embeddings(mats, audio) if audio else None
     bad = _Bad()
     texts = _texts(captions, column, strict, bad)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from mats_cli import console
+from mats_cli import console, loading
 from mats_cli import options as shared
 from mats_model.errors import InputError, UsageError
 
@@ -52,8 +52,8 @@ def tune(
     """
     import numpy as np
 
-    from mats_cli.inputs import Item
     from mats_cli.job import listen_all
+    from mats_model.audio.folders import Item
     from mats_model.gap.memory import DiskMemory
     from mats_model.gap.santa import changed
     from mats_model.training.tune import METHODS, compare, recommend, references
@@ -62,7 +62,7 @@ def tune(
         raise UsageError(f"--audio {audio} is no folder.")
     told = references(captions, audio)
     told = told[:: -(-len(told) // limit)] if limit else told
-    mats = shared.load_model(model, offline)
+    mats = loading.load_model(model, offline)
     for settings in try_ or []:
         changed(mats.santa.settings, settings)
     items = [Item(str(row.path), row.path, Path(row.path.name)) for row in told]

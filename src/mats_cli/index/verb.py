@@ -11,7 +11,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from mats_cli import console
+from mats_cli import console, loading
 from mats_cli import options as shared
 from mats_cli.formats import plain_json, visible
 from mats_cli.index.library import describe, library, totals
@@ -41,7 +41,7 @@ def info(index: shared.Index = None, json: shared.Json = False) -> None:
     """Say what the library holds."""
     from mats_model.library.store import Library
 
-    with Library(shared.index_path(index)) as store:
+    with Library(loading.index_path(index)) as store:
         found = store.info()
         failed = {path: state.error for path, state in store.known().items() if state.error}
     if json:
@@ -58,7 +58,7 @@ def info(index: shared.Index = None, json: shared.Json = False) -> None:
 @app.command()
 def path(index: shared.Index = None) -> None:
     """Say where the library lies: an SQLite file."""
-    console.out(f"{shared.index_path(index)}\n")
+    console.out(f"{loading.index_path(index)}\n")
 
 
 @app.command()
@@ -73,11 +73,11 @@ def rm(
     """Take files or folders out of the library; nothing on the disk is touched but the index."""
     from mats_model.library.store import Library
 
-    place = shared.index_path(index)
+    place = loading.index_path(index)
     with Library(place):
         pass  # said to be missing before one is made
     counts: dict[str, int] = {}
-    with Library(place, create=True) as store, store.job(lambda: shared.say_waiting(place)):
+    with Library(place, create=True) as store, store.job(lambda: loading.say_waiting(place)):
         for name in names:
             counts[name] = store.drop_folder(os.path.abspath(name))
     console.out(
@@ -104,13 +104,13 @@ def merge(
     """Put several indexes into one; a file that two of them know is taken from the later one."""
     from mats_model.library.store import Library
 
-    target = shared.index_path(output)
+    target = loading.index_path(output)
     for part in parts:
         with Library(part):
             pass
         if target.exists() and target.samefile(part):
             raise UsageError(f"{part} cannot be merged into itself: give another file with -o.")
-    with Library(target, create=True) as store, store.job(lambda: shared.say_waiting(target)):
+    with Library(target, create=True) as store, store.job(lambda: loading.say_waiting(target)):
         for part in parts:
             store.merge(part)
         found = store.info()
@@ -135,6 +135,6 @@ def export(
     kind = format or output.suffix.lstrip(".").lower()
     if kind not in FORMATS:
         raise UsageError(f"-o {output}: choose --format {' or '.join(FORMATS)}.")
-    with Library(shared.index_path(index)) as store:
+    with Library(loading.index_path(index)) as store:
         count = export_to(store, output, kind)
     console.note(f"{output}: {count} windows")

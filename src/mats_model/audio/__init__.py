@@ -10,7 +10,7 @@ window.py   windows and segments
 write.py    WAV files of our own
 """
 
-from mats_model.audio.decode import BLOCK, blocks, decoded, facts, recognised
+from mats_model.audio.decode import BLOCK, blocks, decoded, facts, recognised, seconds
 from mats_model.audio.find import SHARED, SUFFIXES, ending, sounds
 from mats_model.audio.item import AudioSource, Facts, source
 from mats_model.audio.mix import LEAST, RATES, SILENCE
@@ -33,6 +33,7 @@ __all__ = [
     "ending",
     "facts",
     "recognised",
+    "seconds",
     "sounds",
     "source",
     "windows",

@@ -36,8 +36,22 @@ def blocks(item: AudioSource, sample_rate: int) -> Iterator[np.ndarray]:
         heard: Blocks = iter([(item.samples.reshape(len(item.samples), -1), item.sample_rate)])
     else:
         heard = decoded(item)
+    total = 0
     with one_input(item.name):
-        yield from heard_at(item, heard, sample_rate)
+        for block in heard_at(item, heard, sample_rate):
+            yield block
+            total += len(block)
+            if item.progress:
+                item.progress(total / sample_rate)
+
+
+def seconds(item: AudioSource) -> float | None:
+    """How long it is, where that is known without decoding it."""
+    try:
+        with plain(item) as sound:
+            return sound.frames / sound.samplerate if sound is not None and sound.samplerate else None
+    except InputError:
+        return None
 
 
 def decoded(item: AudioSource) -> Blocks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class AudioSource:
     sample_rate: int = 0  # of the samples
     notes: list[str] = field(default_factory=list, compare=False)  # said beside the result, not errors
     missing: list[str] = field(default_factory=list, compare=False)  # those of the notes that say what was not heard
+    progress: Callable[[float], None] | None = field(default=None, compare=False)  # told how many seconds were decoded
     about: list[Facts] = field(default_factory=list, compare=False)  # of the parts that were decoded
 
     def say(self, text: str) -> None:
@@ -67,6 +69,10 @@ class AudioSource:
                 raise InputError(f"{self.name} is not a regular file; pipe it in with `-` instead.")
             return self.path.open("rb")
         except FileNotFoundError:
+            if "://" in self.name:
+                raise InputError(
+                    f"{self.name} is an address, and mats opens none: download it first, as in `curl -LO {self.name}`."
+                ) from None
             raise InputError(f"{self.name} is not there; check the path.") from None
         except PermissionError as error:
             raise InputError(f"{self.name} may not be read; check its permissions.") from error

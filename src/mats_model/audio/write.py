@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,18 @@ from mats_model.files import write
 def cut(item: AudioSource, start: float, end: float, target: Path) -> None:
     """A stretch of a file, in seconds, as a WAV of its own: all channels, the file's own rate. Errors: InputError;
     OSError when it cannot be written."""
+    samples, sample_rate, kind = _stretch(item, start, end)
+    write_wav(target, samples, sample_rate, kind)
+
+
+def between(item: AudioSource, start: float, end: float) -> tuple[np.ndarray, int]:
+    """Samples (s, channels), float32, from `start` to `end` seconds of a file, and their rate. Errors: InputError."""
+    samples, sample_rate, _ = _stretch(item, start, end)
+    return samples, sample_rate
+
+
+def _stretch(item: AudioSource, start: float, end: float) -> tuple[np.ndarray, int, str]:
+    """Samples, their rate, and how a WAV should hold them. Errors: InputError, also where nothing is."""
     kind = "PCM_16"
     with plain(item) as sound:
         if sound is not None:
@@ -30,7 +42,18 @@ def cut(item: AudioSource, start: float, end: float, target: Path) -> None:
         samples, sample_rate = _between(decoded(item), start, end)
     if not len(samples):
         raise InputError(f"{item.name} ends before {start:.1f} s: it changed since it was indexed.")
-    write_wav(target, samples, sample_rate, kind)
+    return samples, sample_rate, kind
+
+
+def opus(blocks: Iterable[np.ndarray], sample_rate: int) -> bytes:
+    """Mono samples (s,) at 8, 12, 16, 24 or 48 kHz, block by block, as Ogg Opus; 24 kHz take 4 KB a second."""
+    import soundfile
+
+    made = io.BytesIO()
+    with soundfile.SoundFile(made, "w", sample_rate, 1, format="OGG", subtype="OPUS") as sink:
+        for block in blocks:
+            sink.write(np.clip(block, -1.0, 1.0))
+    return made.getvalue()
 
 
 def write_wav(target: Path, samples: np.ndarray, sample_rate: int, kind: str = "PCM_16") -> None:

@@ -68,7 +68,7 @@ class LaionClap(PublishedClap):
         return float(self.logit_scale_a.exp())
 
     def embed_waves(self, waves: torch.Tensor) -> torch.Tensor:
-        """As `Clap` has it; unit length, as the original gives it, so that each window counts alike."""
+        """waves (w, s) -> embedding (w, d), unit length, as the original gives it, so that each window counts alike."""
         return F.normalize(self.audio_projection(self.audio_branch(self.front(waves))), dim=-1)
 
     def embed_ids(self, ids: torch.Tensor) -> torch.Tensor:

@@ -7,13 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mats_model.clap.htsat import FRAMES, HTSAT, sizes
+from mats_model.clap.htsat import HTSAT, sizes
 from mats_model.clap.huggingface import LONGEST, gpt2
 from mats_model.clap.logmel import LogMel
 from mats_model.clap.published import PublishedClap, Texts, part
 
 SECONDS = 7.0
-_CROP, _STEP = 689, 344  # frames of the original's own crops of a longer sound
 _HTSAT = "audio_encoder.base.htsat."
 # tensors of the file that no computation uses, by their beginning or their end
 UNUSED = tuple(_HTSAT + name for name in ("tscam_conv.", "head.", "spectrogram_extractor.", "logmel_extractor."))
@@ -75,16 +74,8 @@ class MsClap(PublishedClap):
         return float(self.logit_scale.exp())
 
     def embed_waves(self, waves: torch.Tensor) -> torch.Tensor:
-        """As `Clap` has it; about 32 long. Longer sounds are cut into crops as the original does, and averaged before
-        the projection."""
-        mels = self.front(waves)
-        frames = mels.shape[1]
-        htsat = self.audio_encoder.base["htsat"]  # type: ignore[index]
-        if frames <= FRAMES:
-            heard = htsat(mels)
-        else:
-            heard = torch.stack([htsat(mels[:, at : at + _CROP]) for at in range(0, frames - _CROP - 1, _STEP)]).mean(0)
-        return self.audio_encoder.projection(heard)
+        """waves (w, s) -> raw embedding (w, d), about 32 long."""
+        return self.audio_encoder.projection(self.audio_encoder.base["htsat"](self.front(waves)))  # type: ignore[index]
 
     def embed_ids(self, ids: torch.Tensor) -> torch.Tensor:
         """Token ids (n, t), padded with 0 -> (n, d); the state of the last token that is not 0 is taken."""

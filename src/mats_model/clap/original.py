@@ -1,5 +1,5 @@
-"""LAION's CLAP as its own package `laion-clap` runs it: the reference, for those who want to compare. `--clap
-laion_clap:FILE`.
+"""LAION's CLAP as its own package `laion-clap` runs it: the reference, for those who want to compare. Its name is
+laion_clap:FILE.
 
 The package wants numpy below 2, fetches three tokenizers when it is imported and RoBERTa's weights when it is built; it
 belongs into an environment of its own. Our windows and averages stand around it: what it would do with a long sound is
@@ -22,7 +22,9 @@ import torch
 from mats_model.clap.protocol import Clap
 from mats_model.errors import ModelError, UsageError
 from mats_model.extras import hush
-from mats_model.places import home
+from mats_model.files import sha256
+from mats_model.places import hub_cache
+from mats_model.tensors import check
 
 PREFIX = "laion_clap:"
 _ENDS = ("position_ids", "token_type_ids")
@@ -65,11 +67,7 @@ class OriginalClap(Clap):
         self._fill(state, file)
         self.model.eval().requires_grad_(False)
         self.scale = float(self.model.model.logit_scale_a.exp())
-        digest = hashlib.sha256()
-        with file.open("rb") as stream:
-            while data := stream.read(1 << 20):
-                digest.update(data)
-        self._id = hashlib.sha256(b"laion_clap" + digest.digest()).hexdigest()[:12]
+        self._id = hashlib.sha256(b"laion_clap" + bytes.fromhex(sha256(file))).hexdigest()[:12]
 
     def _fill(self, state: dict[str, torch.Tensor], file: Path) -> None:
         """Take every tensor. Errors: ModelError, which names what does not fit."""
@@ -77,26 +75,17 @@ class OriginalClap(Clap):
         # what the versions of transformers compute or keep differs; all else is loaded strictly
         given = {key: value for key, value in state.items() if not key.endswith(_ENDS)}
         given |= {key: value for key, value in own.items() if key.endswith(_ENDS)}
-        for said, keys in (
-            ("lacks", own.keys() - given.keys()),
-            ("holds what the package has not:", given.keys() - own.keys()),
-            ("has in another size", {key for key in own.keys() & given.keys() if own[key].shape != given[key].shape}),
-        ):
-            if keys:
-                raise ModelError(
-                    f"{file} {said} {', '.join(sorted(keys)[:3])} ({len(keys)} in all): it is none of LAION's own .pt "
-                    "files."
-                )
+        check({key: value.shape for key, value in own.items()}, given, str(file), "LAION's package")
         self.model.model.load_state_dict(given)
 
     @property
     def space(self) -> str:
-        """As `Clap` has it."""
+        """Id of the file."""
         return self._id
 
     @property
     def id(self) -> str:
-        """As `Clap` has it."""
+        """Id of the file."""
         return self._id
 
     @torch.inference_mode()
@@ -122,12 +111,8 @@ class OriginalClap(Clap):
 
 def _cached() -> bool:
     """Whether the hub's cache has what the package fetches."""
-    base = Path(
-        os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "huggingface"
-    )
-    hub = Path(os.environ.get("HF_HUB_CACHE") or base / "hub")
     for name, needs in _FETCHED.items():
-        folders = list((hub / f"models--{name.replace('/', '--')}" / "snapshots").glob("*"))
+        folders = list((hub_cache() / f"models--{name.replace('/', '--')}" / "snapshots").glob("*"))
         if not any(all(any((folder / file).is_file() for file in files) for files in needs) for folder in folders):
             return False
     return True
@@ -147,7 +132,7 @@ def _package() -> Any:
             import laion_clap
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"--clap {PREFIX}FILE runs LAION's own package, which cannot be imported ({error}): pip install "
+            f"{PREFIX}FILE runs LAION's own package, which cannot be imported ({error}): pip install "
             "'mats[laion]' into an environment"
             " of its own, since it wants numpy below 2; without the prefix mats reads the file itself."
         ) from None
@@ -187,7 +172,7 @@ def _unfetched(why: object) -> ModelError:
     return ModelError(
         f"LAION's own package fetches {', '.join(_FETCHED)} from the hub at its first use, and did not get them "
         f"({_first_line(why)}):"
-        " run it once with a network and HF_HUB_OFFLINE=0, without --offline, or copy the hub's cache folder "
+        " run it once with a network, not offline and with HF_HUB_OFFLINE=0, or copy the hub's cache folder "
         "(HF_HOME) from where it ran."
     )
 

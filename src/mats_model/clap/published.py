@@ -16,7 +16,7 @@ from mats_model.clap.logmel import LogMel
 from mats_model.clap.protocol import Clap
 from mats_model.errors import ModelError, UsageError
 from mats_model.parallel import Together
-from mats_model.tensors import copy
+from mats_model.tensors import take
 from mats_model.tokens import read_tokenizer
 
 Texts = Sequence[str]
@@ -53,6 +53,7 @@ class PublishedClap(nn.Module, Clap):
         self.tokenizer_json = tokenizer_json
         self._tokenizer: object | None = None
         self._together = Together(self._hear_there, _WINDOWS)
+        self._digests: dict[tuple[str, ...], tuple[list[int], str]] = {}
 
     @property
     @abstractmethod
@@ -75,16 +76,7 @@ class PublishedClap(nn.Module, Clap):
             for key, value in self.state_dict().items()
             if not key.endswith(ends) and not key.endswith(("position_ids", "token_type_ids"))
         }
-        missing, extra = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
-        if missing or extra:
-            said = [
-                f"lacks {', '.join(missing[:3])}" if missing else "",
-                f"holds {', '.join(extra[:3])}, which no part of it has" if extra else "",
-            ]
-            raise ModelError(
-                f"the checkpoint {' and '.join(filter(None, said))} ({len(missing)} missing, {len(extra)} left over)."
-            )
-        copy(own, given, "the checkpoint")
+        take(own, given, "the checkpoint", "it")
         self.eval().requires_grad_(False)
 
     @property
@@ -94,7 +86,7 @@ class PublishedClap(nn.Module, Clap):
 
     @property
     def listeners(self) -> int:
-        """As `Clap` has it: on a GPU as many as fill what it embeds at once."""
+        """Threads that keep it busy: on a GPU as many as fill what it embeds at once."""
         return super().listeners if self.device.type == "cpu" else _WINDOWS
 
     @abstractmethod
@@ -127,8 +119,8 @@ class PublishedClap(nn.Module, Clap):
         if self._tokenizer is None:
             if self.tokenizer_json is None:
                 raise UsageError(
-                    "this encoder has no tokenizer beside it: convert it with `mats models convert FILE --tokenizer "
-                    "TOKENIZER.json -o FOLDER`."
+                    "this encoder has no tokenizer beside it: make a folder of it and a tokenizer.json with "
+                    "`mats models convert`."
                 )
             self._tokenizer = tokenizer = read_tokenizer(self.tokenizer_json)
             tokenizer.enable_truncation(LONGEST)
@@ -161,20 +153,28 @@ class PublishedClap(nn.Module, Clap):
         return {key: value for key, value in self.state_dict().items() if key.startswith("audio_")}
 
     def _digest(self, names: tuple[str, ...]) -> str:
-        digest = hashlib.sha256(self.kind.encode())
-        for key, value in sorted(self.state_dict().items()):
-            if key.startswith(names) and value.is_floating_point():
+        """Of the tensors whose names begin so; computed once, and again after a tensor was written to."""
+        held = {
+            key: value
+            for key, value in sorted(self.state_dict().items())
+            if key.startswith(names) and value.is_floating_point()
+        }
+        versions = [value._version for value in held.values()]
+        if names not in self._digests or self._digests[names][0] != versions:
+            digest = hashlib.sha256(self.kind.encode())
+            for key, value in held.items():
                 digest.update(key.encode() + value.half().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+            self._digests[names] = (versions, digest.hexdigest())
+        return self._digests[names][1]
 
     @property
     def space(self) -> str:
-        """As `Clap` has it."""
+        """Id of the text side."""
         return self._digest(("text_", "caption_"))[:12]
 
     @property
     def id(self) -> str:
-        """As `Clap` has it."""
+        """Id of front end, windows and both sides' weights."""
         said = (
             f"{self.kind} {self.front.spec} {self.front.spec.scale} {self.window} {self.fill} {self.space} "
             f"{self._digest(('audio_',))}"

@@ -1,35 +1,33 @@
-"""How good captions are: CIDEr-D and ROUGE-L against several references, and text told again from its own embedding.
+"""How good captions are: CIDEr-D, BLEU and ROUGE-L against several references, and text told again from its own
+embedding.
 
-CIDEr-D as in Vedantam et al. 2015 (n = 1..4, sigma = 6, counts clipped, times 10) over lower-case words without a
-stemmer or the Java tokenizer, so a figure here may differ by a point or two from one of the usual scripts.
+The scores of pycocoevalcap (github.com/salaniz/pycocoevalcap) without Java: CIDEr-D (Vedantam et al. 2015: n = 1..4,
+sigma = 6, counts clipped, times 10), BLEU over all clips together with the nearest reference's length, ROUGE-L with
+beta 1.2. tests/test_caption_scores.py holds values that it gave.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from mats_model.errors import UsageError, is_text
+from mats_model.evaluate.words import caption_words
 from mats_model.llm.prompts import CAPTION_TAG, Question, sentence
 from mats_model.mats import Mats
-from mats_model.training.sources import cells
+from mats_model.training.tables import cells
 
 Grams = Counter[tuple[str, ...]]
-
-
-def words(text: str) -> list[str]:
-    """Lower-case words and numbers, without punctuation."""
-    return re.findall(r"[a-z0-9]+(?:'[a-z]+)?", text.lower())
+_SMALL, _TINY = 1e-9, 1e-15  # as the reference keeps a product from being 0 / 0
 
 
 def _grams(text: str) -> list[Grams]:
-    said = words(text)
+    said = caption_words(text)
     return [Counter(tuple(said[at : at + n]) for at in range(len(said) - n + 1)) for n in (1, 2, 3, 4)]
 
 
@@ -50,7 +48,7 @@ def cider_d(answers: list[str], references: list[list[str]]) -> list[float]:
 
     scores = []
     for answer, some in zip(answers, told, strict=True):
-        mine, length = _grams(answer), len(words(answer))
+        mine, length = _grams(answer), len(caption_words(answer))
         vector = weighed(mine)
         norms = [math.sqrt(sum(v * v for v in each.values())) for each in vector]
         total = 0.0
@@ -73,10 +71,10 @@ def cider_d(answers: list[str], references: list[list[str]]) -> list[float]:
 def rouge_l(answer: str, references: list[str], beta: float = 1.2) -> float:
     """The longest common subsequence of words, best precision and best recall over the references joined in an F
     score."""
-    said = words(answer)
+    said = caption_words(answer)
     precision = recall = 0.0
     for reference in references:
-        other = words(reference)
+        other = caption_words(reference)
         row = [0] * (len(other) + 1)
         for word in said:
             above = 0
@@ -87,6 +85,34 @@ def rouge_l(answer: str, references: list[str], beta: float = 1.2) -> float:
     if not precision or not recall:
         return 0.0
     return (1 + beta**2) * precision * recall / (recall + beta**2 * precision)
+
+
+def bleu_counts(answer: str, references: list[str]) -> np.ndarray:
+    """What BLEU sums over clips (10,): words said, words of the reference nearest in length, then for n = 1..4 the
+    n-grams said and those that a reference has too."""
+    mine, told = _grams(answer), [_grams(text) for text in references]
+    length = len(caption_words(answer))
+    lengths = [sum(grams[0].values()) for grams in told]
+    counts = [length, min(lengths, key=lambda other: (abs(other - length), other))]
+    for n in range(4):
+        most: Grams = Counter()
+        for grams in told:
+            most |= grams[n]
+        counts += [max(0, length - n), sum((mine[n] & most).values())]
+    return np.array(counts, float)
+
+
+def bleu(counts: np.ndarray) -> list[float]:
+    """BLEU-1 to BLEU-4 of the sums (10,) of `bleu_counts`."""
+    said, other, *grams = counts.tolist()
+    ratio = (said + _TINY) / (other + _SMALL)
+    penalty = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
+    scores, product = [], 1.0
+    for n in range(4):
+        guessed, right = grams[2 * n], grams[2 * n + 1]
+        product *= (right + _TINY) / (guessed + _SMALL)
+        scores.append(product ** (1 / (n + 1)) * penalty)
+    return scores
 
 
 @dataclass(frozen=True)
@@ -119,13 +145,18 @@ def text_to_text(mats: Mats, groups: list[list[str]]) -> Iterator[tuple[int, Tex
     The encoder's audio side takes no part: this is the ceiling of what the model says when it hears perfectly.
     """
     answers: list[str] = []
-    with torch.inference_mode():
-        for at in range(0, len(groups), 16):
-            meant = mats.clap.embed_text([some[0] for some in groups[at : at + 16]])
-            candidates = mats.llm.answers(mats.mapper.prefix(meant), Question("", CAPTION_TAG), mats.config.search)
-            answers += [sentence(some[0].text) for some in candidates]
-            if len(answers) == len(groups) or at % 64 == 48:
-                others = [some[1:] for some in groups[: len(answers)]]
-                cider = cider_d(answers, others)
-                rouge = [rouge_l(answer, some) for answer, some in zip(answers, others, strict=True)]
-                yield len(answers), TextScores(len(answers), sum(cider) / len(cider), sum(rouge) / len(rouge))
+    for at in range(0, len(groups), 16):
+        answers += tell_again(mats, [some[0] for some in groups[at : at + 16]])
+        if len(answers) == len(groups) or at % 64 == 48:
+            others = [some[1:] for some in groups[: len(answers)]]
+            cider = cider_d(answers, others)
+            rouge = [rouge_l(answer, some) for answer, some in zip(answers, others, strict=True)]
+            yield len(answers), TextScores(len(answers), sum(cider) / len(cider), sum(rouge) / len(rouge))
+
+
+def tell_again(mats: Mats, texts: list[str]) -> list[str]:
+    """Texts -> text side -> mapper -> language model -> a caption for each."""
+    found = mats.llm.answers(
+        mats.mapper.prefix(mats.clap.embed_text(texts)), Question("", CAPTION_TAG), mats.config.search
+    )
+    return [sentence(some[0].text) for some in found]

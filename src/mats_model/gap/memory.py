@@ -15,20 +15,25 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from mats_model.clap.protocol import Clap
-from mats_model.config import fill
 from mats_model.errors import MismatchError, ModelError, UsageError
 from mats_model.files import read_json, whole_folder
+from mats_model.settings import May, fill
 from mats_model.vectors import finite_halves, floats, unit
 
 FORMAT = 1
+_FILES = {
+    "memory.json", "vectors.npy", "starts.npy", "centres.npy", "order.npy", "texts.txt", "offsets.npy", "means.npy",
+}  # fmt: skip
 _BLOCK = 8192
 # vectors in a cluster, on average: what a look-up reads
 _CLUSTER = 4096
@@ -39,6 +44,11 @@ _LONGEST = 1 << 20  # bytes of a text
 @dataclass(frozen=True)
 class MemoryCard:
     """memory.json."""
+
+    MAY: ClassVar[Mapping[str, May]] = {
+        "width": (1, 16_384), "captions": (1, 10**12), "clusters": (1, 10**9), "variance": (0, 1e3),
+        "recordings": (0, 10**12),
+    }  # fmt: skip
 
     format: int = FORMAT
     space: str = ""  # id of the encoder's text side
@@ -59,6 +69,16 @@ class Progress:
     done: int
 
 
+def check_replaceable(folder: Path) -> None:
+    """That a new memory may take this place: nothing is there, or a memory and nothing beside it. Errors:
+    UsageError."""
+    if not os.path.lexists(folder):
+        return
+    held = list(folder.iterdir()) if folder.is_dir() else []
+    if not (folder / "memory.json").is_file() or not all(each.name in _FILES and each.is_file() for each in held):
+        raise UsageError(f"{folder} is there and is no memory, or holds more than one: choose another folder.")
+
+
 def cluster_count(captions: int) -> int:
     """One cluster as long as all can be looked at in a moment, else some 4096 in each."""
     return 1 if captions <= 4 * _CLUSTER else -(-captions // _CLUSTER)
@@ -72,8 +92,10 @@ def build(
     """Write the folder; the same caption twice is kept once. `audio` (n, d) are embeddings of recordings. Yields the
     card last.
 
-    What is held at once does not grow with the captions, but for 32 bytes each. Errors: UsageError.
+    What is held at once does not grow with the captions, but for 32 bytes each. Errors: UsageError, also where
+    something else than a memory lies there.
     """
+    check_replaceable(folder)
     try:
         with whole_folder(folder, instead=True) as work:
             count, mean = 0, np.zeros(clap.dim)
@@ -90,9 +112,10 @@ def build(
                 FORMAT, clap.space, clap.dim, count, many, variance, seed, 0 if audio is None else len(audio), files
             )
             (work / "memory.json").write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
+            check_replaceable(folder)
     except OSError as error:
         raise UsageError(
-            f"the memory {folder} cannot be written ({error.strerror}): make room, or choose another place with -o."
+            f"the memory {folder} cannot be written ({error.strerror}): make room, or choose another place."
         ) from None
     yield card
 
@@ -291,15 +314,9 @@ def read_card(folder: Path) -> MemoryCard:
         raise ModelError(
             f"{folder / 'memory.json'} is of another version of mats: make the memory again with `mats index memory`."
         )
-    known = {entry.name for entry in fields(MemoryCard)}
-    card = fill(
-        MemoryCard(),
-        {key: value for key, value in values.items() if key in known},
-        str(folder / "memory.json"),
-        ModelError,
-    )
-    if min(card.captions, card.clusters, card.width) < 1 or card.recordings < 0:
+    card = fill(MemoryCard(), values, str(folder / "memory.json"), ModelError)
+    if lacking := [name for name in ("space", "width", "captions", "clusters") if name not in values]:
         raise ModelError(
-            f"{folder / 'memory.json'} says sizes that are none: make the memory again with `mats index memory`."
+            f"{folder / 'memory.json'} lacks {lacking[0]}: make the memory again with `mats index memory`."
         )
     return card

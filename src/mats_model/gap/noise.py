@@ -7,12 +7,19 @@ import torch
 from torch.nn import functional as F
 
 
-def add_noise(embedding: torch.Tensor, variance: float, generator: torch.Generator | None = None) -> torch.Tensor:
+def add_noise(
+    embedding: torch.Tensor, variance: float, drawn: torch.Generator | torch.Tensor | None = None
+) -> torch.Tensor:
     """u' = normalise(u + N(0, variance)) for u (..., d): eq. 1 of MATS.
 
-    `variance` is per dimension, so cos(u, u') is about 1 / sqrt(1 + variance * d).
+    `variance` is per dimension, so cos(u, u') is about 1 / sqrt(1 + variance * d). `drawn` is the noise (..., d), of
+    variance 1, or what draws it.
     """
-    noise = torch.randn(embedding.shape, generator=generator, dtype=embedding.dtype, device=embedding.device)
+    noise = (
+        drawn
+        if isinstance(drawn, torch.Tensor)
+        else torch.randn(embedding.shape, generator=drawn, dtype=embedding.dtype, device=embedding.device)
+    )
     return F.normalize(embedding + noise * variance**0.5, dim=-1)
 
 

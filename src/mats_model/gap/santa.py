@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
 from mats_model.config import SantaSettings
 from mats_model.errors import UsageError
+from mats_model.settings import changed as settings_changed
 from mats_model.vectors import largest, softmax, unit
 
 
@@ -83,7 +83,7 @@ def shift(heard: np.ndarray, memory: Memory, settings: SantaSettings) -> np.ndar
     """normalise(z - (mean audio - mean text)). Errors: UsageError where the memory knows no mean of audio."""
     if memory.audio_mean is None:
         raise UsageError(
-            "way=shift needs the mean of some recordings: build the memory with `mats index memory --audio FOLDER`."
+            "way=shift needs the mean of some recordings: build the memory with a folder of them as its audio."
         )
     return unit(heard - (memory.audio_mean - memory.text_mean))
 
@@ -93,33 +93,14 @@ def stay(heard: np.ndarray, memory: Memory, settings: SantaSettings) -> np.ndarr
     return heard
 
 
-# what the letters of the paper and of the options stand for
+# what may be changed: by the letters of the paper, and by the fields' own names
 _LETTERS = {"lambda": "blend", "tau": "temperature", "k": "neighbours", "names": "near_names"}
-_CHANGED = ("blend", "temperature", "neighbours", "clusters", "near_names", "way", "prompt")
+_CHANGED = {name: name for name in ("clusters", "way", "prompt", "blend", "temperature", "neighbours", "near_names")}
 
 
 def changed(settings: SantaSettings, text: str) -> SantaSettings:
     """`settings` with some of them as in "lambda=0.5,tau=0.1,k=32,clusters=100,way=project". Errors: UsageError."""
-    for pair in filter(None, (part.strip() for part in text.split(","))):
-        name, _, value = pair.partition("=")
-        key = _LETTERS.get(name, name)
-        if key not in _CHANGED:
-            known = ", ".join(dict.fromkeys([*_LETTERS, *(each for each in _CHANGED if each not in _LETTERS.values())]))
-            raise UsageError(f"--santa {pair}: there is no setting {name!r}; there are {known}.")
-        kind = type(getattr(settings, key))
-        try:
-            settings = replace(settings, **{key: kind(value)})
-        except ValueError:
-            raise UsageError(f"--santa {pair}: {name} should be {'text' if kind is str else 'a number'}.") from None
-    if settings.way not in WAYS:
-        raise UsageError(f"--santa way={settings.way}: choose one of {', '.join(WAYS)}.")
-    if not (
-        0.0 <= settings.blend <= 1.0 and settings.temperature > 0 and settings.neighbours > 0 and settings.clusters > 0
-    ):
-        raise UsageError(f"--santa {text}: lambda lies between 0 and 1; tau, k and clusters are above 0.")
-    if settings.near_names < 0 or not 0 <= settings.prompt <= 32:
-        raise UsageError(f"--santa {text}: names is 0 or more, prompt between 0 and 32.")
-    return settings
+    return settings_changed(settings, text, "santa", _LETTERS | _CHANGED)
 
 
 WAYS: dict[str, Callable[[np.ndarray, Memory, SantaSettings], np.ndarray]] = {

@@ -1,5 +1,4 @@
-"""Folders -> what is new, changed or gone in a library; one file -> what is stored of it. Work for one machine or
-many."""
+"""One file -> what a library keeps of it; on this machine, or on those of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -103,7 +102,7 @@ def read_on_ray(model: str, paths: Iterable[str], pipeline: str) -> Iterator[Rea
         import ray
         from ray.util import ActorPool
     except ImportError:
-        raise UsageError("--engine ray needs ray, which is not installed: pip install 'mats[ray]'.") from None
+        raise UsageError("a Ray cluster needs ray, which is not installed: pip install 'mats[ray]'.") from None
 
     class Ear:
         """A model on one processor of one machine."""
@@ -111,7 +110,7 @@ def read_on_ray(model: str, paths: Iterable[str], pipeline: str) -> Iterator[Rea
         def __init__(self) -> None:
             import torch
 
-            from mats_model.weights.resolve import load_ears
+            from mats_model.weights.loading import load_ears
 
             torch.set_num_threads(1)
             self.mats = load_ears(model)

@@ -45,7 +45,7 @@ class Database:
         if not create and not path.exists():
             raise ModelError(f"there is no index {path}: {how}.")
         if path.exists() and not path.is_file():
-            raise ModelError(f"{path} is no index of mats, and no file: give another path with --index.")
+            raise ModelError(f"{path} is no index of mats, and no file: give another path for the index.")
         with self._sentences():
             # what is not ours is never written to, so it is looked at before anything may write
             if not create or (path.exists() and path.stat().st_size):
@@ -172,7 +172,7 @@ class Database:
                 if not create:
                     raise ModelError(f"the index {self.path} is empty: {self.how}.")
             elif version != self._version or found != set(self._schema):
-                raise ModelError(f"{self.path} is no index of mats: give another path with --index.")
+                raise ModelError(f"{self.path} is no index of mats: give another path for the index.")
         except BaseException:
             self.base.close()
             raise
@@ -250,7 +250,7 @@ class Database:
                     self.base.execute("COMMIT")
 
     @contextlib.contextmanager
-    def job(self, waiting: Callable[[], None]) -> Iterator[None]:
+    def job(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
         """One writing job at a time: a second one says so through `waiting` and waits. The operating system takes the
         lock off a job that was killed."""
         place = Path(f"{self.path}.lock")
@@ -297,7 +297,7 @@ class Database:
             if closed or str(error) == "unsupported file format":
                 raise self.damaged(str(error)) from None
             raise UsageError(
-                f"the index {self.path} cannot be used ({error}): make room, or give another path with --index."
+                f"the index {self.path} cannot be used ({error}): make room, or give another path for it."
             ) from None
         except sqlite3.DatabaseError as error:
             raise self.damaged(str(error)) from None
@@ -306,7 +306,7 @@ class Database:
             raise self.damaged("its names are no text") from None
         except OSError as error:
             raise UsageError(
-                f"the index {self.path} cannot be used ({error.strerror}): give another path with --index."
+                f"the index {self.path} cannot be used ({error.strerror}): give another path for it."
             ) from None
 
 

@@ -41,7 +41,7 @@ def _parquet(library: Library, file: IO[bytes]) -> int:
         import pyarrow as arrow
         import pyarrow.parquet as parquet
     except ImportError:
-        raise UsageError("--format parquet needs pyarrow, which is not installed: pip install 'mats[index]'.") from None
+        raise UsageError("Parquet needs pyarrow, which is not installed: pip install 'mats[index]'.") from None
     width = library.width
     fields = [("path", arrow.string()), ("hash", arrow.string()), ("start", arrow.float32()), ("end", arrow.float32())]
     schema = arrow.schema([*fields, ("vector", arrow.list_(arrow.float16(), width))])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mats_model.clap.nano import NanoClap
 from mats_model.ears import AudioInput, Ears
 from mats_model.errors import ModelError, UsageError
-from mats_model.library.store import Matrix
+from mats_model.library.store import Library, Matrix
 from mats_model.vectors import floats, largest, long_query, short_floats
 
 # moments are looked at in their order, so many of the best at first
@@ -43,10 +44,10 @@ def query(mats: Ears, texts: Sequence[str], like: Sequence[AudioInput] = (), unl
     """Errors: UsageError for a text without words, InputError and SilenceError for a sound."""
     for text in (*texts, *unlike):
         if not text.strip():
-            raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
+            raise UsageError("the query is empty: say what to look for, or give a sound like it.")
     vectors = [mats.clap.embed_text([text])[0] for text in texts] + [mats.embed_audio(sound) for sound in like]
     if not vectors:
-        raise UsageError("the query is empty: say what to look for, or give a sound with --like.")
+        raise UsageError("the query is empty: say what to look for, or give a sound like it.")
     return Query(
         np.stack(vectors),
         np.stack([mats.clap.embed_text([text])[0] for text in unlike])
@@ -137,3 +138,29 @@ def best_files(moments: Iterator[Moment]) -> Iterator[Moment]:
         if moment.sound not in seen:
             seen.add(moment.sound)
             yield moment
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A moment, and the sound it is in: all its files by name, its length in seconds, and what is known of it."""
+
+    score: float
+    start: float
+    end: float
+    paths: list[str]
+    seconds: float
+    caption: str | None
+    tags: list[list[Any]] | None  # [name, score]
+
+
+def hits(library: Library, moments: Iterable[Moment]) -> list[Hit]:
+    """What the library knows of some moments; sounds that left it since are left out."""
+    some = list(moments)
+    rows = library.rows(moment.sound for moment in some)
+    told = []
+    for moment in some:
+        row = rows.get(moment.sound)
+        if row and row["paths"]:
+            facts = row["paths"], row["seconds"], row["caption"], row["tags"]
+            told.append(Hit(moment.score, moment.start, moment.end, *facts))
+    return told

@@ -173,7 +173,7 @@ class Library(Database):
             raise MismatchError(
                 f"{self.path} was made with another encoder ({have[:40]}, this one is {pipeline}), and their vectors "
                 "do not compare:"
-                " `mats index library --rebuild` makes it again."
+                " `mats index library` with `rebuild` makes it again."
             )
         if have and self.width != width:
             raise self.damaged(f"its vectors have {self.width} numbers, those of its encoder {width}")

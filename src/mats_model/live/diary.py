@@ -1,4 +1,4 @@
-"""What happens in a stream that never ends: an event each time the sound changes, by its level and by what is heard,
+"""What happens in a stream that never ends: an entry each time the sound changes, by its level and by what is heard,
 not by a clock.
 
 All state is bounded: a diary runs for days.
@@ -66,7 +66,7 @@ class Ended:
     end: float
 
 
-Event = Begun | Quiet | Passed | Ended
+Change = Begun | Quiet | Passed | Ended
 
 
 @dataclass
@@ -80,7 +80,7 @@ class _Armed:
 
 @dataclass
 class Diary:
-    """`feed` it one look after the other; `labels` are (d,)-embeddings' names with thresholds, scored by the caller."""
+    """`feed` it one look after the other; `thresholds` are the least probabilities of labels that are watched."""
 
     settings: DiarySettings = field(default_factory=DiarySettings)
     thresholds: dict[str, float] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class Diary:
         self._low_since: float | None = None
         self._other_since: float | None = None
 
-    def feed(self, time: float, now: Now, loud: float, scores: dict[str, float] | None = None) -> Iterator[Event]:
+    def feed(self, time: float, now: Now, loud: float, scores: dict[str, float] | None = None) -> Iterator[Change]:
         """One look at `time` (seconds, its end): what was heard in the last two seconds, the level of the last tick
         alone, and the probabilities of the labels."""
         yield from self._labels(time, scores or {})
@@ -104,8 +104,9 @@ class Diary:
             self._start, self._like = time - TICK, None
             self._recent.clear()
         self._low_since = (self._low_since if self._low_since is not None else time - TICK) if low else None
-        if now.embedding is not None and not low:
-            self._recent.append(now.embedding)
+        embedding = None if now.embedding is None else np.asarray(now.embedding, np.float32)
+        if embedding is not None and not low:
+            self._recent.append(embedding)
         if self._low_since is not None and time - self._low_since >= self.settings.hold:
             # it was short, and is over before it settled: it is said all the same
             yield from self._say(self._low_since)
@@ -115,22 +116,22 @@ class Diary:
         elif self._like is None:
             if time - self._start >= self.settings.listen:
                 yield from self._say(time)
-        elif now.embedding is not None and not low:
-            yield from self._compare(time, now.embedding)
+        elif embedding is not None and not low:
+            yield from self._compare(time, embedding)
 
-    def finish(self, time: float) -> Iterator[Event]:
+    def finish(self, time: float) -> Iterator[Change]:
         """The stream is over."""
         if self._start is not None:
             yield from self._say(time)
             yield Ended(self._start, time)
             self._start = None
 
-    def _say(self, time: float) -> Iterator[Event]:
+    def _say(self, time: float) -> Iterator[Change]:
         if self._like is None and self._recent and self._start is not None:
             self._like = unit(np.stack(list(self._recent)).sum(0))
             yield Begun(self._start, time)
 
-    def _compare(self, time: float, heard: np.ndarray) -> Iterator[Event]:
+    def _compare(self, time: float, heard: np.ndarray) -> Iterator[Change]:
         assert self._like is not None and self._start is not None
         like = float(self._like @ heard)
         if like >= self.settings.same:
@@ -143,7 +144,7 @@ class Diary:
             yield Ended(self._start, self._other_since)
             self._start, self._like, self._other_since = self._other_since, None, None
 
-    def _labels(self, time: float, scores: dict[str, float]) -> Iterator[Event]:
+    def _labels(self, time: float, scores: dict[str, float]) -> Iterator[Change]:
         for name, score in scores.items():
             watched = self._watched[name]
             if watched.armed:

@@ -4,13 +4,13 @@ second."""
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 
 import numpy as np
 
 from mats_model.audio import AudioSource
 from mats_model.ears import Ears
-from mats_model.labels import Label, ranked
 from mats_model.vectors import unit
 
 # seconds that count as now: long enough to be recognised, short enough to be over soon after the sound is
@@ -22,26 +22,25 @@ FLOOR = -120.0
 
 class Ring:
     """The last samples of a stream, (s, channels) float32: one thread writes, others read; positions count from the
-    beginning."""
+    beginning. Nobody's lock is waited for: readers copy, and drop what was written over meanwhile."""
 
     def __init__(self, seconds: float, sample_rate: int, channels: int = 1) -> None:
         self.sample_rate, self.channels = sample_rate, channels
         self.size = max(1, round(seconds * sample_rate))
         self.total = 0  # samples written so far
         self.overruns = 0  # blocks that the device says were lost before they came here
-        # readers take no lock, so that the sound card never waits for them: a second more is kept than is given, which
-        # may be written
-        # over while it is read
+        # a second more is kept than is given, which may be written over while it is read
         self._samples = np.zeros((self.size + sample_rate, channels), np.float32)
-        self._changed = threading.Condition()
+        # taken by whoever waits for samples, given back by the writer, who never takes it and so never waits
+        self._news = threading.Lock()
 
     def write(self, block: np.ndarray) -> None:
         """block (s, channels) or (s,): copied, and nothing else."""
         block = block.reshape(len(block), -1)
         for at in range(0, len(block), self.sample_rate):
             self._write(block[at : at + self.sample_rate])
-        with self._changed:
-            self._changed.notify_all()
+        if self._news.locked():
+            self._news.release()
 
     def _write(self, block: np.ndarray) -> None:
         at = self.total % len(self._samples)
@@ -52,8 +51,11 @@ class Ring:
 
     def wait(self, position: int, seconds: float) -> bool:
         """Until `position` samples were written, or for so long; whether they were."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self.total >= position, seconds)
+        until = time.monotonic() + seconds
+        while self.total < position and (left := until - time.monotonic()) > 0:
+            # a second one that waits may be woken a block later
+            self._news.acquire(timeout=left)
+        return self.total >= position
 
     def between(self, first: int, end: int) -> np.ndarray:
         """A copy (s, channels) of positions [first, end), as far as they are still here."""
@@ -107,16 +109,3 @@ def hear_now(mats: Ears, samples: np.ndarray, sample_rate: int, gate: float = GA
         return Now(loud, None)
     window, *_ = mats.cut(AudioSource("the microphone", samples=samples, sample_rate=sample_rate))
     return Now(loud, unit(mats.clap.embed_alone(window.samples)))
-
-
-class Tags:
-    """Names of everyday sounds, to say in a word what is heard."""
-
-    def __init__(self, mats: Ears, names: list[str]) -> None:
-        self.mats, self.names = mats, names
-        self.vectors = mats.label_embeddings(names)
-
-    def best(self, embedding: np.ndarray, count: int, least: float = 0.3) -> list[Label]:
-        """Those with a probability of at least `least`, best first."""
-        scores = self.mats.score(embedding, self.vectors, multi=True)
-        return [label for label in ranked(self.names, scores)[:count] if label.score >= least]

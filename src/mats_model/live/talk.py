@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mats_model.audio import AudioSource
+from mats_model.audio import AudioSource, source
 from mats_model.captions import Turn
-from mats_model.ears import Stretch
+from mats_model.ears import AudioInput, Stretch
 from mats_model.errors import SilenceError, UsageError
 from mats_model.labels import Label, ranked
+from mats_model.live.events import Event, Tags, events
 from mats_model.live.questions import Asked, understand
-from mats_model.live.ring import FLOOR, Tags, level
+from mats_model.live.ring import FLOOR, level
 from mats_model.llm.prompts import CAPTION_TAG, QUESTION_TAG, Question
 from mats_model.mats import Mats
 from mats_model.vectors import unit
@@ -57,15 +58,6 @@ def take(mats: Mats, item: AudioSource, gate: float | None = None) -> Hearing:
     return Hearing(item, windows[-1].end, loudest, windows, None if silent or total is None else unit(total))
 
 
-@dataclass(frozen=True)
-class Spell:
-    """Where a thing was heard, and how surely at most."""
-
-    start: float
-    end: float
-    score: float
-
-
 @dataclass
 class Answer:
     """What was said, and why; `kind` is that of the question, or silence, or model where the language model spoke
@@ -75,13 +67,15 @@ class Answer:
     kind: str
     text: str = ""
     labels: list[Label] = field(default_factory=list)
-    stretches: list[Spell] = field(default_factory=list)
+    times: list[Event] = field(default_factory=list)  # when the thing that was asked for was heard
     withheld: list[str] = field(default_factory=list)  # statements that no window supports
-    stopped: bool = False
 
 
 class Conversation:
-    """`hear` a sound, then `ask`; the answer comes piece by piece and is kept in `last`."""
+    """`hear` a sound, then `ask`; the answer comes piece by piece and is kept in `last`.
+
+    `tags` name what is heard in answers to "what is it?"; with `strict` nothing is said that no window supports.
+    """
 
     def __init__(self, mats: Mats, tags: Tags | None = None, strict: bool = False) -> None:
         self.mats, self.tags, self.strict = mats, tags, strict
@@ -90,6 +84,12 @@ class Conversation:
         self.turns: list[Turn] = []
         self.since = 0  # first turn about this sound
         self.last: Answer | None = None
+
+    def hear(self, sound: AudioInput, gate: float | None = None) -> Hearing:
+        """Talk about a sound from now on; below `gate` (dB) it is silent. Errors: InputError."""
+        hearing = take(self.mats, source(sound), gate)
+        self.listen_to(hearing)
+        return hearing
 
     def listen_to(self, hearing: Hearing, same: bool = False) -> None:
         """Talk about this from now on; `same` where it is the sound of before, heard a little longer."""
@@ -109,14 +109,20 @@ class Conversation:
         if len(question) > LONGEST:
             raise UsageError(f"the question has {len(question)} letters; at most {LONGEST} are read.")
         if self.hearing is None:
-            raise UsageError("nothing was heard yet: /listen to the microphone, or /file PATH.")
+            raise UsageError("nothing was heard yet: let it hear a sound first.")
         asked = understand(question)
-        self.last = answer = Answer(question, asked.kind, stopped=True)
+        self.last = answer = Answer(question, asked.kind)
         for piece in self._pieces(asked, answer):
             answer.text += piece
             yield piece
-        answer.stopped = False
         self.turns.append(Turn(question, answer.text))
+
+    def answer(self, question: str) -> Answer:
+        """The whole answer at once. Errors: those of `ask`."""
+        for _ in self.ask(question):
+            pass
+        assert self.last is not None
+        return self.last
 
     # ---- who answers
 
@@ -158,11 +164,11 @@ class Conversation:
 
     def _present(self, asked: Asked, answer: Answer) -> Iterator[str]:
         thing = asked.things[0]
-        answer.stretches = self.where(thing)
+        answer.times = self.where(thing)
         best = self.scores([thing])[:, 0].max()
         answer.labels = [Label(thing, float(best))]
-        where = ", ".join(f"{each.start:.1f}-{each.end:.1f} s" for each in answer.stretches[:6])
-        where += f" and {len(answer.stretches) - 6} times more" if len(answer.stretches) > 6 else ""
+        where = ", ".join(f"{each.start:.1f}-{each.end:.1f} s" for each in answer.times[:6])
+        where += f" and {len(answer.times) - 6} times more" if len(answer.times) > 6 else ""
         if best >= YES:
             yield (
                 f"At {where}: {thing}, {best:.2f}." if asked.kind == "when" else f"Yes, {thing}: {best:.2f} at {where}."
@@ -214,19 +220,12 @@ class Conversation:
         # the whole may be surer than any part
         return np.stack([*rows, self.mats.score(self.hearing.embedding, vectors, multi=True)])
 
-    def where(self, thing: str, least: float = PERHAPS) -> list[Spell]:
-        """Stretches in which it may be heard; windows that overlap are one."""
+    def where(self, thing: str, least: float = PERHAPS) -> list[Event]:
+        """When it may be heard, by time; of the whole where no single window is sure. Errors: SilenceError."""
+        *rows, whole = self.scores([thing]).tolist()
         assert self.hearing is not None
-        found: list[Spell] = []
-        column = self.scores([thing])[:, 0].tolist()
-        for window, score in zip(self.hearing.windows, column, strict=False):
-            if score < least:
-                continue
-            if found and window.start <= found[-1].end:
-                found[-1] = Spell(found[-1].start, window.end, max(score, found[-1].score))
-            else:
-                found.append(Spell(window.start, window.end, score))
-        return found or ([Spell(0.0, self.hearing.seconds, column[-1])] if column[-1] >= least else [])
+        found = events(self.hearing.windows, rows, [thing], least)
+        return found or ([Event(0.0, self.hearing.seconds, thing, whole[0])] if whole[0] >= least else [])
 
     def support(self, statement: str) -> float:
         """The probability of a statement in the window that fits it best."""
@@ -242,7 +241,7 @@ class Conversation:
                 return f"I cannot say so: {thing} is heard at {sure:.2f}."
             return _sentence(said)
         kept = []
-        for part in filter(None, (part.strip(" .,;") for part in _PARTS.split(said))):
+        for part in statements(said):
             if self.support(part) >= PERHAPS:
                 kept.append(part)
             else:
@@ -256,6 +255,11 @@ class Conversation:
             raise SilenceError("nothing is heard.")
         tags = self.tags.best(self.hearing.embedding, count, 0.0) if self.tags else []
         return tags, self.mats.santa.near_texts(self.hearing.embedding, count)
+
+
+def statements(said: str) -> list[str]:
+    """What an answer says, part by part."""
+    return [part for part in (part.strip(" .,;") for part in _PARTS.split(said)) if part]
 
 
 def _sentence(text: str) -> str:

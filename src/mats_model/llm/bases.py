@@ -18,15 +18,21 @@ from mats_model.errors import MatsError, ModelError, UsageError
 from mats_model.extras import hush, need
 from mats_model.files import read_json
 from mats_model.llm.huggingface import TUNINGS, HubLLM
+from mats_model.tensors import every_row
 
 
-def fingerprint(base: Any) -> str:
-    """Which base this is, by its kind, sizes and a sample of its embedding: the same at any precision of loading."""
-    config = base.config
+def fingerprints(base: Any, source: str | Path) -> list[str]:
+    """Which base this is, by its kind, sizes and a sample of its embedding as it lies in its files, so that the
+    precision of loading changes nothing. The first is its own; a base loaded as float16 once had the second."""
     embedding = base.get_input_embeddings().weight
-    rows = embedding[:: max(1, embedding.shape[0] // 64)].detach().to("cpu", torch.bfloat16).float()
-    facts = json.dumps([config.model_type, list(embedding.shape), getattr(config, "num_hidden_layers", 0)])
-    return hashlib.sha256(facts.encode() + rows.numpy().tobytes()).hexdigest()[:12]
+    shape, step = list(embedding.shape), max(1, embedding.shape[0] // 64)
+    name = next((name for name, weight in base.named_parameters() if weight is embedding), "")
+    held = every_row(Path(source), name, step) if name and Path(source).is_dir() else None
+    if held is None or list(held.shape[1:]) != shape[1:]:
+        held = embedding[::step].detach().cpu()
+    facts = json.dumps([base.config.model_type, shape, getattr(base.config, "num_hidden_layers", 0)]).encode()
+    ways = (held.to(torch.bfloat16), held.to(torch.float16).to(torch.bfloat16))
+    return [hashlib.sha256(facts + rows.float().numpy().tobytes()).hexdigest()[:12] for rows in ways]
 
 
 def load_base(source: str | Path, config: LLMConfig, placement: Placement, offline: bool = True) -> HubLLM:
@@ -59,13 +65,14 @@ def load_base(source: str | Path, config: LLMConfig, placement: Placement, offli
     except Exception as error:  # whatever a damaged folder makes the library say
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise ModelError(f"the language model {config.base} cannot be loaded ({first}).") from None
-    found = fingerprint(base)
-    if config.fingerprint and config.fingerprint != found:
+    found = fingerprints(base, source)
+    if config.fingerprint and config.fingerprint not in found:
         raise ModelError(
-            f"{config.base} is not the base this model was trained on (fingerprint {found}, wanted "
+            f"{config.base} is not the base this model was trained on (fingerprint {found[0]}, wanted "
             f"{config.fingerprint})."
         )
     llm = HubLLM(base, tokenizer, config)
+    llm.fingerprint = found[0]
     llm.int8 = placement.quantize == "int8"
     return llm
 

@@ -33,6 +33,7 @@ class HubLLM(LanguageModel):
         super().__init__()
         self.base, self.tokenizer, self.config = base, tokenizer, config
         self.int8 = False  # what `settle` makes of it
+        self.fingerprint = ""  # of the base
         device = next(base.parameters()).device
         # bytes of the GPU: all of them, not those that happen to be free, so that a machine always answers alike
         self.memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None

@@ -20,7 +20,7 @@ from mats_model.errors import UsageError
 DESCRIBE = "Describe the following audio in a caption."
 CAPTION_TAG = "[audio caption]"
 QUESTION_TAG = "[audio qa]"
-# stands for the prefix while a chat template is written out; no caption holds it
+# stands for the prefix while a chat template is written out; repeated where a text holds it
 _PLACE = "\u241f"
 _ANOTHER = "Now another sound:"
 
@@ -65,20 +65,23 @@ def ask(style: str, asked: Question, template: Callable[[list[str]], str] | None
         return Prompt("", question_prompt(asked.text) if asked.text else CAPTION)
     users = [turn.question for turn in asked.history] + [asked.text or DESCRIBE]
     said = [turn.answer for turn in asked.history]
+    place = _PLACE
+    while any(place in text for text in (*users, *said)):
+        place += _PLACE
     if style == "paper":
         users = [" ".join(part for part in (asked.tag, each) if part) for each in users]
-        heard = f"<Speech>{_PLACE}</Speech>"
+        heard = f"<Speech>{place}</Speech>"
     else:
-        heard = f"{_ANOTHER} {_PLACE}" if asked.since else _PLACE
+        heard = f"{_ANOTHER} {place}" if asked.since else place
     users[asked.since] = f"{heard} {users[asked.since]}"
     if style == "paper":
         text = "".join(f"USER: {user}\nASSISTANT: {answer}\n" for user, answer in zip(users, said, strict=False))
-        before, after = f"{text}USER: {users[-1]}\nASSISTANT:".split(_PLACE)
+        before, after = f"{text}USER: {users[-1]}\nASSISTANT:".split(place)
         return Prompt(before, after)
     if template is None:
         raise ValueError("the style chat needs the template of a base")
     turns = [text for pair in zip(users, said, strict=False) for text in pair]
-    before, after = template([*turns, users[-1]]).split(_PLACE)
+    before, after = template([*turns, users[-1]]).split(place)
     return Prompt(before, after)
 
 

@@ -8,7 +8,9 @@ table fixed, the head that ships is fitted to what the tower hears.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -32,6 +34,8 @@ class AlignSettings:
     single: float = 0.4  # share of the batch that is one recording as it is
     alike: float = 0.8  # texts with at least this cosine are not held against each other
     seed: int = 0
+
+    FORMER: ClassVar[Mapping[str, str]] = {"rate": "learning_rate"}
 
 
 @dataclass(frozen=True)

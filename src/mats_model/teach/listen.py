@@ -12,9 +12,10 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ from torch.nn import functional as F
 from mats_model.clap.tower import LATE, AudioTower, fold
 from mats_model.device import fast_bf16
 from mats_model.teach.parts import DEPTHS, Parts, decibels
-from mats_model.training.loop import make_optimiser, write_state
+from mats_model.training.checkpoints import write_state
+from mats_model.training.step import make_optimiser
 
 _LATE_CHANNELS = 64  # of the teacher
 _GROUP = 4  # parts read side by side
@@ -42,6 +44,8 @@ class LessonSettings:
     weight_decay: float = 0.01
     ema: float = 0.995
     seed: int = 5
+
+    FORMER: ClassVar[Mapping[str, str]] = {"rate": "learning_rate"}
 
 
 @dataclass(frozen=True)

@@ -30,15 +30,16 @@ from mats_model.teach.parts import Parts, even_odds, plain
 from mats_model.teach.phrases import Phrases, read_phrases
 from mats_model.teach.retell import retell
 from mats_model.teach.teacher import Teacher
-from mats_model.tensors import copy, shared
-from mats_model.training.batches import Note
-from mats_model.training.loop import Evaluated, Step, Trainer, write_state
+from mats_model.tensors import shared, take
+from mats_model.training.checkpoints import write_state
+from mats_model.training.compare import written
+from mats_model.training.events import Evaluated, Note, Step
+from mats_model.training.loop import Trainer
 from mats_model.training.prepare import prepare, read_all
-from mats_model.training.recipe import TextRecipe, written
+from mats_model.training.recipe import TextRecipe
 from mats_model.training.sources import SourceSettings, read_source
-from mats_model.weights.folder import load as load_folder
 from mats_model.weights.folder import save
-from mats_model.weights.resolve import locate
+from mats_model.weights.loading import load_folder
 
 STAGES = ("clips", "listen", "words", "text", "align", "model")
 
@@ -80,7 +81,7 @@ class NanoMaker:
         for folder in (data / "audio", data / "teachers", data / "captions"):
             if not folder.is_dir():
                 raise UsageError(
-                    f"{folder} is missing: give the folder that holds audio/, teachers/ and captions/ with --data."
+                    f"{folder} is missing: give as data the folder that holds audio/, teachers/ and captions/."
                 )
         work.mkdir(parents=True, exist_ok=True)
 
@@ -132,7 +133,7 @@ class NanoMaker:
 
     def _tower(self) -> TextTower:
         tower = TextTower((self.work / "words" / "tokenizer.json").read_text(encoding="utf-8"))
-        copy(shared(tower.kept()), torch.load(self.work / "words" / "table.pt", weights_only=True), "table.pt")
+        take(shared(tower.kept()), torch.load(self.work / "words" / "table.pt", weights_only=True), "table.pt")
         return tower
 
     def _words(self) -> Iterator[str]:
@@ -241,7 +242,7 @@ class NanoMaker:
         clap.audio.tower.load_state_dict(torch.load(self.work / "listen" / "tower.pt", weights_only=True))
         clap.audio.head.load_state_dict(torch.load(self.work / "align.pt", weights_only=True))
         label_scale, multi_scale, multi_bias = json.loads((self.work / "scales.json").read_text())
-        told = load_folder(self.work / "text", locate, clap=clap)
+        told = load_folder(self.work / "text", clap=clap)
         own = {
             example.text
             for example in read_source(SourceSettings(file="plain.csv", text="caption"), self.data).examples

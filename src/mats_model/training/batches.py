@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from mats_model.clap.protocol import Clap
 from mats_model.errors import UsageError
-from mats_model.gap.noise import add_noise
 from mats_model.llm.protocol import LanguageModel, Tokens
 from mats_model.training.embeddings import TextCache
+from mats_model.training.events import Note
 from mats_model.training.recipe import LoopSettings, NoiseSettings
 from mats_model.training.sources import CaptionSource, SourceSettings, TextExample
 
@@ -24,10 +24,16 @@ _POOLED = 16  # batches that are sorted by length together, so that little is pa
 
 
 @dataclass(frozen=True)
-class Note:
-    """Something to say."""
+class Batch:
+    """What a step is taken on."""
 
-    text: str
+    meant: torch.Tensor  # (n, d) text embeddings, unit length
+    noise: torch.Tensor  # (n, d) of variance 1, on the CPU, so that it is the same on every device
+    tokens: list[Tokens]
+
+    def part(self, at: int, count: int) -> Batch:
+        """`count` examples from `at` on."""
+        return Batch(self.meant[at : at + count], self.noise[at : at + count], self.tokens[at : at + count])
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,11 @@ class Data:
     sources: list[SourceSettings]
     cache: TextCache
     odds: np.ndarray | None = None  # (n,) of an example within its source, where they are not all alike
+
+    def batch(self, at: int, count: int, generator: torch.Generator) -> Batch:
+        """`count` examples from `at` on, as they are."""
+        meant = self.cache.vectors(self.rows[at : at + count])
+        return Batch(meant, torch.randn(meant.shape, generator=generator), self.tokens[at : at + count])
 
     def fingerprint(self) -> str:
         """Of all text, in order."""
@@ -194,14 +205,12 @@ class Plan:
 
 
 class Draw:
-    """Step -> noised embeddings (batch, d) and tokens; noise is fresh at each step and the same at each run."""
+    """Step -> batch; words, tags and noise are drawn afresh at each step and the same at each run."""
 
-    def __init__(
-        self, data: Data, plan: Plan, noise: NoiseSettings, variance: float, names: torch.Tensor | None
-    ) -> None:
-        self.data, self.plan, self.noise, self.variance, self.names = data, plan, noise, variance, names
+    def __init__(self, data: Data, plan: Plan, noise: NoiseSettings, names: torch.Tensor | None) -> None:
+        self.data, self.plan, self.noise, self.names = data, plan, noise, names
 
-    def __call__(self, step: int) -> tuple[torch.Tensor, list[Tokens]]:
+    def __call__(self, step: int) -> Batch:
         rows = self.plan.rows(step)
         generator = torch.Generator().manual_seed(self.plan.settings.seed * 1_000_003 + step)
         some = torch.rand(len(rows), generator=generator).numpy() < self.noise.keywords
@@ -209,7 +218,8 @@ class Draw:
         if self.names is not None:
             told = torch.rand(len(rows), generator=generator) < self.noise.tags
             meant[told] = tell_as_tags(meant[told], self.names)
-        return add_noise(meant, self.variance, generator), [self.data.tokens[row] for row in rows]
+        noise = torch.randn(meant.shape, generator=generator)
+        return Batch(meant, noise, [self.data.tokens[row] for row in rows])
 
 
 def tell_as_tags(embedding: torch.Tensor, names: torch.Tensor, sharpness: float = 8.0, top: int = 8) -> torch.Tensor:

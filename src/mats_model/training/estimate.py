@@ -8,15 +8,34 @@ from typing import Any
 
 import torch
 
-from mats_model.clap.text import WIDTH
-from mats_model.config import LLMConfig
+from mats_model.config import DecoderConfig, LLMConfig, MatsConfig
 from mats_model.device import Placement, fast_bf16, place
 from mats_model.llm.decoder import Decoder
 from mats_model.mapper import make_mapper
-from mats_model.training.recipe import TextRecipe
+from mats_model.training.begin import embedding_width
+from mats_model.training.recipe import LoopSettings, TextRecipe
 from mats_model.training.sources import CaptionSource
-from mats_model.weights.folder import stored
-from mats_model.weights.resolve import find, find_base
+from mats_model.weights.folder import read_config
+from mats_model.weights.loading import stored
+from mats_model.weights.resolve import resolve
+
+# bytes of a trained weight: itself, its gradient and AdamW's two moments, each in float32
+_TRAINED = 4 + 4 + 8
+# bytes of a weight in 4 bits: half of one, and a float32 scale for each 64 (QLoRA, Dettmers et al. 2023, section 2,
+# without the second quantization)
+_NF4 = 0.5 + 4 / 64
+# bytes that a layer keeps for each position and each of its width, in 16 bits, all or the layer's input alone
+# (Korthikanti et al. 2022, eq. 2 and section 5; its term for attention scores falls away where attention is fused)
+_KEPT, _KEPT_RECOMPUTED = 34.0, 2.0
+# bytes of a logit: 16 bits and its float32 softmax, at positions of the answer, which are about so many of all
+_LOGIT, _ANSWERED = 6, 0.4
+# operations for each weight and position: 2 forward and 2 back through all weights, 2 more for gradients of weights
+# (Kaplan et al. 2020, section 2.1: 6 N in all); a second way forward where activations are recomputed
+_FORWARD_AND_BACK, _OF_WEIGHTS, _RECOMPUTED_WORK = 4, 2, 4 / 3
+# of the speed of a plain multiplication, a step reaches about so much: measured once, on two CPU cores
+_REACHED = 0.5
+# tokens of a word, and of what stands around question and answer, as byte-level tokenizers of English have them
+_TOKENS_A_WORD, _PROMPT = 1.4, 16
 
 
 @dataclass(frozen=True)
@@ -59,7 +78,7 @@ def _base_shape(config: LLMConfig) -> _Shape:
     """Sizes of a base that is at hand, its weights not read. Errors: ModelError."""
     from mats_model.llm.bases import empty_base
 
-    base = empty_base(find_base(config.base))
+    base = empty_base(resolve(config.base, "base").found())
     targets = config.targets or ["q_proj", "v_proj", "c_attn"]
     lora = 0
     for name, module in base.named_modules():
@@ -68,6 +87,13 @@ def _base_shape(config: LLMConfig) -> _Shape:
     settings: Any = base.config
     count = sum({id(weight): weight.numel() for weight in base.parameters()}.values())
     return _Shape(count, lora, settings.hidden_size, settings.num_hidden_layers, settings.vocab_size)
+
+
+def _decoder_shape(config: DecoderConfig) -> _Shape:
+    """Sizes of the small decoder."""
+    with torch.device("meta"):
+        parameters = sum(weight.numel() for weight in Decoder(config).parameters())
+    return _Shape(parameters, 0, config.width, config.layers, config.vocabulary)
 
 
 def _speed(placement: Placement) -> float:
@@ -83,55 +109,56 @@ def _speed(placement: Placement) -> float:
 
 
 def estimate(recipe: TextRecipe, sources: list[CaptionSource], device: str = "auto", force: bool = False) -> Estimate:
-    """Errors: ModelError when a base is not at hand, DeviceError."""
-    train = recipe.train
-    if recipe.start:
-        from mats_model.weights.folder import read_config
-
-        config = read_config(find(recipe.start))
-        mapper_config, llm, decoder_config = config.mapper, config.llm, config.decoder
-    else:
-        mapper_config, llm, decoder_config = recipe.mapper, recipe.llm, recipe.decoder
-    base = find_base(llm.base) if llm.kind == "transformers" else None
-    placement = place(llm, device, force, weights=stored(base) if base else 0)
-    if llm.kind == "decoder":
-        decoder = Decoder(decoder_config)
-        own = sum(weight.numel() for weight in decoder.parameters())
-        shape = _Shape(own, 0, decoder_config.width, decoder_config.layers, decoder_config.vocabulary)
-        trained, size = own, 4.0
-    else:
-        shape = _base_shape(llm)
-        trained = {"full": shape.parameters, "lora": shape.lora, "frozen": 0}[llm.tuning]
-        size = {"nf4": 0.57}.get(placement.quantize, 4.0 if llm.tuning == "full" else float(placement.dtype.itemsize))
-    mapper = sum(weight.numel() for weight in make_mapper(mapper_config, WIDTH, shape.width).parameters())
-    total = shape.parameters + (shape.lora if llm.tuning == "lora" else 0)
-    frozen = total - trained
-    parts = [
-        Part("mapper", mapper, mapper, mapper * 16 / 1e6),
-        # a trained weight is kept in float32 with its gradient and two moments
-        Part("language model", total, trained, (frozen * size + trained * 16) / 1e6),
-    ]
-    answers = [
-        len(example.answer.split()) * 1.4 + len(example.instruction.split()) * 1.4 + 16
-        for source in sources
-        for example in source.examples
-    ]
-    length = mapper_config.prefix_length + sum(answers) / len(answers)
-    micro = train.micro_batch or train.batch
-    depth = 2.0 if train.checkpointing else 34.0
-    half = 2 if placement.dtype != torch.float32 or fast_bf16(placement.device) else 4
-    activations = micro * length * (shape.layers * shape.width * depth * half / 2 + 6 * shape.vocabulary * 0.4) / 1e6
-    # forward and back through all weights; gradients of weights only where they are trained
-    work = train.steps * train.batch * length * (4 * shape.parameters + 2 * trained + 6 * mapper / length)
-    if train.checkpointing:
-        work *= 4 / 3
+    """Errors: ModelError when a base or an encoder is not at hand, DeviceError."""
+    train, configs = recipe.train, _configs(recipe)
+    base = resolve(configs.llm.base, "base").found() if configs.llm.kind == "transformers" else None
+    placement = place(configs.llm, device, force, weights=stored(base) if base else 0)
+    shape = _base_shape(configs.llm) if base else _decoder_shape(configs.decoder)
+    language = _language_part(configs.llm, shape, placement)
+    mapper = sum(w.numel() for w in make_mapper(configs.mapper, embedding_width(recipe), shape.width).parameters())
+    positions = configs.mapper.prefix_length + _answer_positions(sources)
     examples = sum(len(source.examples) for source in sources)
+    each = positions * (_FORWARD_AND_BACK * shape.parameters + _OF_WEIGHTS * language.trained)
+    each += (_FORWARD_AND_BACK + _OF_WEIGHTS) * mapper  # once for an example
+    work = train.steps * train.batch * each * (_RECOMPUTED_WORK if train.checkpointing else 1)
     return Estimate(
         placement.reason,
-        parts,
-        activations,
+        [Part("mapper", mapper, mapper, mapper * _TRAINED / 1e6), language],
+        _activations(shape, positions, placement, train) / 1e6,
         examples,
         train.steps,
         train.steps * train.batch / examples,
-        work / (0.5 * _speed(placement)) / 60,
+        work / (_REACHED * _speed(placement)) / 60,
     )
+
+
+def _configs(recipe: TextRecipe) -> MatsConfig:
+    """Sizes of mapper and language model: the recipe's, or those of the model that it starts from. Errors:
+    ModelError."""
+    if recipe.start:
+        return read_config(resolve(recipe.start, "model").found())
+    return MatsConfig(mapper=recipe.mapper, llm=recipe.llm, decoder=recipe.decoder)
+
+
+def _language_part(config: LLMConfig, shape: _Shape, placement: Placement) -> Part:
+    """The language model: what is trained of it, and what lies beside that, frozen."""
+    own = config.kind == "decoder"
+    tuning = "full" if own else config.tuning
+    trained = {"full": shape.parameters, "lora": shape.lora, "frozen": 0}[tuning]
+    total = shape.parameters + (shape.lora if tuning == "lora" else 0)
+    size = _NF4 if placement.quantize == "nf4" else float(placement.dtype.itemsize)
+    return Part("language model", total, trained, ((total - trained) * size + trained * _TRAINED) / 1e6)
+
+
+def _answer_positions(sources: list[CaptionSource]) -> float:
+    """Positions of an example behind the prefix, on average."""
+    words = [len(e.answer.split()) + len(e.instruction.split()) for source in sources for e in source.examples]
+    return sum(words) / len(words) * _TOKENS_A_WORD + _PROMPT
+
+
+def _activations(shape: _Shape, positions: float, placement: Placement, train: LoopSettings) -> float:
+    """Bytes kept for the way back, of a micro-batch."""
+    rows = train.micro_batch or train.batch
+    half = placement.dtype != torch.float32 or fast_bf16(placement.device)
+    a_layer = shape.width * (_KEPT_RECOMPUTED if train.checkpointing else _KEPT) * (1 if half else 2)
+    return rows * positions * (shape.layers * a_layer + _LOGIT * shape.vocabulary * _ANSWERED)

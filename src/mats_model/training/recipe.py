@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from mats_model.config import DecoderConfig, LLMConfig, MapperConfig, SantaSettings, SearchSettings, Where, fill
+from mats_model.config import DecoderConfig, LLMConfig, MapperConfig, SantaSettings, SearchSettings
 from mats_model.errors import UsageError
 from mats_model.files import read_text
+from mats_model.settings import Where, fill, name_and_value
 from mats_model.training.sources import SourceSettings
 from mats_model.weights.catalogue import ENTRIES, HUB
 
@@ -37,10 +38,12 @@ class HeldOutSettings:
     most: int = 400  # of those are used, in all
     answers: int = 8  # of them whose answers are scored at each evaluation
     audio: list[str] = field(default_factory=list)  # sound files that the model is asked about now and then
-    file: str = ""  # CSV of captions with several references a clip, for --evaluate
+    file: str = ""  # CSV of captions with several references a clip, for the scores of text told again
     recording: str = "youtube_id"  # its column that says which captions belong together
     text: str = "caption"
     limit: int = 400  # clips of it
+
+    FORMER: ClassVar[Mapping[str, str]] = {"clip": "recording"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class MemorySettings:
     )
     variance: float = 0.0  # of the noise drawn once on it
     seed: int = 0
+
+    FORMER: ClassVar[Mapping[str, str]] = {"longest": "max_words"}
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,10 @@ class LoopSettings:
     sample_every: int = 500
     save_every: int = 500
     seed: int = 0
+
+    FORMER: ClassVar[Mapping[str, str]] = {
+        "rate": "learning_rate", "clip": "max_grad_norm", "longest": "max_answer_tokens",
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -171,65 +180,75 @@ def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
 
     changed = copy.deepcopy(values)
     for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals or not name.strip():
-            raise UsageError(f"--set {setting}: write NAME=VALUE, such as train.steps=200.")
+        name, text = name_and_value(setting)
+        if "=" not in setting or not name:
+            raise UsageError(f"{setting}: write NAME=VALUE, such as train.steps=200.")
         try:
             value = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, RecursionError):
-            raise UsageError(f"--set {setting[:80]}: the value is no YAML.") from None
+            raise UsageError(f"{setting[:80]}: the value is no YAML.") from None
         if isinstance(value, str):
             # 1e-5 is a number to whoever types it here, whatever YAML says
             with contextlib.suppress(ValueError):
                 value = float(value)
         group: Any = changed
-        *above, last = name.strip().split(".")
+        *above, last = name.split(".")
         for part in above:
             if isinstance(group, list) and part.isdigit() and int(part) < len(group):
                 group = group[int(part)]
             elif isinstance(group, dict):
                 group = group.setdefault(part, {})
             else:
-                raise UsageError(f"--set {setting}: there is no group {part!r} in the recipe.")
+                raise UsageError(f"{setting}: there is no group {part!r} in the recipe.")
         if isinstance(group, list) and last.isdigit() and int(last) < len(group):
             group[int(last)] = value
         elif isinstance(group, dict):
             group[last] = value
         else:
-            raise UsageError(f"--set {setting}: {'.'.join(above)} is no group of settings.")
+            raise UsageError(f"{setting}: {'.'.join(above)} is no group of settings.")
     return changed
 
 
 def text_recipe(values: Mapping[str, Any], where: Where) -> TextRecipe:
     """Checked values -> the recipe. Errors: UsageError."""
     recipe = fill(TextRecipe(), dict(values), where, UsageError)
-    train = recipe.train
-
-    def wrong(name: str, sentence: str) -> UsageError:
-        return UsageError(f"{where.of(name)}: {name} {sentence}.")
-
-    if recipe.kind != "text":
-        raise wrong("kind", f"{recipe.kind!r}: this version knows text and nano")
     if not recipe.sources:
         raise UsageError(f"{where.file}: sources is missing; name at least one file of captions.")
+    for name, sentence in [*_wrong_train(recipe.train), *_wrong(recipe), *_spelled_out(recipe, values)]:
+        raise UsageError(f"{where.of(name)}: {name} {sentence}.")
+    refuse_unheeded(recipe, where)
+    return recipe
+
+
+# said of a precision that answers are well given in
+NO_FLOAT16 = "its gradients vanish, since the loss is not scaled; choose auto, bfloat16 or float32"
+Wrong = Iterator[tuple[str, str]]  # settings, and what is wrong with each
+
+
+def _wrong_train(train: LoopSettings) -> Wrong:
     for name in ("steps", "batch", "evaluate_every", "sample_every", "save_every", "max_answer_tokens"):
         if getattr(train, name) < 1:
-            raise wrong(f"train.{name}", "should be 1 or more")
+            yield f"train.{name}", "should be 1 or more"
     if train.learning_rate <= 0:
-        raise wrong("train.learning_rate", "should be above 0")
+        yield "train.learning_rate", "should be above 0"
     if train.micro_batch < 0 or (train.micro_batch and train.batch % train.micro_batch):
-        raise wrong("train.micro_batch", f"should divide train.batch ({train.batch})")
+        yield "train.micro_batch", f"should divide train.batch ({train.batch})"
     if train.keep not in ("best", "last"):
-        raise wrong("train.keep", f"{train.keep!r}: choose best or last")
+        yield "train.keep", f"{train.keep!r}: choose best or last"
     if train.schedule not in ("cosine", "linear", "constant"):
-        raise wrong("train.schedule", f"{train.schedule!r}: choose cosine, linear or constant")
+        yield "train.schedule", f"{train.schedule!r}: choose cosine, linear or constant"
+
+
+def _wrong(recipe: TextRecipe) -> Wrong:
+    if recipe.kind != "text":
+        yield "kind", f"{recipe.kind!r}: this version knows text and nano"
     for name, value in (
         ("held_out.share", recipe.held_out.share),
         ("noise.keywords", recipe.noise.keywords),
         ("noise.tags", recipe.noise.tags),
     ):
         if not 0.0 <= value < 1.0:
-            raise wrong(name, "should be between 0 and 1")
+            yield name, "should be between 0 and 1"
     known = ENTRIES.get(recipe.start)
     if (
         recipe.start
@@ -237,71 +256,55 @@ def text_recipe(values: Mapping[str, Any], where: Where) -> TextRecipe:
         and not HUB.fullmatch(recipe.start)
         and not Path(recipe.start).is_dir()
     ):
-        raise wrong("start", f"{recipe.start!r} is no model; give a folder, or one of `mats models list`")
+        yield "start", f"{recipe.start!r} is no model; give a folder, or one of `mats models list`"
     if (recipe.noise.tags or any(source.even for source in recipe.sources)) and not recipe.noise.names:
-        raise wrong("noise.names", "should be given where noise.tags, or even of a source, is above 0")
-    if recipe.llm.kind == "transformers" and not recipe.llm.base:
-        raise wrong("llm.base", "is missing: smollm2-135m, a folder or a hub id")
-    if recipe.llm.kind == "transformers" and recipe.llm.prompt not in ("paper", "chat"):
-        raise wrong("llm.prompt", f"{recipe.llm.prompt!r}: choose paper or chat for a base of transformers")
-    if recipe.llm.quantize != "none" and recipe.llm.tuning == "full":
-        raise wrong(
-            "llm.quantize",
-            f"{recipe.llm.quantize}: weights in 4 bits cannot be trained; set llm.tuning to lora or frozen",
-        )
-    if recipe.llm.kind not in ("decoder", "transformers"):
-        raise wrong("llm.kind", f"{recipe.llm.kind!r}: choose decoder or transformers")
-    return recipe
+        yield "noise.names", "should be given where noise.tags, or even of a source, is above 0"
+    llm = recipe.llm
+    if llm.kind == "transformers" and not llm.base:
+        yield "llm.base", "is missing: smollm2-135m, a folder or a hub id"
+    if llm.kind == "transformers" and llm.prompt not in ("paper", "chat"):
+        yield "llm.prompt", f"{llm.prompt!r}: choose paper or chat for a base of transformers"
+    if llm.quantize != "none" and llm.tuning == "full":
+        yield "llm.quantize", f"{llm.quantize}: weights in 4 bits cannot be trained; set llm.tuning to lora or frozen"
+    if llm.dtype == "float16":
+        yield "llm.dtype", f"float16: {NO_FLOAT16}"
+    if llm.kind not in ("decoder", "transformers"):
+        yield "llm.kind", f"{llm.kind!r}: choose decoder or transformers"
 
 
-def written(recipe: TextRecipe) -> str:
-    """The recipe as run, all settings spelled out, as YAML."""
-    import yaml
-
-    return str(yaml.safe_dump(asdict(recipe), sort_keys=False, allow_unicode=True))
+_BESIDE_START = "says nothing beside start, whose mapper and language model are gone on with: leave it out"
 
 
-def decisive(recipe: TextRecipe) -> TextRecipe:
-    """The recipe without what only decides how often it is looked at, and which of its weights are kept."""
-    usual, held, search = LoopSettings(), HeldOutSettings(), SearchSettings()
-    looks = {name: getattr(usual, name) for name in ("evaluate_every", "sample_every", "save_every", "keep")}
-    train = replace(recipe.train, **looks)
-    return replace(
-        recipe,
-        train=train,
-        held_out=replace(held, share=recipe.held_out.share, most=recipe.held_out.most),
-        search=search,
-    )
+def _spelled_out(recipe: TextRecipe, values: Mapping[str, Any]) -> Wrong:
+    """What is written beside `start` though it is as always; a recipe as run spells everything out."""
+    for group in ("mapper", "llm", "decoder") if recipe.start else ():
+        given = values.get(group)
+        if given and len(given) < len(fields(getattr(recipe, group))):
+            yield f"{group}.{next(iter(given))}", _BESIDE_START
 
 
-def differences(one: str, other: str) -> str:
-    """What differs between two recipes as written, in words; "" where nothing does. A setting that one of them does not
-    know yet counts as its default there, so that a run outlives a version of mats."""
-    import yaml
+def _unheeded(recipe: TextRecipe) -> Wrong:
+    """Settings that were changed and that a run of this recipe would not look at."""
+    usual = TextRecipe()
 
-    usual = _flat(asdict(TextRecipe()))
-    usual_source = _flat(asdict(SourceSettings()))
+    def changed(group: str, but: tuple[str, ...] = ()) -> list[str]:
+        own, other = asdict(getattr(recipe, group)), asdict(getattr(usual, group))
+        return [f"{group}.{name}" for name in own if name not in but and own[name] != other[name]]
 
-    def whole(text: str) -> dict[str, Any]:
-        values = _flat(yaml.safe_load(text))
-        sources = {name.split(".")[1] for name in values if name.startswith("sources.")}
-        return {
-            **usual,
-            **{f"sources.{n}.{key}": value for n in sources for key, value in usual_source.items()},
-            **values,
-        }
-
-    a, b = whole(one), whole(other)
-    return ", ".join(
-        f"{key} was {a.get(key)!r} and is {b.get(key)!r}"
-        for key in sorted(a.keys() | b.keys())
-        if a.get(key) != b.get(key)
-    )[:200]
+    if recipe.start:
+        yield from ((name, _BESIDE_START) for group in ("mapper", "llm", "decoder") for name in changed(group))
+    elif recipe.llm.kind == "decoder":
+        why = "says nothing of the small decoder: leave it out, or set llm.kind to transformers"
+        yield from ((name, why) for name in changed("llm", ("kind",)))
+    else:
+        why = "is of the small decoder, and llm.kind is transformers: leave it out"
+        yield from ((name, why) for name in changed("decoder"))
+    if recipe.memory.file:
+        why = "says nothing beside memory.file, whose texts are taken as they are: leave it out"
+        yield from ((name, why) for name in changed("memory", ("file", "names", "seed")))
 
 
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(values, list) and values and isinstance(values[0], dict):
-        values = dict(enumerate(values))
-    if isinstance(values, dict):
-        return {name: each for key, value in values.items() for name, each in _flat(value, f"{prefix}{key}.").items()}
-    return {prefix.rstrip("."): values}
+def refuse_unheeded(recipe: TextRecipe, where: Where | None = None) -> None:
+    """Errors: UsageError for a setting that would be passed over in silence."""
+    for name, sentence in _unheeded(recipe):
+        raise UsageError(f"{where.of(name)}: {name} {sentence}." if where else f"{name} {sentence}.")

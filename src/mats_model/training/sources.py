@@ -5,17 +5,17 @@ A row that cannot be used is never silently lost: it is a BadRow with its file a
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from mats_model.captions import Turn, conversations, tidy, yes_or_no
+from mats_model.captions import Turn, tidy
 from mats_model.errors import UsageError, is_text
 from mats_model.llm.prompts import CAPTION_TAG, QUESTION_TAG, Question
+from mats_model.training.dialogues import conversations, yes_or_no
+from mats_model.training.tables import rows
 
 TASKS = ("caption", "question", "labels", "presence", "conversation")
 # texts that come with mats: plain captions and phrases for the class names, written for this project
@@ -101,81 +101,10 @@ class CaptionSource:
     duplicates: int
 
 
-def _rows(path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """(line, row or what is wrong with it)."""
-    if path.exists() and not path.is_file():
-        raise UsageError(f"{path} is no file: write the text into one first, a pipe or a folder is not read.")
-    try:
-        # a byte that is no UTF-8 spoils its row only; the csv module and ours split lines themselves
-        handle = path.open(
-            encoding="utf-8-sig",
-            errors="surrogateescape",
-            newline="" if path.suffix.lower() in (".csv", ".tsv") else "\n",
-        )
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}); --data says where a recipe's files lie.") from None
-    with handle:
-        yield from _rows_of(handle, path, columns)
-
-
-def _rows_of(handle: TextIO, path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    kind = path.suffix.lower()
-    if kind == ".csv" or kind == ".tsv":
-        csv.field_size_limit(1 << 30)
-        reader = csv.DictReader(handle, fieldnames=columns or None, delimiter="\t" if kind == ".tsv" else ",")
-        while True:
-            try:
-                row = next(reader, None)
-            except csv.Error as error:
-                yield reader.line_num, f"is no row ({error})"
-                continue
-            if row is None:
-                return
-            yield reader.line_num, row
-    elif kind == ".json":
-        try:
-            entries = json.load(handle)
-        except ValueError as error:
-            raise UsageError(f"{path} is no JSON ({error}).") from None
-        except RecursionError:
-            raise UsageError(f"{path} is no list of rows: it is nested too deeply.") from None
-        if not isinstance(entries, list):
-            raise UsageError(f"{path} should hold a list of rows.")
-        yield from (
-            (number, entry if isinstance(entry, dict) else f"is {type(entry).__name__}, not a group")
-            for number, entry in enumerate(entries, 1)
-        )
-    elif kind in (".jsonl", ".ndjson"):
-        for number, line in enumerate(handle, 1):
-            if line.strip():
-                try:
-                    entry = json.loads(line)
-                    yield number, entry if isinstance(entry, dict) else f"is {type(entry).__name__}, not a group"
-                except ValueError:
-                    yield number, "is no JSON"
-                except RecursionError:
-                    yield number, "is nested too deeply"
-    elif kind == ".txt":
-        yield from (
-            (number, {"text": line.rstrip("\n")})
-            for number, line in enumerate(handle, 1)
-            if line.strip() and not line.startswith("#")
-        )
-    else:
-        raise UsageError(f"{path}: mats reads .jsonl, .json, .csv, .tsv and .txt.")
-
-
-def cells(path: Path) -> Iterator[dict[str, str]]:
-    """Rows of a table as text, those left out that are no rows. Errors: UsageError."""
-    for _, row in _rows(path, []):
-        if isinstance(row, dict):
-            yield {str(key): str(value) for key, value in row.items() if key is not None}
-
-
 def captions_in(path: Path, column: str = "") -> Iterator[str | BadRow]:
     """The texts of a file one by one, however long it is. Errors: UsageError, also where no row has the column."""
     asked = _Columns(SourceSettings(task="caption", text=column), path)
-    for line, row in _rows(path, []):
+    for line, row in rows(path, []):
         try:
             if isinstance(row, str):
                 raise ValueError(row)
@@ -325,7 +254,7 @@ def read_source(settings: SourceSettings, folder: Path, strict: bool = False) ->
     bad: list[BadRow] = []
     asked = _Columns(settings, path)
     duplicates = 0
-    for number, (line, row) in enumerate(_rows(path, settings.columns)):
+    for number, (line, row) in enumerate(rows(path, settings.columns)):
         try:
             if isinstance(row, str):
                 raise ValueError(row)

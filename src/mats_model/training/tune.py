@@ -15,9 +15,9 @@ from mats_model.errors import UsageError, is_text
 from mats_model.evaluate.metrics import cider_d, rouge_l
 from mats_model.gap.santa import Memory, changed
 from mats_model.mats import Mats
-from mats_model.training.sources import cells
+from mats_model.training.tables import cells
 
-# way and settings, each as `mats caption --santa` takes them; `rerank` is the search's
+# way and settings, each as `gap.santa.changed` takes them; `rerank` is the search's
 METHODS = (
     "way=none", "way=shift", "lambda=0.3,tau=0.1,k=32", "lambda=0.6,tau=0.1,k=32", "lambda=0.9,tau=0.1,k=32",
     "lambda=1,tau=0.1,k=32",

@@ -14,6 +14,7 @@ import torch
 
 from mats_model.config import LLMConfig, MapperConfig, MatsConfig, SantaSettings, SearchSettings
 from mats_model.errors import ModelError
+from mats_model.tensors import check
 from mats_model.weights.folder import write_folder
 
 BASE, CLAP = "lmsys/vicuna-7b-v1.5", "msclap-2023"
@@ -54,32 +55,11 @@ def convert_authors(
         if not key.startswith(_UNUSED) and not key.endswith("rotary_emb.inv_freq")
     }
     mapper, d = mapper_of(given, _MAPPER)
-    renamed: dict[str, torch.Tensor] = {}
-    for key, value in given.items():
-        if key.startswith(_MAPPER):
-            renamed["mapper." + key.removeprefix(_MAPPER)] = value
-        elif key.startswith(_PROJECTION):
-            renamed["mapper.project." + key.removeprefix(_PROJECTION)] = value
-        elif ".lora_" in key:
-            kept = key.removeprefix(_LLM).removeprefix("base_model.model.")
-            for side in ("lora_A", "lora_B"):
-                # older files leave the adapter's name out
-                kept = kept.replace(f".{side}.weight", f".{side}.default.weight")
-            renamed["llm." + kept] = value
-        else:
-            renamed[key] = value
-    lora = {key for key in renamed if key.startswith("llm.") and ".lora_" in key}
-    paired = (
-        lora
-        | {key.replace(".lora_A.", ".lora_B.") for key in lora}
-        | {key.replace(".lora_B.", ".lora_A.") for key in lora}
-    )
+    renamed = {_renamed(key): value for key, value in given.items()}
     project = renamed.get("mapper.project.weight")
-    wanted = {
-        f"mapper.{key}": shape
-        for key, shape in mapper_shapes(mapper, d, 1 if project is None else project.shape[0]).items()
-    }
-    check(renamed, wanted | {key: tuple(renamed[key].shape) if key in renamed else () for key in paired})
+    shapes = mapper_shapes(mapper, d, 1 if project is None else project.shape[0])
+    wanted = {f"mapper.{key}": shape for key, shape in shapes.items()} | _paired(renamed)
+    check(wanted, renamed, "the checkpoint", "MATS")
     adapters = {key.split(".")[-4]: value.shape[0] for key, value in renamed.items() if ".lora_A." in key}
     rank = next(iter(adapters.values()), 0)
     config = MatsConfig(
@@ -92,6 +72,29 @@ def convert_authors(
         santa=NO_MEMORY,
     )  # fmt: skip
     return write_folder(config, renamed | no_memory(d), out)
+
+
+def _renamed(key: str) -> str:
+    """Our name of one of their tensors; what is none of MATS' keeps its own."""
+    if key.startswith(_MAPPER):
+        return "mapper." + key.removeprefix(_MAPPER)
+    if key.startswith(_PROJECTION):
+        return "mapper.project." + key.removeprefix(_PROJECTION)
+    if ".lora_" not in key:
+        return key
+    kept = key.removeprefix(_LLM).removeprefix("base_model.model.")
+    for side in ("lora_A", "lora_B"):
+        # older files leave the adapter's name out
+        kept = kept.replace(f".{side}.weight", f".{side}.default.weight")
+    return "llm." + kept
+
+
+def _paired(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    """LoRA's tensors by name, each with the other of its pair, whose shape nothing tells if it is not there."""
+    lora = {key for key in state if key.startswith("llm.") and ".lora_" in key}
+    pairs = ((".lora_A.", ".lora_B."), (".lora_B.", ".lora_A."))
+    wanted = lora | {key.replace(one, other) for key in lora for one, other in pairs}
+    return {key: tuple(state[key].shape) if key in state else () for key in wanted}
 
 
 def mapper_of(state: dict[str, torch.Tensor], prefix: str) -> tuple[MapperConfig, int]:
@@ -124,22 +127,6 @@ def need(state: dict[str, torch.Tensor], key: str) -> torch.Tensor:
     if key not in state:
         raise ModelError(f"the checkpoint lacks {key}: it is not whole, or another's.")
     return state[key]
-
-
-def check(state: dict[str, torch.Tensor], wanted: dict[str, tuple[int, ...]]) -> None:
-    """Every tensor that is wanted, in its shape, and nothing else. Errors: ModelError, with names."""
-    missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    if missing or extra:
-        said = [
-            f"lacks {', '.join(missing[:3])}" if missing else "",
-            f"holds {', '.join(extra[:3])}, which no part of MATS has" if extra else "",
-        ]
-        raise ModelError(
-            f"the checkpoint {' and '.join(filter(None, said))} ({len(missing)} missing, {len(extra)} left over)."
-        )
-    for key, shape in wanted.items():
-        if tuple(state[key].shape) != shape:
-            raise ModelError(f"the checkpoint's {key} is {tuple(state[key].shape)} where {shape} is expected.")
 
 
 def no_memory(d: int) -> dict[str, torch.Tensor]:

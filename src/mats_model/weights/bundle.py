@@ -3,7 +3,6 @@ its SHA-256."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -14,13 +13,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mats_model.errors import ModelError, UsageError
-from mats_model.files import parse_json, read_json, settle, sha256, staging
+from mats_model.files import copy, parse_json, read_json, settle, sha256, staging
 from mats_model.files import whole as whole_file
 from mats_model.places import cache, expanded
 from mats_model.weights.catalogue import INSIDE, slug
-from mats_model.weights.encoders import is_encoder
 from mats_model.weights.folder import CONFIG, read_config
-from mats_model.weights.resolve import find_base, find_encoder, here
+from mats_model.weights.resolve import is_encoder, resolve
 
 MANIFEST = "mats-bundle.json"
 _FORMAT = 1
@@ -34,21 +32,21 @@ _LONGEST_EXTRA = 4096
 def parts(name: str) -> list[tuple[str, Path]]:
     """Folder in the cache -> folder here, of a model, an encoder or a base, and of what it needs. Errors:
     ModelError."""
-    folder = here(name, "model")
-    if folder is not None and (folder / CONFIG).is_file() and not is_encoder(folder) and _is_model(folder):
+    folder = resolve(name, "model").path
+    if folder is not None and not is_encoder(folder) and _is_model(folder):
         config = read_config(folder)
         found = [] if name in INSIDE else [(f"models/{_name(name, folder)}", folder)]
         if config.clap != "inside" and config.clap not in INSIDE:
-            path = here(config.clap, "encoder") or find_encoder(config.clap)
-            found.append((f"encoders/{_name(config.clap, path)}", path))
+            hears = resolve(config.clap, "encoder")
+            found.append((f"{hears.kind}s/{_name(config.clap, hears.found())}", hears.found()))
         if config.llm.kind == "transformers":
-            path = find_base(config.llm.base)
+            path = resolve(config.llm.base, "base").found()
             found.append((f"bases/{_name(config.llm.base, path)}", path))
         return found
-    for kind, where in (("encoder", "encoders"), ("base", "bases")):
-        path_ = here(name, kind)
-        if path_ is not None and (kind == "base" or is_encoder(path_)):
-            return [(f"{where}/{_name(name, path_)}", path_)]
+    for kind in ("encoder", "base"):
+        place = resolve(name, kind)
+        if place.kind == kind and place.path is not None:
+            return [(f"{kind}s/{_name(name, place.path)}", place.path)]
     raise ModelError(f"{name!r} is not here: `mats models pull {name}` gets it.")
 
 
@@ -224,13 +222,9 @@ def _is_member(name: str) -> bool:
 
 def _unpack(file: BinaryIO, size: int, to: Path, digest: str, path: Path) -> None:
     to.parent.mkdir(parents=True, exist_ok=True)
-    had = hashlib.sha256()
     with to.open("xb") as kept:
-        while size and (chunk := file.read(min(size, _CHUNK))):
-            had.update(chunk)
-            kept.write(chunk)
-            size -= len(chunk)
-    if had.hexdigest() != digest:
+        found = copy(file, kept, size)
+    if found != digest:
         raise ModelError(
             f"{to.name} in {path} is not the file that was put there (its SHA-256 differs): copy it again."
         )

@@ -18,7 +18,8 @@ from mats_model.clap.msclap import ENDS, UNUSED, audio_tower
 from mats_model.clap.published import part
 from mats_model.config import LLMConfig, MatsConfig, SearchSettings
 from mats_model.errors import ModelError
-from mats_model.weights.authors import NO_MEMORY, check, mapper_of, mapper_shapes, need, no_memory
+from mats_model.tensors import check
+from mats_model.weights.authors import NO_MEMORY, mapper_of, mapper_shapes, need, no_memory
 from mats_model.weights.folder import write_folder
 
 BASE, CLAP = "openai-community/gpt2", "msclap-2023"
@@ -72,10 +73,8 @@ def convert_clapcap(
         )
     # what the mapper says is what GPT-2 reads: a projection that changes nothing
     renamed |= {"mapper.project.weight": torch.eye(mapper.width), "mapper.project.bias": torch.zeros(mapper.width)}
-    check(
-        renamed,
-        {f"mapper.{key}": shape for key, shape in mapper_shapes(mapper, d, mapper.width).items()} | _shapes(renamed),
-    )
+    mapper_wanted = {f"mapper.{key}": shape for key, shape in mapper_shapes(mapper, d, mapper.width).items()}
+    check(mapper_wanted | _shapes(renamed), renamed, "the checkpoint", "MATS")
     config = MatsConfig(
         name=name, width=d, noise_variance=0.0, label_scale=0.0, clap=clap, audio="msclap", mapper=mapper,
         search=_SETTINGS,

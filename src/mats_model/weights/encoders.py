@@ -10,9 +10,10 @@ import json
 import pickle
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,9 +24,11 @@ from mats_model.ears import Ears
 from mats_model.errors import ModelError, UsageError
 from mats_model.files import read_json, read_text, sha256, write
 from mats_model.labels import Scales
+from mats_model.settings import May, fill
+from mats_model.weights.resolve import ENCODER_CARD, PICKLES
 
-CARD, WEIGHTS, TOKENIZER = "encoder.json", "model.safetensors", "tokenizer.json"
-_PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
+_FORMAT = 1
 # LAION says of msclap, and both of themselves, that cosines of pairs that fit lie around this; a probability of one
 # label is not calibrated
 _FITS = 0.3
@@ -33,18 +36,26 @@ _FITS = 0.3
 
 @dataclass(frozen=True)
 class Card:
-    """What a converted folder says of itself."""
+    """encoder.json: what a converted folder says of itself."""
 
-    kind: str  # laion or msclap
-    origin: str  # name of the file it was made from
-    digest: str  # its SHA-256
-    format: int = 1
+    MAY: ClassVar[Mapping[str, May]] = {"kind": ("laion", "msclap")}
+
+    kind: str = ""  # laion or msclap
+    origin: str = ""  # name of the file it was made from
+    digest: str = ""  # its SHA-256
+    format: int = _FORMAT
 
 
 def load_encoder(path: Path) -> Ears:
     """A file or folder of a published encoder. Errors: ModelError, UsageError."""
+    card = read_card(path) if (path / ENCODER_CARD).is_file() else None
     state, tokenizer = _folder(path) if path.is_dir() else (read_tensors(path), _beside(path.parent))
     clap = make(state, tokenizer)
+    if card and card.kind != clap.kind:
+        raise ModelError(
+            f"{path / ENCODER_CARD} says kind {card.kind!r}, the tensors beside it are of kind {clap.kind!r}: fetch or "
+            "convert the encoder again."
+        )
     if tokenizer is not None:
         refuse_collapsed(clap, str(path))
     return Ears(clap, scales(clap))
@@ -76,16 +87,16 @@ def scales(clap: PublishedClap) -> Scales:
     return Scales(clap.label_scale, clap.label_scale, -clap.label_scale * _FITS)
 
 
-def is_encoder(path: Path) -> bool:
-    """Whether a path looks like one: a file of weights, or a folder with such a card."""
-    if path.is_file():
-        return path.suffix.lower() in (*_PICKLES, ".safetensors")
-    if (path / CARD).is_file():
-        return True
+def read_card(folder: Path) -> Card:
+    """encoder.json, as strictly as a model's config.json. Errors: ModelError."""
+    file = folder / ENCODER_CARD
     try:
-        return read_json(path / "config.json").get("model_type") == "clap"
-    except (OSError, ValueError):
-        return False
+        values = read_json(file)
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{file} cannot be read ({error}); fetch or convert the encoder again.") from None
+    if values.get("format") != _FORMAT:
+        raise ModelError(f"{file} is of another version of mats: fetch or convert the encoder again.")
+    return fill(Card(), values, str(file), ModelError)
 
 
 def make(state: dict[str, torch.Tensor], tokenizer_json: str | None) -> PublishedClap:
@@ -119,7 +130,7 @@ def convert(path: Path, out: Path, tokenizer: Path | None = None, state: dict[st
     write(out / WEIGHTS, save({key: value.contiguous().clone() for key, value in clap.state_dict().items()}))
     if tokenizer_json is not None:
         write(out / TOKENIZER, tokenizer_json.encode())
-    write(out / CARD, (json.dumps(asdict(card), indent=2) + "\n").encode())
+    write(out / ENCODER_CARD, (json.dumps(asdict(card), indent=2) + "\n").encode())
     return card
 
 
@@ -150,8 +161,8 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise ModelError(f"{path} is not there; check the path.")
     if path.suffix.lower() == ".safetensors":
         return tensors.load(path)
-    if path.suffix.lower() not in _PICKLES:
-        raise UsageError(f"{path}: a checkpoint ends in .safetensors, {', '.join(_PICKLES)}.")
+    if path.suffix.lower() not in PICKLES:
+        raise UsageError(f"{path}: a checkpoint ends in .safetensors, {', '.join(PICKLES)}.")
     # numbers of numpy that trainers leave in their checkpoints are data, not code
     numbers: list[Any] = [np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)), type(np.dtype(np.int64))]
     scalar: Any = np.float64(0).__reduce__()[0]

@@ -7,35 +7,24 @@ its id; where a checkpoint came with the audio side of its encoder, the folder h
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from mats_model.clap.nano import NanoClap
-from mats_model.clap.protocol import Clap
 from mats_model.clap.published import PublishedClap
-from mats_model.config import FORMER, LLMConfig, MatsConfig, SearchSettings, from_dict, to_dict
-from mats_model.device import place
-from mats_model.errors import MismatchError, ModelError
-from mats_model.files import read_json, write
-from mats_model.gap.santa import Santa
-from mats_model.llm.decoder import Decoder
-from mats_model.llm.protocol import LanguageModel
+from mats_model.config import LLMConfig, MatsConfig, SearchSettings, from_dict, to_dict
+from mats_model.errors import ModelError
+from mats_model.files import read_json, sha256_of, write
 from mats_model.llm.small import SmallLLM
-from mats_model.llm.words import Words
-from mats_model.mapper import make_mapper
 from mats_model.mats import Mats
-from mats_model.tensors import copy as copy_tensors
 from mats_model.tensors import load as load_tensors
 from mats_model.tensors import shared
 from mats_model.weights.catalogue import INSIDE
-from mats_model.weights.encoders import is_encoder, load_encoder, scales, text_of
+from mats_model.weights.encoders import text_of
 
 CONFIG, WEIGHTS, TOKENIZER, CLAP_TOKENIZER, RECIPE = (
     "config.json",
@@ -46,28 +35,9 @@ CONFIG, WEIGHTS, TOKENIZER, CLAP_TOKENIZER, RECIPE = (
 )
 MEMORY, NAMES = "memory.txt", "names.txt"  # the texts of the memory's embeddings, and of the class names
 _LATER = ("temperature", "top_p", "seed", "claims")  # of the search
-# name, and encoder or base -> where it lies
-Find = Callable[[str, str], Path]
 
 
-def build(config: MatsConfig, clap: Clap, llm: LanguageModel) -> Mats:
-    """A model of the config's sizes; mapper and memory are not yet set."""
-    return Mats(
-        config, clap, Santa(config.width, config.santa), make_mapper(config.mapper, config.width, llm.width), llm
-    )
-
-
-def small_llm(config: MatsConfig, tokenizer_json: str, dropout: float = 0.0) -> SmallLLM:
-    """The small decoder with its tokenizer, its weights not yet set."""
-    words = Words(tokenizer_json)
-    if len(words.stem) != config.decoder.vocabulary:
-        raise ModelError(
-            f"the tokenizer has {len(words.stem)} pieces where decoder.vocabulary is {config.decoder.vocabulary}."
-        )
-    return SmallLLM(Decoder(config.decoder), words, dropout)
-
-
-def tensors(mats: Mats) -> dict[str, torch.Tensor]:
+def tensors_of(mats: Mats) -> dict[str, torch.Tensor]:
     """What a folder of this model holds, by name."""
     parts: dict[str, dict[str, torch.Tensor]] = {
         "santa": shared(mats.santa.kept()),
@@ -98,15 +68,12 @@ def identified(config: MatsConfig, weights: bytes | Path) -> str:
     if not config.audio:
         del values["audio"]
     # a setting that was given another name changes no id either
-    for group, kind in (("llm", "LLMConfig"), ("search", "SearchSettings")):
-        for then, now in FORMER[kind].items():
+    for group, kind in (("llm", LLMConfig), ("search", SearchSettings)):
+        for then, now in kind.FORMER.items():
             if now in values[group]:
                 values[group][then] = values[group].pop(now)
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     with io.BytesIO(weights) if isinstance(weights, bytes) else weights.open("rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()[:12]
+        return sha256_of(file, before=json.dumps(values, sort_keys=True).encode())[:12]
 
 
 def write_folder(
@@ -143,7 +110,7 @@ def save(mats: Mats, folder: Path, recipe: str | None = None) -> MatsConfig:
         contents[RECIPE] = recipe.encode()
     return write_folder(
         config,
-        {key: value.half() if value.is_floating_point() else value for key, value in tensors(mats).items()},
+        {key: value.half() if value.is_floating_point() else value for key, value in tensors_of(mats).items()},
         folder,
         contents,
     )
@@ -157,15 +124,6 @@ def _present(folder: Path, name: str) -> None:
 def _text(folder: Path, name: str) -> str:
     _present(folder, name)
     return text_of(folder / name)
-
-
-@contextlib.contextmanager
-def _naming(file: Path) -> Iterator[None]:
-    """A sentence about what is in a file names it."""
-    try:
-        yield
-    except ModelError as error:
-        raise ModelError(f"{file}: {error}") from None
 
 
 def read_config(folder: Path) -> MatsConfig:
@@ -186,6 +144,7 @@ class Kept:
     captions: list[str]  # of the memory
     name_texts: list[str]
     tokenizer: str  # of the small decoder, "" beside a base
+    clap_tokenizer: str  # of an encoder that lies in the folder, "" where it is borrowed
 
 
 def read(folder: Path) -> Kept:
@@ -195,9 +154,13 @@ def read(folder: Path) -> Kept:
     _present(folder, WEIGHTS)
     state = load_tensors(folder / WEIGHTS)
     _in_proportion(config, state, folder)
-    tokenizer = _text(folder, TOKENIZER) if config.llm.kind == "decoder" else ""
     return Kept(
-        config, state, _lines(folder, MEMORY, config.santa.size), _lines(folder, NAMES, config.santa.names), tokenizer
+        config,
+        state,
+        _lines(folder, MEMORY, config.santa.size),
+        _lines(folder, NAMES, config.santa.names),
+        _text(folder, TOKENIZER) if config.llm.kind == "decoder" else "",
+        _text(folder, CLAP_TOKENIZER) if config.clap == "inside" else "",
     )
 
 
@@ -237,107 +200,6 @@ def _in_proportion(config: MatsConfig, state: dict[str, torch.Tensor], folder: P
             )
 
 
-def take(wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor], folder: Path) -> None:
-    """Every tensor of a model out of its folder's, strictly. Errors: ModelError, which names what is missing or left
-    over."""
-    missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    if missing or extra:
-        part = f"lacks {missing[0]}" if missing else f"holds {extra[0]}, which no part of the model has"
-        raise ModelError(f"{folder / WEIGHTS} {part} ({len(missing)} missing, {len(extra)} left over).")
-    copy_tensors(wanted, state, str(folder / WEIGHTS))
-
-
-def _check_id(config: MatsConfig, folder: Path) -> None:
-    """That these weights are those the config was written beside; what lies inside mats was looked at when it was put
-    there. Errors: ModelError."""
-    if folder in INSIDE.values():
-        return
-    if (found := identified(config, folder / WEIGHTS)) != config.id:
-        raise ModelError(
-            f"{folder}: {CONFIG} and {WEIGHTS} are not the two that belong together (their id is {found}, {CONFIG} "
-            f"says {config.id[:12]!r});"
-            " fetch or train the model again."
-        )
-
-
-def load(
-    folder: Path,
-    find: Find,
-    device: str = "cpu",
-    clap: Clap | None = None,
-    llm: LLMConfig | None = None,
-    depth: int = 0,
-) -> Mats:
-    """Read a model folder; `clap` stands in for the encoder that it borrows, `llm` for what its config says of its
-    language model; `depth` counts the models that borrow from each other.
-
-    Errors: ModelError, which names the file and what is missing or left over in it; MismatchError.
-    """
-    kept = read(folder)
-    trained = kept.config.llm
-    config = replace(kept.config, llm=llm or trained)
-    if config.clap == "inside":
-        with _naming(folder / CLAP_TOKENIZER):
-            ears: Clap = NanoClap(_text(folder, CLAP_TOKENIZER))
-    else:
-        ears = borrowed_clap(config, find, clap, depth)
-    if ears.dim != config.width:
-        raise MismatchError(
-            f"{folder} was trained on embeddings of {config.width} numbers; the encoder {config.clap!r} gives "
-            f"{ears.dim}."
-        )
-    if config.audio and config.audio != getattr(ears, "kind", ""):
-        raise MismatchError(
-            f"{folder} holds the audio side of an encoder of kind {config.audio}, which {config.clap!r} is not: "
-            "convert it with another --clap."
-        )
-    with _naming(folder / TOKENIZER) if config.llm.kind == "decoder" else contextlib.nullcontext():
-        answers = load_llm(config, find, device, kept.tokenizer, training=False)
-    mats = build(config, ears, answers)
-    wanted = tensors(mats)
-    if config.llm.base != trained.base:
-        _fits(wanted, kept.state, folder, trained, config.llm, answers.width)
-    take(wanted, kept.state, folder)
-    _check_id(kept.config, folder)
-    mats.santa.captions, mats.santa.name_texts = kept.captions, kept.name_texts
-    if isinstance(ears, PublishedClap) and not config.label_scale:
-        mats.scales = scales(ears)
-    for part in (mats.mapper, mats.llm):
-        part.eval().requires_grad_(False)
-    answers.settle()
-    # the prefix is made where it is read; a published encoder is as large as to be worth moving, nano's is not
-    mats.mapper.to(answers.device)
-    if isinstance(ears, PublishedClap) and answers.device.type == "cuda":
-        ears.to(answers.device)
-    return mats
-
-
-def _fits(
-    wanted: dict[str, torch.Tensor],
-    state: dict[str, torch.Tensor],
-    folder: Path,
-    trained: LLMConfig,
-    other: LLMConfig,
-    width: int,
-) -> None:
-    """Whether what was trained beside one base may speak to another. Errors: MismatchError."""
-    if trained.tuning == "full":
-        raise MismatchError(f"{folder} holds {trained.base} itself, trained whole: it cannot answer with {other.base}.")
-    unlike = next((key for key, value in wanted.items() if key not in state or state[key].shape != value.shape), None)
-    if unlike is None and not state.keys() - wanted.keys():
-        return
-    had = next((len(state[key]) for key in ("mapper.project.weight", "mapper.fc2.weight") if key in state), 0)
-    why = (
-        f"its mapper speaks to {had} numbers a token, {other.base} reads {width}"
-        if had and had != width
-        else f"its LoRA has no place there ({unlike})"
-    )
-    raise MismatchError(
-        f"{folder} was trained beside {trained.base} and does not fit {other.base}: {why}; train it for that one with "
-        "llm.base."
-    )
-
-
 def _lines(folder: Path, name: str, count: int) -> list[str]:
     """One text for each embedding, or none at all where they were not kept. Errors: ModelError."""
     if not (folder / name).is_file():
@@ -351,44 +213,14 @@ def _lines(folder: Path, name: str, count: int) -> list[str]:
     return lines
 
 
-def borrowed_clap(config: MatsConfig, find: Find, clap: Clap | None = None, depth: int = 0) -> Clap:
-    """A published encoder, another model's, or the one given, if its text side is the one this model was trained on.
-    Errors: MismatchError."""
-    if clap is None:
-        if depth > 3:
-            raise ModelError(
-                f"the encoder {config.clap!r} is borrowed from a model that borrows it: name the model that has it."
-            )
-        path = find(config.clap, "encoder")
-        clap = load_encoder(path).clap if is_encoder(path) else load(path, find, depth=depth + 1).clap
-    if config.space and clap.space != config.space:
-        raise MismatchError(
-            f"this model was trained on another version of the encoder {config.clap!r} (text side {config.space}, "
-            f"here {clap.space}): train it again."
+def check_id(config: MatsConfig, folder: Path) -> None:
+    """That these weights are those the config was written beside; what lies inside mats was looked at when it was put
+    there. Errors: ModelError."""
+    if folder in INSIDE.values():
+        return
+    if (found := identified(config, folder / WEIGHTS)) != config.id:
+        raise ModelError(
+            f"{folder}: {CONFIG} and {WEIGHTS} are not the two that belong together (their id is {found}, {CONFIG} "
+            f"says {config.id[:12]!r});"
+            " fetch or train the model again."
         )
-    return clap
-
-
-def load_llm(
-    config: MatsConfig,
-    find: Find,
-    device: str,
-    tokenizer_json: str,
-    dropout: float = 0.0,
-    force: bool = False,
-    training: bool = True,
-) -> LanguageModel:
-    """The language model of a config. Errors: ModelError, DeviceError."""
-    if config.llm.kind == "decoder":
-        return small_llm(config, tokenizer_json, dropout)
-    if config.llm.kind != "transformers":
-        raise ModelError(f"llm.kind {config.llm.kind!r}: this version knows decoder and transformers.")
-    from mats_model.llm.bases import load_base
-
-    base = find(config.llm.base, "base")
-    return load_base(base, config.llm, place(config.llm, device, force, training, stored(base)))
-
-
-def stored(base: Path) -> int:
-    """Bytes of a base's weights, as they lie in its folder."""
-    return sum(file.stat().st_size for file in base.glob("*.safetensors"))

@@ -17,20 +17,9 @@ from urllib.parse import quote
 
 from mats_model.errors import ModelError, UsageError
 from mats_model.files import write
-from mats_model.weights import fetch
-from mats_model.weights.fetch import (
-    Progress,
-    Refused,
-    Say,
-    check_url,
-    disk,
-    get,
-    nobody,
-    opened,
-    read_note,
-    refuse_offline,
-    tried,
-)
+from mats_model.places import expanded, hub_home
+from mats_model.weights.connect import Refused, Say, check_url, is_offline, opened, refuse_offline, tried
+from mats_model.weights.fetch import Progress, disk, get, nobody, read_note
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -58,11 +47,11 @@ def files(
         record = {}
     lacking = [name for name in paths if name not in here and (not here or not record or name in record["files"])]
     # without a record they were put there by hand, and whoever reads them knows which are needed
-    if not lacking or (here and not record and fetch.offline(offline)):
+    if not lacking or (here and not record and is_offline(offline)):
         return here
     refuse_offline(
         f"{lacking[0]} of {repo}",
-        f"run once without it, or put the files of https://huggingface.co/{repo} into {folder}",
+        f"run once with a network, or put the files of https://huggingface.co/{repo} into {folder}",
         offline,
     )
     if not record or not record["files"].keys() & set(lacking):
@@ -78,7 +67,7 @@ def files(
         def count(at: int, _: int, before: int = done) -> None:
             progress(before + at, total)
 
-        get(url, paths[name], file["sha256"], _refused(repo, revision, known), say, count, False, _token())
+        get(url, paths[name], file["sha256"], _refused(repo, revision, known), say, count, token=_token())
         done += file["size"]
     found = {name: path for name, path in paths.items() if path.is_file()}
     if not found:
@@ -92,7 +81,7 @@ def names(
 ) -> list[str]:
     """The file names of a repository of the hub, sorted; always asks the network. Errors: as of `files`."""
     _check_names(repo)
-    refuse_offline(f"the list of the files of {repo}", "run once without it", offline)
+    refuse_offline(f"the list of the files of {repo}", "run once with a network", offline)
     return sorted(_listing(repo, revision, known, say)["files"])
 
 
@@ -171,16 +160,10 @@ def _endpoint() -> str:
 
 def _token() -> str:
     """Of HF_TOKEN, or of the file that `hf auth login` leaves; "" where there is none. Errors: UsageError."""
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     token = os.environ.get("HF_TOKEN", "").strip()
     if not token:
         with suppress(OSError, ValueError, RuntimeError):
-            token = (
-                Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token")
-                .expanduser()
-                .read_text(encoding="utf-8")
-                .strip()
-            )
+            token = expanded(os.environ.get("HF_TOKEN_PATH") or str(hub_home() / "token")).read_text("utf-8").strip()
     if not re.fullmatch("[!-~]*", token):
         raise UsageError("HF_TOKEN holds characters that no token has: set it anew.")
     return token

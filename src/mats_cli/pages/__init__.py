@@ -1,0 +1,1 @@
+"""A page to look at: what was heard in many sounds, in one HTML file that opens nothing else."""

@@ -1,0 +1,71 @@
+"""Many sounds: several listened to at once and told in their order, and captions for several in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mats_model.audio import AudioSource
+from mats_model.audio.folders import STDIN, Item
+from mats_model.ears import Ears, Stretch
+from mats_model.errors import InputError, one_input
+from mats_model.mats import Mats
+from mats_model.parallel import in_order
+
+
+@dataclass
+class Listened:
+    """What was heard in an input, or why nothing was."""
+
+    item: Item
+    heard: list[Stretch] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # to be said beside the result
+    error: str | None = None
+    trace: str = ""  # where it went wrong, if nobody foresaw that
+    missing: bool = False  # part of the sound is not there, as the notes say
+
+
+def listen_all(
+    ears: Ears,
+    items: Iterable[Item],
+    every: float | None = None,
+    opened: Callable[[Item], AudioSource] = lambda item: AudioSource(item.name, path=item.path),
+) -> Iterator[Listened]:
+    """Each input listened to, in order; a few at once, each on one thread, so that its company changes nothing.
+
+    `every` is the length of a stretch in seconds, a whole sound if None; `opened` gives the sound of an item. What is
+    wrong with one input is in its answer. Errors: DeviceError, MemoryError.
+    """
+
+    def one(item: Item) -> Listened:
+        try:
+            with one_input(STDIN if item.path is None else item.name):
+                if item.problem:
+                    raise InputError(item.problem)
+                sound = opened(item)
+                heard = list(ears.listen(sound, every))
+                return Listened(item, heard, sound.notes, missing=bool(sound.missing))
+        except InputError as error:
+            return Listened(item, error=str(error), trace=getattr(error, "trace", ""))
+
+    yield from in_order(one, items, ears.clap.listeners)
+
+
+def caption_all(mats: Mats, listened: Iterable[Listened]) -> Iterator[tuple[Listened, list[str | None]]]:
+    """A caption for each stretch of each input, None where it is silent; as many at a time as the model answers."""
+    waiting: list[Listened] = []
+    for one in listened:
+        waiting.append(one)
+        if max(sum(len(each.heard) for each in waiting), len(waiting)) >= mats.llm.rows:
+            yield from _captions(mats, waiting)
+            waiting = []
+    yield from _captions(mats, waiting)
+
+
+def _captions(mats: Mats, some: list[Listened]) -> Iterator[tuple[Listened, list[str | None]]]:
+    vectors = [stretch.embedding for one in some for stretch in one.heard if stretch.embedding is not None]
+    said = iter(mats.answer(np.stack(vectors)) if vectors else [])
+    for one in some:
+        yield one, [None if stretch.embedding is None else next(said) for stretch in one.heard]
