@@ -75,7 +75,9 @@ def _answer(mats: Mats, all_heard: Iterator[Listened]) -> Iterator[tuple[Item, R
 
     for listened, captions in caption_all(mats, all_heard):
         rows = [
-            Row(stretch.start, stretch.end, caption, silent=caption is None)
+            Row(stretch.start, stretch.end, silent=True)
+            if caption is None or stretch.embedding is None
+            else Row(stretch.start, stretch.end, caption, score=mats.likeness(caption, stretch.embedding))
             for stretch, caption in zip(listened.heard, captions, strict=True)
         ]
         yield listened.item, Result(listened.item.name, rows, listened.error)

@@ -44,6 +44,7 @@ class Options:
     timed: bool  # times are part of the text format
     traced: bool = False  # tables have columns for the model's id and the version of mats
     embed: bool = False  # a page has the sounds inside
+    resumes: bool = True  # what was done of a job that was stopped is kept: not where an answer depends on the others
 
 
 def listen_all(
@@ -191,7 +192,7 @@ def run(
 ) -> int:
     """Listen to all, answer all, show all; returns the exit code."""
     sink = _Sink(found, options, {"model": mats.id, "mats": __version__})
-    journal = sink.journal({**settings, "every": options.every, "model": mats.id})
+    journal = sink.journal({**settings, "every": options.every, "model": mats.id}) if options.resumes else None
     ready = {number: result for number, item in enumerate(found.items) if journal and (result := journal.get(item))}
     todo = [item for number, item in enumerate(found.items) if number not in ready]
     if ready and not options.quiet:
@@ -202,7 +203,7 @@ def run(
     piped: dict[int, AudioSource] | None = {} if options.format == "html" else None
     bar = _bar(found.items, options.quiet)
     heard = listen_all(mats, todo, options.every, options.quiet, piped, bar.heard if bar else None)
-    fresh = _alone(answer(tally.told(heard)))
+    fresh = answer(tally.told(heard))
     try:
         for number, item in enumerate(console.progress(found.items, len(found.items), "file", options.quiet)):
             result = ready[number] if number in ready else next(fresh)[1]
@@ -284,11 +285,3 @@ def found(names: list[str]) -> Found:
         passed = some.passed_over()
         raise InputError(f"no sounds were found in {', '.join(names)}{': ' + passed if passed else '.'}")
     return some
-
-
-def _alone(results: Iterator[tuple[Item, Result]]) -> Iterator[tuple[Item, Result]]:
-    """What is no language model's is soon done, and threads would wait for each other."""
-    from mats_model.parallel import alone
-
-    with alone():
-        yield from results

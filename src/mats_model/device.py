@@ -6,16 +6,19 @@ import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from mats_model.config import LLMConfig
 from mats_model.errors import DeviceError, UsageError
 
+if TYPE_CHECKING:
+    import torch
+
 QUANTISE = ("none", "int8", "nf4", "auto")
 SMALL = 2e9  # bytes of weights, below which 4 bits save little memory and cost time
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = ("float32", "bfloat16", "float16")
 _DEVICE = re.compile(r"cpu|mps|cuda(?::(?P<number>\d{1,4}))?")
 _AMPERE = 8  # the first compute capability that multiplies bfloat16; older cards emulate it, more slowly than float32
 
@@ -30,26 +33,43 @@ class Placement:
     reason: str
 
 
+def check_device(device: str) -> None:
+    """That it is there, before anything is loaded; what is chosen by itself is. Errors: UsageError, DeviceError."""
+    if device != "auto":
+        find_device(device)
+
+
 def find_device(device: str) -> str:
     """ "auto" or a name -> the name of a device that is there. Errors: UsageError, DeviceError."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     matched = _DEVICE.fullmatch(device)
-    if matched is None:
+    if matched is None and device != "auto":
         raise UsageError(f"there is no device {device!r}: choose auto, cpu, cuda, cuda:N or mps.")
-    if device == "mps" and not torch.backends.mps.is_available():
+    if device == "cpu" or find_spec("torch") is None:
+        cuda, mps = 0, False
+    else:
+        cuda, mps = _there()
+    if device == "auto":
+        return "cuda" if cuda else "mps" if mps else "cpu"
+    if device == "mps" and not mps:
         raise DeviceError("device mps: this machine has no GPU of Apple's that torch can use; choose auto or cpu.")
-    if device.startswith("cuda"):
-        if not torch.cuda.is_available():
-            raise DeviceError(f"device {device}: torch sees no CUDA device on this machine; choose auto or cpu.")
-        count = torch.cuda.device_count()
-        if matched["number"] and int(matched["number"]) >= count:
-            raise DeviceError(f"device {device}: this machine has cuda:0 to cuda:{count - 1}; choose one of them.")
+    if device.startswith("cuda") and not cuda:
+        raise DeviceError(f"device {device}: torch sees no CUDA device on this machine; choose auto or cpu.")
+    if matched and matched["number"] and int(matched["number"]) >= cuda:
+        raise DeviceError(f"device {device}: this machine has cuda:0 to cuda:{cuda - 1}; choose one of them.")
     return device
+
+
+def _there() -> tuple[int, bool]:
+    """How many CUDA devices, and whether a GPU of Apple's."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0, torch.backends.mps.is_available()
 
 
 def fast_bf16(device: torch.device | str = "cpu") -> bool:
     """Whether it multiplies bfloat16 in hardware, so that it is faster than float32 there."""
+    import torch
+
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= _AMPERE
@@ -57,6 +77,8 @@ def fast_bf16(device: torch.device | str = "cpu") -> bool:
 
 
 def _cpu_bf16() -> bool:
+    import torch
+
     if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
     # of x86 that only says that there is AVX-512, with which bfloat16 is emulated
@@ -75,8 +97,6 @@ def _flags() -> str:
 
 
 def _has_bitsandbytes() -> bool:
-    from importlib.util import find_spec
-
     return find_spec("bitsandbytes") is not None
 
 
@@ -124,13 +144,15 @@ def _best(kind: str, training: bool, whole: bool, weights: float) -> tuple[str, 
 
 def _precision(config: LLMConfig, device: str, training: bool) -> tuple[torch.dtype, str]:
     """In which precision the weights are read, and why. Errors: UsageError."""
+    import torch
+
     kind = device.split(":")[0]
     if config.dtype not in ("auto", *DTYPES):
         raise UsageError(f"llm.dtype {config.dtype!r}: choose auto, {', '.join(DTYPES)}.")
     if training and config.kind == "transformers" and config.tuning == "full":
         return torch.float32, "all of the weights are trained"
     if config.dtype != "auto":
-        return DTYPES[config.dtype], "as asked"
+        return getattr(torch, config.dtype), "as asked"
     if kind == "cuda" and fast_bf16(device):
         return torch.bfloat16, "CUDA with bfloat16"
     if kind == "cuda" and training:
@@ -148,6 +170,8 @@ def place(
 ) -> Placement:
     """`weights` are the base's, in bytes. Errors: UsageError, for a setting that no device has; DeviceError, for a
     device that is not there."""
+    import torch
+
     device = find_device(device)
     kind = device.split(":")[0]
     dtype, why = _precision(config, device, training)
@@ -163,6 +187,8 @@ def place(
 @contextlib.contextmanager
 def within_memory(what: str, device: torch.device | str, instead: str) -> Iterator[None]:
     """Weights are put on a device within. Errors: DeviceError, with what to do `instead`, where they do not fit."""
+    import torch
+
     try:
         yield
     except RuntimeError as error:  # Apple's GPUs have no class of their own for it

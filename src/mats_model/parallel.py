@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-_many = 1  # threads that torch has outside `alone`
+_many = 1  # threads that torch has outside `_alone`
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Torch computes on one thread, and then on as many as before: many short sums are done faster so than by threads
-    that wait for each other."""
+def _alone() -> Iterator[None]:
+    """Torch computes on one thread, and then on as many as before; nano hears without it."""
     global _many
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
     had, outside = torch.get_num_threads(), _many
     _many = max(had, outside)
     torch.set_num_threads(1)
@@ -36,8 +41,10 @@ def alone() -> Iterator[None]:
 
 @contextlib.contextmanager
 def all_threads() -> Iterator[None]:
-    """As many as outside `alone`, for what is large enough: a language model. One thread that the whole process was
-    given stays one."""
+    """As many as torch has while nobody listens, for what is large enough: a language model. One thread that the whole
+    process was given stays one."""
+    import torch
+
     had = torch.get_num_threads()
     torch.set_num_threads(max(had, _many))
     try:
@@ -47,9 +54,11 @@ def all_threads() -> Iterator[None]:
 
 
 def _keep_to_one() -> None:
-    # a thread takes the process's number when it first asks for it: only after that it keeps one of its own
-    torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        # a thread takes the process's number when it first asks for it: only after that it keeps one of its own
+        torch.get_num_threads()
+        torch.set_num_threads(1)
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
@@ -57,7 +66,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int
     has as many threads as it had."""
     pool = ThreadPoolExecutor(workers, initializer=_keep_to_one)
     waiting: deque[Future[Result]] = deque()
-    with alone():
+    with _alone():
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
@@ -99,9 +108,13 @@ class Together:
         for one in mine:
             if one.error:
                 raise one.error
+        import torch
+
         return torch.stack([one.made for one in mine if one.made is not None])
 
     def _embed(self, some: list[_Asked]) -> None:
+        import torch
+
         waves = torch.stack([one.wave for one in some])
         try:
             made = self.hear(torch.cat([waves, waves.new_zeros(self.rows - len(some), waves.shape[1])]))

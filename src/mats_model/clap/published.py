@@ -22,9 +22,8 @@ from mats_model.tokens import read_tokenizer
 Texts = Sequence[str]
 _ROWS = 64  # texts at once
 _WINDOWS = 32  # windows at once, on a GPU
-_FLAGS = (
-    threading.Lock()
-)  # cuDNN's are the process's: two threads that set them at once would leave those of one behind
+# cuDNN's flags are the process's: two threads that set them at once would leave those of one behind
+_FLAGS = threading.Lock()
 # sentences that nothing has in common: a text tower that gives them one vector has collapsed
 _UNLIKE = (
     "a dog barks", "heavy rain on a roof", "a violin plays slowly", "a man reads out a number", "an engine starts",
