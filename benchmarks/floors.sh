@@ -16,7 +16,7 @@ case $which in
 esac
 if [ $# -eq 0 ]; then
   set -- tests/test_huggingface.py tests/test_int8.py tests/test_device.py tests/test_parallel.py \
-    tests/test_published.py tests/test_authors.py tests/test_mats.py tests/test_llm.py tests/test_audio.py \
+    tests/test_published.py tests/test_authors.py tests/test_lean.py tests/test_mats.py tests/test_llm.py tests/test_audio.py \
     tests/test_library.py tests/test_search.py tests/test_cli.py
 fi
 folder=$(mktemp -d)

@@ -332,7 +332,7 @@ def test_a_base_is_the_same_in_every_precision(
     """Weights so small that float16 rounds them otherwise than bfloat16; the name that such a base once had still
     serves."""
     copy = Path(shutil.copytree(bases[name], tmp_path / name))
-    base = transformers.AutoModelForCausalLM.from_pretrained(str(copy), dtype=torch.float32)
+    base = transformers.AutoModelForCausalLM.from_pretrained(str(copy)).float()
     with torch.no_grad():
         base.get_input_embeddings().weight.mul_(1e-4)
     base.to(getattr(torch, stored)).save_pretrained(str(copy))
