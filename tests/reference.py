@@ -94,7 +94,7 @@ def hub(home: Path) -> str:
 
 def make(file: Path, amodel: str, fused: bool) -> None:
     """A checkpoint as LAION's training writes it."""
-    from mats_model.clap.huggingface import hush
+    from mats_model.extras import hush
 
     hush()
     with warnings.catch_warnings():

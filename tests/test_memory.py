@@ -101,9 +101,7 @@ def test_another_memory_is_heard(nano: Mats, tmp_path: Path, dog: Path) -> None:
         assert all(said.startswith("a dog barks") for said, _ in nano.santa.near_texts(heard[0], 3))
         with pytest.raises(UsageError, match="does not read: take the model mini"):
             nano.answer(heard)
-        with pytest.raises(
-            UsageError, match=r"clusters=9: this memory has 3; `mats index memory --clusters` sets them"
-        ):
+        with pytest.raises(UsageError, match=r"clusters=9: this memory has 3; build it again with as many"):
             nano.santa.cross(replace(own, clusters=9), memory)
     finally:
         nano.santa.cross(own)
@@ -253,7 +251,7 @@ def test_program(mats: Run, tmp_path: Path, dog: Path) -> None:
     for words, code, said in (
         (["caption", dog, "--no-santa", "--santa", "k=3"], 2, "choose one"),
         (["caption", dog, "--memory", tmp_path], 5, "is no memory"),
-        (["caption", dog, "--santa", "way=shift"], 2, "mats index memory --audio FOLDER"),
+        (["caption", dog, "--santa", "way=shift"], 2, "build the memory with a folder of them as its audio"),
         (["index", "memory", "none.csv", "-o", "m"], 2, "cannot be read"),
         (["index", "memory", "captions.csv", "-o", "."], 2, "is there and is no memory"),
         (["index", "memory", "captions.csv", "-o", "m", "--column", "words"], 2, "has no column 'words'"),

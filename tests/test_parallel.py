@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from mats_model.parallel import Together, in_order
+from mats_model.parallel import Together, all_threads, in_order
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -44,6 +44,33 @@ def test_an_error_comes_where_its_item_stands() -> None:
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ValueError, match="two"):
         next(results)
+
+
+def test_each_has_one_thread_and_the_process_is_left_as_it_was() -> None:
+    had = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        told = []
+        for count in in_order(lambda _: torch.get_num_threads(), range(20), 4):
+            told.append(count)
+            assert torch.get_num_threads() == 1
+            # a language model that makes an answer of it meanwhile
+            with all_threads():
+                assert torch.get_num_threads() == 3
+        assert told == [1] * 20 and torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(torch.get_num_threads).result() == 3
+        # one that is not read to its end
+        some = in_order(lambda number: number, range(20), 4)
+        next(some)
+        some.close()  # type: ignore[attr-defined]
+        assert torch.get_num_threads() == 3
+        # a process that was given one keeps to it
+        torch.set_num_threads(1)
+        with all_threads():
+            assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(had)
 
 
 class Hears:

@@ -136,31 +136,33 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         console.note("memory ran out: close other programs, or give fewer inputs at once.")
         code = 7
     except Exception as error:
-        show = getattr(error, "show", None)
-        if type(error).__name__ == "OutOfMemoryError":
-            console.note(
-                "the memory of the device ran out: use --quantize auto, a smaller language model, fewer beams, or "
-                "--device cpu."
-            )
-            code = 7
-        elif show is None:
-            if os.environ.get("MATS_DEBUG"):
-                raise
-            if isinstance(error, OSError) and error.errno in _REFUSED:
-                console.note(
-                    f"{error.filename or 'a file'} cannot be written ({error.strerror}): make room, or choose another "
-                    "place."
-                )
-                code = 2
-            elif isinstance(error, OSError) and error.errno in _NOWHERE and error.filename:
-                console.note(f"{error.filename} cannot be used ({error.strerror}): give another path.")
-                code = 2
-            else:
-                console.note(f"this is a bug of mats: {type(error).__name__}: {error} (MATS_DEBUG=1 shows where).")
-                code = 1
-        else:
-            show(file=sys.stderr)
-            code = getattr(error, "exit_code", 2)
+        code = _unexpected(error)
     # worker threads may still decode: an answer that nobody waits for is not waited for
     sys.stderr.flush()
     os._exit(code if isinstance(code, int) else 0)
+
+
+def _unexpected(error: Exception) -> int:
+    """Says what the machine or a library did not let happen; the exit code of that. Errors: `error`, for who wants to
+    see where."""
+    if (show := getattr(error, "show", None)) is not None:  # of the command line's own reader
+        show(file=sys.stderr)
+        return int(getattr(error, "exit_code", 2))
+    if type(error).__name__ == "OutOfMemoryError":
+        console.note(
+            "the memory of the device ran out: use --quantize auto, a smaller language model, fewer beams, or "
+            "--device cpu."
+        )
+        return 7
+    if os.environ.get("MATS_DEBUG"):
+        raise error
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+        console.note(
+            f"{error.filename or 'a file'} cannot be written ({error.strerror}): make room, or choose another place."
+        )
+        return 2
+    if isinstance(error, OSError) and error.errno in _NOWHERE and error.filename:
+        console.note(f"{error.filename} cannot be used ({error.strerror}): give another path.")
+        return 2
+    console.note(f"this is a bug of mats: {type(error).__name__}: {error} (MATS_DEBUG=1 shows where).")
+    return 1

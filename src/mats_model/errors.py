@@ -80,7 +80,7 @@ def one_input(name: str) -> Iterator[None]:
             raise MemoryError(why) from error
         if kind == "AcceleratorError" or why.startswith("CUDA error"):
             raise DeviceError(
-                f"the device failed ({why.split(' CUDA kernel')[0]}): try again with --device cpu."
+                f"the device failed ({why.split(' CUDA kernel')[0]}): try again on the device cpu."
             ) from error
         if isinstance(error, OSError) and error.strerror:
             raise InputError(f"{name} cannot be read ({error.strerror}).") from error

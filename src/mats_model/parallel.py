@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections import deque
@@ -17,22 +18,64 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """`work` of each item, in order, a few ahead; each on one thread, so that company changes nothing."""
+_many = 1  # threads that torch has outside `_alone`
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Torch computes on one thread, and then on as many as before; nano hears without it."""
+    global _many
     torch = sys.modules.get("torch")
-    if torch is not None:  # nano hears without
-        torch.set_num_threads(1)
-    pool = ThreadPoolExecutor(workers)
-    waiting: deque[Future[Result]] = deque()
+    if torch is None:
+        yield
+        return
+    had, outside = torch.get_num_threads(), _many
+    _many = max(had, outside)
+    torch.set_num_threads(1)
     try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        torch.set_num_threads(had)
+        _many = outside
+
+
+@contextlib.contextmanager
+def all_threads() -> Iterator[None]:
+    """As many as torch has while nobody listens, for what is large enough: a language model. One thread that the whole
+    process was given stays one."""
+    import torch
+
+    had = torch.get_num_threads()
+    torch.set_num_threads(max(had, _many))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(had)
+
+
+def _keep_to_one() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        # a thread takes the process's number when it first asks for it: only after that it keeps one of its own
+        torch.get_num_threads()
+        torch.set_num_threads(1)
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """`work` of each item, in order, a few ahead; each on one thread, so that company changes nothing. At the end torch
+    has as many threads as it had."""
+    pool = ThreadPoolExecutor(workers, initializer=_keep_to_one)
+    waiting: deque[Future[Result]] = deque()
+    with _alone():
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(eq=False)

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import torch
 
-from mats_model.errors import UsageError
+from mats_model.extras import need
 
 # pieces of a text that are read
 LONGEST = 77
 
 
 def _transformers() -> Any:
-    try:
-        return importlib.import_module("transformers")
-    except ImportError:
-        raise UsageError("this encoder needs transformers, which is not installed: pip install 'mats[llm]'.") from None
-
-
-def hush() -> None:
-    """No reports and no bars of transformers', where it is installed: the library is silent."""
-    try:
-        said = importlib.import_module("transformers").utils.logging
-    except ImportError:
-        return
-    said.set_verbosity_error()
-    said.disable_progress_bar()
+    return need("transformers", "this encoder")
 
 
 def _prefixed(state: dict[str, torch.Tensor], kind: str) -> int:

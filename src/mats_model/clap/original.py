@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from mats_model.clap.huggingface import hush
 from mats_model.clap.protocol import ORIGINAL, Clap
 from mats_model.errors import ModelError, UsageError
+from mats_model.extras import hush
 from mats_model.files import sha256
 from mats_model.places import hub_cache
 from mats_model.tensors import check

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -21,6 +22,8 @@ from mats_model.tokens import read_tokenizer
 Texts = Sequence[str]
 _ROWS = 64  # texts at once
 _WINDOWS = 32  # windows at once, on a GPU
+# cuDNN's flags are the process's: two threads that set them at once would leave those of one behind
+_FLAGS = threading.Lock()
 # sentences that nothing has in common: a text tower that gives them one vector has collapsed
 _UNLIKE = (
     "a dog barks", "heavy rain on a roof", "a violin plays slowly", "a man reads out a number", "an engine starts",
@@ -105,7 +108,7 @@ class PublishedClap(nn.Module, Clap):
     @torch.inference_mode()
     def _hear_there(self, waves: torch.Tensor) -> torch.Tensor:
         # TF32 would change the third digit, and a faster kernel might be another one the next time
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        with _FLAGS, torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             return self.embed_waves(waves.to(self.device)).float().cpu()
 
     # ---- texts

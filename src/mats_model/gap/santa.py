@@ -83,7 +83,7 @@ def shift(heard: np.ndarray, memory: Memory, settings: SantaSettings) -> np.ndar
     """normalise(z - (mean audio - mean text)). Errors: UsageError where the memory knows no mean of audio."""
     if memory.audio_mean is None:
         raise UsageError(
-            "way=shift needs the mean of some recordings: build the memory with `mats index memory --audio FOLDER`."
+            "way=shift needs the mean of some recordings: build the memory with a folder of them as its audio."
         )
     return unit(heard - (memory.audio_mean - memory.text_mean))
 
@@ -173,7 +173,7 @@ class Santa:
             return [self.captions[place] for place in places]
         raise UsageError(
             "this model's memory holds embeddings only: build one of your captions with `mats index memory`, and give "
-            "it with --memory."
+            "that one."
         )
 
     @property
@@ -214,8 +214,7 @@ class Santa:
         have."""
         if memory is not None and settings.clusters not in (self.settings.clusters, len(memory.centres)):
             raise UsageError(
-                f"clusters={settings.clusters}: this memory has {len(memory.centres)}; `mats index memory --clusters` "
-                "sets them."
+                f"clusters={settings.clusters}: this memory has {len(memory.centres)}; build it again with as many."
             )
         if memory is None and settings.clusters != len(self.centres):
             again = Santa.build(self.memory, settings, names=self.names if len(self.names) else None)

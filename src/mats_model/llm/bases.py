@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from mats_model.config import LLMConfig
-from mats_model.device import Placement
-from mats_model.errors import DeviceError, MatsError, ModelError, UsageError
+from mats_model.device import Placement, within_memory
+from mats_model.errors import MatsError, ModelError, UsageError
+from mats_model.extras import hush, need
 from mats_model.files import read_json
-from mats_model.llm.huggingface import TUNINGS, HubLLM, need
+from mats_model.llm.huggingface import TUNINGS, HubLLM
 from mats_model.tensors import every_row
 
 
@@ -39,9 +40,8 @@ def load_base(source: str | Path, config: LLMConfig, placement: Placement, offli
     if config.tuning not in TUNINGS:
         raise UsageError(f"llm.tuning {config.tuning!r}: choose one of {', '.join(TUNINGS)}.")
     transformers = need("transformers")
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    more: dict[str, Any] = {}
+    hush()
+    more = _in_precision(transformers, placement.dtype)
     if placement.quantize == "nf4":
         need("bitsandbytes")
         more["quantization_config"] = transformers.BitsAndBytesConfig(
@@ -51,26 +51,20 @@ def load_base(source: str | Path, config: LLMConfig, placement: Placement, offli
             bnb_4bit_compute_dtype=placement.dtype,
         )
         more["device_map"] = {"": placement.device}
-    # weights are trained in float32 where all of them are trained
-    dtype = torch.float32 if config.tuning == "full" else placement.dtype
     _in_reason(source, config.base)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(source), local_files_only=offline)
-        base = transformers.AutoModelForCausalLM.from_pretrained(
-            str(source), dtype=dtype, local_files_only=offline, use_safetensors=True, **more
-        )
-    except torch.OutOfMemoryError:
-        raise DeviceError(
-            f"{config.base} does not fit into the memory of {placement.device}: set llm.quantize to nf4 or take a "
-            "smaller base."
-        ) from None
+        with within_memory(config.base, placement.device, "set llm.quantize to nf4 or take a smaller base"):
+            base = transformers.AutoModelForCausalLM.from_pretrained(
+                str(source), local_files_only=offline, use_safetensors=True, **more
+            )
+            if placement.quantize != "nf4":
+                base = base.to(placement.device)
     except (MatsError, MemoryError):
         raise
     except Exception as error:  # whatever a damaged folder makes the library say
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise ModelError(f"the language model {config.base} cannot be loaded ({first}).") from None
-    if placement.quantize != "nf4":
-        base = base.to(placement.device)
     found = fingerprints(base, source)
     if config.fingerprint and config.fingerprint not in found:
         raise ModelError(
@@ -81,6 +75,12 @@ def load_base(source: str | Path, config: LLMConfig, placement: Placement, offli
     llm.fingerprint = found[0]
     llm.int8 = placement.quantize == "int8"
     return llm
+
+
+def _in_precision(transformers: Any, dtype: torch.dtype) -> dict[str, Any]:
+    """How `from_pretrained` is told the precision: its word for it changed with 4.56."""
+    major, minor = (int(part) for part in transformers.__version__.split(".")[:2])
+    return {"dtype" if (major, minor) >= (4, 56) else "torch_dtype": dtype}
 
 
 def _in_reason(source: str | Path, name: str) -> None:
@@ -105,11 +105,10 @@ def convert_gguf(file: Path, folder: Path) -> None:
     """A GGUF file -> a folder of safetensors in bfloat16 and a tokenizer, so that no later load needs gguf."""
     transformers = need("transformers")
     need("gguf")
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    hush()
     with contextlib.redirect_stderr(io.StringIO()):  # a bar that cannot be turned off otherwise
         read = transformers.AutoModelForCausalLM.from_pretrained(
-            str(file.parent), gguf_file=file.name, dtype=torch.float32, local_files_only=True
+            str(file.parent), gguf_file=file.name, local_files_only=True, **_in_precision(transformers, torch.float32)
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             str(file.parent), gguf_file=file.name, local_files_only=True

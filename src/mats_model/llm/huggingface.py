@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,9 +12,12 @@ from torch.nn import functional as F
 
 from mats_model.config import LLMConfig, SearchSettings
 from mats_model.errors import ModelError, UsageError
+from mats_model.extras import need
+from mats_model.llm import lora
 from mats_model.llm.answering import Candidate
 from mats_model.llm.prompts import Question, ask
 from mats_model.llm.protocol import LanguageModel, Tokens, answer_places, padded
+from mats_model.parallel import all_threads
 
 # rows are always answered so many at a time on a device, so that an answer never depends on its neighbours
 ROWS, ROWS_ON_GPU = 4, 16
@@ -23,20 +25,6 @@ TUNINGS = ("full", "lora", "frozen")
 _SYSTEM = "You hear a sound."
 # configurations of models whose logits are more than the output matrix times the hidden state
 _RESHAPED = ("final_logit_softcapping", "logit_scale", "logits_scaling")
-
-
-def need(module: str) -> Any:
-    import importlib
-
-    # peft imports bitsandbytes wherever it is installed, which then says on stderr which of its kernels it lacks
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        extra = {"bitsandbytes": "cuda"}.get(module, "llm")
-        raise UsageError(
-            f"this language model needs {module}, which is not installed: pip install 'mats[{extra}]'."
-        ) from None
 
 
 class HubLLM(LanguageModel):
@@ -64,43 +52,8 @@ class HubLLM(LanguageModel):
             # surely
             self.ends += tokenizer(" ", add_special_tokens=False)["input_ids"][:1]
         if config.tuning == "lora":
-            self._add_lora()
+            lora.add(base, config)
         self._asked: dict[Question, tuple[list[int], list[int]]] = {}
-
-    def _add_lora(self) -> None:
-        peft = need("peft")
-        names = [
-            name
-            for name, module in self.base.named_modules()
-            if hasattr(module, "weight") and module.weight is not None
-        ]
-        targets = self.config.targets or next(
-            (
-                some
-                for some in (["q_proj", "v_proj"], ["c_attn"], ["query_key_value"], ["qkv_proj"])
-                if any(n.endswith(some[0]) for n in names)
-            ),
-            [],
-        )
-        if not targets or not all(any(name.split(".")[-1] == target for name in names) for target in targets):
-            linear = sorted(
-                {name.split(".")[-1] for name in names if name.split(".")[-1].endswith(("proj", "attn", "fc"))}
-            )
-            raise UsageError(
-                f"llm.targets {targets}: {self.config.base} has no such layers; it has {', '.join(linear)}."
-            )
-        settings = peft.LoraConfig(
-            r=self.config.rank,
-            lora_alpha=self.config.alpha,
-            lora_dropout=self.config.dropout,
-            target_modules=targets,
-            fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in self.base.modules()),
-        )
-        peft.inject_adapter_in_model(settings, self.base)
-        for name, weight in self.base.named_parameters():
-            weight.requires_grad_("lora_" in name)
-            if "lora_" in name:
-                weight.data = weight.data.float()
 
     def _template(self, turns: list[str]) -> str:
         said = [{"role": "assistant" if number % 2 else "user", "content": text} for number, text in enumerate(turns)]
@@ -153,14 +106,17 @@ class HubLLM(LanguageModel):
             (torch.arange(len(batch), device=prefix.device)[:, None], places_of_prefix), prefix.to(embedded.dtype)
         )
         rows, places, wanted = answer_places(batch, prefix.shape[1], prefix.device)
-        if any(getattr(self.base.config, name, None) for name in _RESHAPED):
-            logits = self.base(inputs_embeds=inputs, attention_mask=mask, use_cache=False).logits[rows, places]
-        else:
-            hidden = self.base.get_decoder()(
-                inputs_embeds=inputs, attention_mask=mask, use_cache=False
-            ).last_hidden_state
-            logits = self.base.get_output_embeddings()(hidden[rows, places])
+        logits, _ = self._logits(rows, places, inputs_embeds=inputs, attention_mask=mask, use_cache=False)
         return F.cross_entropy(logits.float(), wanted, reduction="sum"), len(wanted)
+
+    def _logits(self, rows: Any, places: Any, **inputs: Any) -> tuple[torch.Tensor, Any]:
+        """Logits (t, v) at some places only, since those of all would fill the memory; and keys and values."""
+        body = self.base.base_model
+        if body is self.base or any(getattr(self.base.config, name, None) for name in _RESHAPED):
+            made = self.base(**inputs)
+            return made.logits[rows, places], made.past_key_values
+        made = body(**inputs)
+        return self.base.get_output_embeddings()(made.last_hidden_state[rows, places]), made.past_key_values
 
     @torch.inference_mode()
     def answers(self, prefix: torch.Tensor, asked: Question, settings: SearchSettings) -> list[list[Candidate]]:
@@ -168,15 +124,13 @@ class HubLLM(LanguageModel):
             return [[Candidate("".join(self.stream(row[None], asked, settings)).strip(), 0.0)] for row in prefix]
         found: list[list[Candidate]] = []
         before, after = self._ask(asked)
-        at_once = self._fitting_rows(
-            settings.beams * (len(before) + prefix.shape[1] + len(after) + settings.max_new_tokens)
-        )
+        at_once = self._fitting_rows(len(before) + prefix.shape[1] + len(after), settings)
         for part in prefix.split(at_once):
             # with one of their own: a row of nothing would go on and on
             filled = torch.cat([part, part[-1:].expand(at_once - len(part), -1, -1)])
             ids = torch.tensor([after], dtype=torch.long, device=prefix.device).expand(at_once, -1)
             inputs = self._inputs(filled, before, ids)
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), all_threads():
                 warnings.simplefilter("ignore")  # penalties that see only what is generated are what is wanted
                 made = self.base.generate(
                     inputs_embeds=inputs,
@@ -209,22 +163,18 @@ class HubLLM(LanguageModel):
         """As `LanguageModel` has it; a small card answers fewer."""
         return ROWS if self.memory is None else ROWS_ON_GPU
 
-    def _fitting_rows(self, positions: int) -> int:
-        """How many rows of so many positions are answered at once: on a GPU keys and values take at most half of what
-        the weights leave."""
+    def _fitting_rows(self, positions: int, settings: SearchSettings) -> int:
+        """How many rows with a prompt of so many positions are answered at once: on a GPU what a search keeps takes at
+        most half of what the weights leave."""
         if self.memory is None:
             return ROWS
-        config = self.base.config
+        config, embedding = self.base.config, self.base.get_input_embeddings().weight
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         per_head = getattr(config, "head_dim", None) or self.width // config.num_attention_heads
-        each = (
-            2
-            * config.num_hidden_layers
-            * heads
-            * per_head
-            * positions
-            * self.base.get_input_embeddings().weight.element_size()
-        )
+        keys_and_values = 2 * config.num_hidden_layers * heads * per_head * embedding.element_size()
+        each = settings.beams * (positions + settings.max_new_tokens) * keys_and_values
+        # a search with beams keeps the logits of every step, in float32
+        each += settings.beams * embedding.shape[0] * 4 * (settings.max_new_tokens if settings.beams > 1 else 1)
         weights = sum(weight.nbytes for weight in self.base.parameters())
         fits = int((self.memory - weights) / 2 // each)
         return max(1, min(ROWS_ON_GPU, 1 << max(0, fits.bit_length() - 1)))
@@ -257,9 +207,9 @@ class HubLLM(LanguageModel):
         said, shown, past = torch.zeros(1, 0, dtype=torch.long, device=prefix.device), "", None
         inputs = self._inputs(prefix, before, torch.tensor([after], dtype=torch.long, device=prefix.device))
         for _ in range(settings.max_new_tokens):
-            with torch.inference_mode():
-                made = self.base(inputs_embeds=inputs, past_key_values=past, use_cache=True, logits_to_keep=1)
-                past, logits = made.past_key_values, made.logits[:, -1].float()
+            with torch.inference_mode(), all_threads():
+                found, past = self._logits(slice(None), -1, inputs_embeds=inputs, past_key_values=past, use_cache=True)
+                logits = found.float()
                 if said.shape[1] < settings.min_new_tokens:
                     logits[:, self.ends] = float("-inf")
                 token = _next(processors(said, logits) if said.shape[1] else logits, settings, drawn)
@@ -290,13 +240,8 @@ class HubLLM(LanguageModel):
         from mats_model.llm.int8 import to_int8
 
         if self.config.tuning == "lora":
-            self.merge()
-            tuner = need("peft.tuners.tuners_utils").BaseTunerLayer
-            for name, module in [
-                (name, module) for name, module in self.base.named_modules() if isinstance(module, tuner)
-            ]:
-                parent, _, last = name.rpartition(".")
-                setattr(self.base.get_submodule(parent), last, module.get_base_layer())
+            lora.merge(self.base)
+            lora.take_out(self.base)
         to_int8(self.base)
 
     def recompute(self) -> None:
@@ -305,13 +250,6 @@ class HubLLM(LanguageModel):
             newer(activation_checkpointing_kwargs={"use_reentrant": False})
         else:
             self.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-
-    def merge(self, back: bool = False) -> None:
-        """Add LoRA's product to the weights it stands beside (W += alpha / r * B A), or take it out again."""
-        tuner = need("peft.tuners.tuners_utils").BaseTunerLayer
-        for module in self.base.modules():
-            if isinstance(module, tuner):
-                module.unmerge() if back else module.merge()
 
 
 def _next(logits: torch.Tensor, settings: SearchSettings, drawn: torch.Generator) -> torch.Tensor:

@@ -59,7 +59,7 @@ def ask(style: str, asked: Question, template: Callable[[list[str]], str] | None
     """
     if style == "none":
         if asked.text or asked.history:
-            raise UsageError("this model only captions, it was taught no questions: take --model mini to ask one.")
+            raise UsageError("this model only captions, it was taught no questions: take the model mini to ask one.")
         return Prompt("", "")
     if style == "nano":
         return Prompt("", question_prompt(asked.text) if asked.text else CAPTION)

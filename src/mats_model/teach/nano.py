@@ -83,7 +83,7 @@ class NanoMaker:
         for folder in (data / "audio", data / "teachers", data / "captions"):
             if not folder.is_dir():
                 raise UsageError(
-                    f"{folder} is missing: give the folder that holds audio/, teachers/ and captions/ with --data."
+                    f"{folder} is missing: give as data the folder that holds audio/, teachers/ and captions/."
                 )
         work.mkdir(parents=True, exist_ok=True)
 

@@ -98,11 +98,7 @@ def _decoder_shape(config: DecoderConfig) -> _Shape:
 
 def _speed(placement: Placement) -> float:
     """Multiplications and additions a second that this device shows."""
-    dtype = (
-        torch.bfloat16
-        if placement.dtype == torch.bfloat16 or (placement.device.type == "cpu" and fast_bf16())
-        else torch.float32
-    )
+    dtype = torch.bfloat16 if placement.dtype == torch.bfloat16 or fast_bf16(placement.device) else torch.float32
     a = torch.ones(1024, 1024, dtype=dtype, device=placement.device)
     a @ a
     began, done = time.monotonic(), 0
@@ -163,6 +159,6 @@ def _answer_positions(sources: list[CaptionSource]) -> float:
 def _activations(shape: _Shape, positions: float, placement: Placement, train: LoopSettings) -> float:
     """Bytes kept for the way back, of a micro-batch."""
     rows = train.micro_batch or train.batch
-    half = placement.dtype != torch.float32 or fast_bf16()
+    half = placement.dtype != torch.float32 or fast_bf16(placement.device)
     a_layer = shape.width * (_KEPT_RECOMPUTED if train.checkpointing else _KEPT) * (1 if half else 2)
     return rows * positions * (shape.layers * a_layer + _LOGIT * shape.vocabulary * _ANSWERED)

@@ -71,7 +71,7 @@ class Stepper:
         self.optimiser: Any = optimiser
         if crew.accelerator:
             self.learner, self.optimiser = crew.accelerator.prepare(learner, optimiser)
-        self.bf16 = settings.bf16 and (device.type == "cuda" or (device.type == "cpu" and fast_bf16()))
+        self.bf16 = settings.bf16 and fast_bf16(device)
 
     def __call__(self, step: int, batch: Batch) -> Taken:
         """Errors: DeviceError when memory runs out, with the setting to lower; UsageError for a gradient that is

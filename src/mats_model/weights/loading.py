@@ -14,6 +14,7 @@ from mats_model import tensors
 from mats_model.clap.nano import NanoClap
 from mats_model.clap.protocol import ORIGINAL, Clap
 from mats_model.config import LLMConfig, MatsConfig
+from mats_model.device import check_device, find_device
 from mats_model.ears import Ears
 from mats_model.errors import MismatchError, ModelError, UsageError
 from mats_model.gap.santa import Santa
@@ -54,6 +55,7 @@ def load(name: str = DEFAULT, device: str = "cpu", quantize: str = "", base: str
     language model in the place of the one it was trained beside. Errors: ModelError, also when something it needs is
     not here; MismatchError where a base does not fit.
     """
+    check_device(device)
     folder = resolve(name, "model").found()
     return load_folder(folder, device, llm=_asked(read_config(folder).llm, quantize, base))
 
@@ -95,6 +97,7 @@ def load_ears(name: str, device: str = "cpu") -> Ears:
     Labels need no language model, so that it is left out where the encoder lies apart from it. Errors: ModelError,
     DeviceError.
     """
+    check_device(device)
     if name.startswith(ORIGINAL):
         ears: Ears = load_original(expanded(name.removeprefix(ORIGINAL)))
     else:
@@ -102,13 +105,9 @@ def load_ears(name: str, device: str = "cpu") -> Ears:
         ears = load(hears.name) if hears.kind == "model" else load_encoder(hears.found())
     clap = published(ears.clap)
     if clap is not None:
-        import torch
-
-        from mats_model.device import find_device
-
+        where = find_device(device)
         # Apple's GPUs only where they are asked for: not every step of the towers is known to run there
-        where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else find_device(device)
-        if where != "cpu":
+        if where != "cpu" and (where != "mps" or device == "mps"):
             clap.to(where)
     return ears
 
