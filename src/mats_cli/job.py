@@ -44,6 +44,7 @@ class Options:
     timed: bool  # times are part of the text format
     traced: bool = False  # tables have columns for the model's id and the version of mats
     embed: bool = False  # a page has the sounds inside
+    changes: bool = False  # a long sound is heard in stretches that end where it changes
 
 
 def listen_all(
@@ -53,6 +54,7 @@ def listen_all(
     quiet: bool = False,
     piped: dict[int, AudioSource] | None = None,
     progress: Callable[[float], None] | None = None,
+    changes: bool = False,
 ) -> Iterator[Listened]:
     """Each input listened to, in order; standard input is read when its turn comes, and kept in `piped`, by the id of
     its item, since it cannot be read again."""
@@ -69,7 +71,7 @@ def listen_all(
                 piped[id(item)] = source
         return source
 
-    yield from many.listen_all(mats, items, every, opened)
+    yield from many.listen_all(mats, items, every, opened, changes)
 
 
 class _Sink:
@@ -201,7 +203,7 @@ def run(
     tally = _Tally(len(found.items))
     piped: dict[int, AudioSource] | None = {} if options.format == "html" else None
     bar = _bar(found.items, options.quiet)
-    heard = listen_all(mats, todo, options.every, options.quiet, piped, bar.heard if bar else None)
+    heard = listen_all(mats, todo, options.every, options.quiet, piped, bar.heard if bar else None, options.changes)
     fresh = answer(tally.told(heard))
     try:
         for number, item in enumerate(console.progress(found.items, len(found.items), "file", options.quiet)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +42,9 @@ class Ears:
 
     # ---- listening
 
-    def listen(self, sound: AudioInput, every: float | None = None) -> Iterator[Stretch]:
-        """A file as one stretch, or as one for each `every` seconds; memory is flat in its length.
+    def listen(self, sound: AudioInput, every: float | None = None, ends: Sequence[float] = ()) -> Iterator[Stretch]:
+        """A file as one stretch, as one for each `every` seconds, or as those that end at `ends` (rising seconds);
+        memory is flat in its length.
 
         Errors: InputError, when it cannot be decoded.
         """
@@ -51,7 +52,7 @@ class Ears:
             raise UsageError(f"`every` {every:g}: give between 0.1 and 86400 seconds.")
         segment, start, end = 0, 0.0, 0.0
         total: np.ndarray | None = None
-        for window, raw in self.windows(sound, every):
+        for window, raw in self.windows(sound, every, ends):
             if window.segment != segment:
                 yield Stretch(start, end, unit(total) if total is not None else None)
                 segment, start, total = window.segment, window.start, None
@@ -60,23 +61,29 @@ class Ears:
                 total = raw if total is None else total + raw
         yield Stretch(start, end, unit(total) if total is not None else None)
 
-    def windows(self, sound: AudioInput, every: float | None = None) -> Iterator[tuple[Window, np.ndarray | None]]:
+    def windows(
+        self, sound: AudioInput, every: float | None = None, ends: Sequence[float] = ()
+    ) -> Iterator[tuple[Window, np.ndarray | None]]:
         """Windows with their raw embeddings (d,), a few at a time; None for a silent one. Errors: InputError."""
         item = source(sound)
+        yield from self.embedded(item.name, self.cut(item, every, ends))
+
+    def embedded(self, name: str, cut: Iterable[Window]) -> Iterator[tuple[Window, np.ndarray | None]]:
+        """The windows of the sound `name` with their raw embeddings (d,), as `windows`. Errors: InputError."""
         # all that listens comes through here
-        with one_input(item.name):
+        with one_input(name):
             waiting: list[Window] = []
-            for window in self.cut(item, every):
+            for window in cut:
                 waiting.append(window)
                 if len(waiting) == BATCH:
-                    yield from self._embed(waiting, item.name)
+                    yield from self._embed(waiting, name)
                     waiting = []
             if waiting:
-                yield from self._embed(waiting, item.name)
+                yield from self._embed(waiting, name)
 
-    def cut(self, sound: AudioInput, every: float | None = None) -> Iterator[Window]:
+    def cut(self, sound: AudioInput, every: float | None = None, ends: Sequence[float] = ()) -> Iterator[Window]:
         """The encoder's windows of a sound, not yet embedded. Errors: InputError."""
-        return windows(source(sound), self.clap.sample_rate, self.clap.window, every, self.clap.fill)
+        return windows(source(sound), self.clap.sample_rate, self.clap.window, every, self.clap.fill, ends)
 
     def _embed(self, some: list[Window], name: str) -> Iterator[tuple[Window, np.ndarray | None]]:
         for window, raw in zip(

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mats_model.audio import AudioSource, source
+from mats_model.audio.level import FLOOR, level
 from mats_model.captions import Turn
 from mats_model.ears import AudioInput, Stretch
 from mats_model.errors import SilenceError, UsageError
 from mats_model.labels import Label, ranked
 from mats_model.live.events import Event, Tags, events
 from mats_model.live.questions import Asked, understand
-from mats_model.live.ring import FLOOR, level
 from mats_model.llm.prompts import CAPTION_TAG, QUESTION_TAG, Question
 from mats_model.mats import Mats
 from mats_model.vectors import unit

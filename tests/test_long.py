@@ -1,0 +1,142 @@
+"""Long recordings: stretches that end where the sound changes, one sentence about them, and each with its times."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import EXAMPLES, Run, noise
+
+from mats_model.audio import AudioSource
+from mats_model.ears import Stretch
+from mats_model.mats import Mats
+from mats_model.stretches import LONG, Change, Heard, changes, listen_changes, longer
+from mats_model.summary import Said, joined, sentence, sounds
+
+RATE = 44_100
+# name and seconds of each piece: those that follow each other differ
+TAPE = [("rain", 4.3), ("dog", 2.1), ("clock", 4.9), ("rooster", 3.7), ("rain", 5.0), ("baby", 4.6), ("clock", 3.2)]
+TAPE += [("rain", 4.0), ("baby", 3.9)]
+
+
+def tape(pieces: list[tuple[str, float]]) -> np.ndarray:
+    """Pieces of the examples after each other, mono at RATE."""
+    waves = []
+    for name, seconds in pieces:
+        wave, sample_rate = soundfile.read(EXAMPLES / f"{name}.ogg", dtype="float32", always_2d=True)
+        assert sample_rate == RATE
+        waves.append(wave.mean(1)[: round(seconds * RATE)])
+    return np.concatenate(waves)
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tape as a file."""
+    path = tmp_path_factory.mktemp("long") / "tape.wav"
+    soundfile.write(path, tape(TAPE), RATE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def heard(nano: Mats, known: Path) -> list[Stretch]:
+    """The tape's stretches."""
+    return listen_changes(nano, known)
+
+
+def test_stretches_end_where_the_sound_changes(heard: list[Stretch]) -> None:
+    found = np.array([stretch.start for stretch in heard[1:]])
+    meant = np.cumsum([seconds for _, seconds in TAPE])[:-1]
+    hits = [np.abs(found - time).min() <= 1.0 for time in meant]
+    assert np.mean(hits) >= 0.8 and len(found) <= 1.5 * len(meant)
+    assert heard[0].start == 0.0 and heard[-1].end == pytest.approx(sum(seconds for _, seconds in TAPE), abs=0.01)
+    assert all(a.end == b.start for a, b in pairwise(heard))
+
+
+def test_a_short_sound_is_one_stretch_as_before(nano: Mats, dog: Path) -> None:
+    (alone,) = listen_changes(nano, dog)
+    assert np.array_equal(alone.embedding, nano.embed_audio(dog))
+    at, over = (AudioSource("a", samples=np.zeros(round(s * 1000), np.float32), sample_rate=1000) for s in (20, 20.1))
+    assert not longer(at, LONG, 1000) and longer(over, LONG, 1000)
+
+
+def steps(*parts: tuple[int, float, int]) -> list[Heard]:
+    """(steps, level, which of three sounds)."""
+    return [Heard(level, np.eye(3, dtype=np.float32)[sound]) for count, level, sound in parts for _ in range(count)]
+
+
+def test_level_and_novelty_have_hysteresis() -> None:
+    assert list(changes(steps((9, -20.0, 0)))) == []
+    assert [each.step for each in changes(steps((6, -20.0, 0), (6, -20.0, 1), (6, -20.0, 2)))] == [6, 12]
+    # one quiet step, or one that is not quiet enough, ends nothing
+    assert list(changes(steps((5, -20.0, 0), (1, -90.0, 0), (5, -20.0, 0)))) == []
+    assert list(changes(steps((5, -20.0, 0), (4, -58.0, 0), (5, -20.0, 0)))) == []
+    quiet = list(changes(steps((5, -20.0, 0), (4, -70.0, 0), (2, -58.0, 0), (5, -20.0, 0))))
+    assert quiet == [Change(5, True), Change(11, False)]
+    assert next(changes(steps((5, -90.0, 0), (5, -20.0, 0)))) == Change(0, True)
+
+
+def test_changes_are_told_as_they_come_and_need_no_memory() -> None:
+    given = 0
+
+    def endless():  # type: ignore[no-untyped-def]
+        nonlocal given
+        while True:
+            for each in steps((6, -20.0, 0), (6, -20.0, 1)):
+                given += 1
+                yield each
+
+    found = changes(endless())
+    for wanted in (6, 12, 18):
+        assert next(found).step == wanted and given <= wanted + 3
+
+
+def test_a_pause_is_silent_and_is_no_sound(nano: Mats) -> None:
+    wave = np.concatenate([tape([("dog", 5.0)]), np.zeros(8 * RATE, np.float32), tape([("rain", 5.0), ("rain", 5.0)])])
+    found = listen_changes(nano, AudioSource("a", samples=wave + noise(23, RATE, level=1e-5), sample_rate=RATE))
+    (pause,) = [stretch for stretch in found if stretch.embedding is None]
+    assert pause.end == pytest.approx(13.0, abs=1.0) and pause.end - pause.start > 6.0
+    assert len(sounds(found)) <= 3
+
+
+def test_progress_rises_to_the_whole(nano: Mats, known: Path) -> None:
+    told: list[float] = []
+    listen_changes(nano, AudioSource("tape", path=known, progress=told.append))
+    assert told == sorted(told) and told[-1] == pytest.approx(35.7, abs=0.1)
+
+
+def test_the_sentence_names_the_longest_sounds_in_their_order(nano: Mats, heard: list[Stretch]) -> None:
+    found = sounds(heard)
+    assert found[0].seconds >= found[1].seconds >= found[2].seconds
+    said = sentence(found, nano.answer(np.stack([each.embedding for each in found[:6]])), heard[-1].end)
+    # rain 13.3 s, baby 8.5 s, clock 8.1 s
+    for words in ("rain|water", "baby|cr(y|ies)", "clock|tick"):
+        assert re.search(words, said.lower()), said
+    assert re.search(r"\(\d sounds in 0:36\)$", said)
+    axis = np.eye(3, dtype=np.float32)
+    rows = [Stretch(0, 30, axis[0]), Stretch(30, 40, axis[1]), Stretch(40, 50, axis[0]), Stretch(50, 70, axis[2])]
+    told = sentence(sounds(rows), ["A dog barks.", "Rain falls.", "A man speaks."], 598.2)
+    assert told == "A dog barks, later rain falls, in between a man speaks (3 sounds in 9:58)"
+    assert sentence(sounds(rows[:1]), ["A dog barks."], 30.0) == "A dog barks."
+
+
+def test_neighbours_that_say_the_same_are_one() -> None:
+    rows = [Said(0, 5, "Rain."), Said(5, 9, "Rain."), Said(9, 12, None), Said(12, 20, "Rain.")]
+    assert joined(rows) == [Said(0, 9, "Rain."), *rows[2:]]
+
+
+def test_caption_of_a_tape(mats: Run, known: Path) -> None:
+    one = mats("caption", known).stdout.decode()
+    assert one.count("\n") == 1 and one.endswith(" in 0:36)\n")
+    table = json.loads(mats("caption", known, "--events", "--json").stdout)[0]["segments"]
+    lines = mats("caption", known, "--events").stdout.decode().splitlines()
+    assert len(table) == len(lines) >= 6 and table[-1]["end"] == pytest.approx(35.7, abs=0.01)
+    assert all(a["caption"] != b["caption"] for a, b in pairwise(table))
+    assert mats("caption", known, "--format", "srt").stdout.decode().count("-->") == len(table)
+    assert mats("caption", known, "--events", "--every", "5").returncode == 2
+    every = mats("caption", known, "--every", "1", "--json").stdout
+    assert all(a["caption"] != b["caption"] for a, b in pairwise(json.loads(every)[0]["segments"]))
