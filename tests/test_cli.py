@@ -302,9 +302,9 @@ def test_train_refuses_bad_recipes(mats: Run, tmp_path: Path) -> None:
         ("kind: gpt", 2, "recipe.yaml:1: kind 'gpt': this version knows text and nano."),
         (json.dumps({**good, "erly": {}}), 2, "unknown setting erly; did you mean early?"),
         (
-            json.dumps({**good, "early": {"rate": "1e-3"}}),
+            json.dumps({**good, "early": {"learning_rate": "1e-3"}}),
             2,
-            "early.rate should be a number, but YAML reads 1e-3 as text: write it as 0.001.",
+            "early.learning_rate should be a number, but YAML reads 1e-3 as text: write it as 0.001.",
         ),
         (json.dumps({**good, "examples": 3}), 2, "examples should be a group of settings"),
         (json.dumps(good), 2, "is missing: give the folder"),

@@ -60,7 +60,8 @@ def test_table_csv_and_mteb(mats: Run, sounds: Path) -> None:
     assert all(len(line) < 200 and line == line.rstrip() for line in text.splitlines())
     rows = mats("evaluate", "r.json", "--csv").stdout.decode().splitlines()
     assert rows[0].startswith("figure,of,value,low,high,count") and "recall,rain,0.500000,,,2,,," in rows
-    entry = json.loads(mats("evaluate", "r.json", "--format", "mteb").stdout)
+    assert mats("evaluate", "r.json", "--format", "mteb", "-o", "m.json").returncode == 0
+    entry = json.loads((sounds.parent / "m.json").read_text())
     assert entry["scores"]["test"][0]["accuracy"] == entry["scores"]["test"][0]["main_score"] == 0.8
 
 
@@ -112,6 +113,8 @@ def test_it_goes_on_after_a_stop(
         (["t.csv", "--task", "sounds"], "choose one of classes"),
         (["--set", "esc50"], "needs --data DIR"),
         (["sounds", "--set", "esc50", "--data", "."], "name a folder or a table"),
+        (["sounds", "-o", "r.html"], "--format html: choose one of table, json, csv, mteb"),
+        (["sounds", "-o", "r.csv", "--json"], "asks for csv and --format json for another"),
         (["sounds", "--fail-under", "top1"], "give a figure and a number"),
         (["sounds", "--against", "t.csv"], "is no result of mats evaluate"),
         (["sounds", "--text-to-text", "--task", "classes"], "is for the task captions"),

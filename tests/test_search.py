@@ -41,9 +41,9 @@ def matrix(sounds: int, windows: int, width: int = 16, seed: int = 0) -> Matrix:
 def slow(made: Matrix, asked: Query, count: int) -> list[tuple[int, float]]:
     """Every score in double precision, then greedily the best that overlap nothing taken."""
     vectors = made.vectors.astype(np.float64)
-    scores = np.mean([vectors @ wanted.double().numpy() for wanted in asked.wanted], axis=0)
+    scores = np.mean([vectors @ wanted.astype(np.float64) for wanted in asked.wanted], axis=0)
     for unwanted in asked.unwanted:
-        scores -= np.maximum(vectors @ unwanted.double().numpy(), 0)
+        scores -= np.maximum(vectors @ unwanted.astype(np.float64), 0)
     taken: list[int] = []
     for row in np.argsort(-scores):
         same = [other for other in taken if made.sounds[other] == made.sounds[row]]

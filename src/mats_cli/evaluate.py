@@ -149,8 +149,9 @@ def evaluate(
     from mats_model.evaluate.evaluation import read_result
     from mats_model.evaluate.task import EvaluationSettings
 
-    kind = chosen_format(format or _by_ending(output, json or csv), json, csv, FORMATS)
-    kind = "table" if kind == "text" else kind
+    kind = chosen_format(
+        format or _plain(output, json or csv), json, csv, FORMATS, output="" if format == "mteb" else str(output or "")
+    )
     least = [_least(text) for text in fail_under or []]
     settings = EvaluationSettings(template, prompt, not no_generated, together, every, threshold)
     other = read_result(against, seed=seed) if against else None
@@ -176,9 +177,12 @@ def evaluate(
     raise typer.Exit(UNDER if under else code)
 
 
-def _by_ending(output: Path | None, named: bool) -> str | None:
-    ending = output.suffix.lower().removeprefix(".") if output else ""
-    return ending if ending in FORMATS and not named else "table" if not named else None
+def _plain(output: Path | None, named: bool) -> str | None:
+    """A table, where neither an option nor an ending asks for another format."""
+    ending = output.suffix.lower() if output else ""
+    if named or ending in (".json", ".csv"):
+        return None
+    return "html" if ending in (".html", ".htm") else "table"
 
 
 def _least(text: str) -> tuple[str, float, str]:

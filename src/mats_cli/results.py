@@ -46,7 +46,7 @@ def number(value: float | None) -> str:
     """Three digits after the point for what is small, one for what is large."""
     if value is None or not math.isfinite(value):
         return "-"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{round(value, 3) + 0.0:.3f}"  # and no -0.000
 
 
 def _span(figure: Figure | None) -> str:
@@ -76,7 +76,7 @@ def _terminal(result: Evaluation, against: dict[str, Figure], other: str) -> str
         row = [key, number(figure.value), _span(figure)]
         if against:
             gain = against.get(key)
-            row += [f"{gain.value:+.3f}" if gain else "-", _span(gain)]
+            row += [f"{round(gain.value, 3) + 0.0:+.3f}" if gain else "-", _span(gain)]
         rows.append(row)
     text = f"{head}{protocol['mats']}\n\n{_columns(rows)}"
     if result.tables.get("per_class"):
