@@ -140,3 +140,34 @@ def test_caption_of_a_tape(mats: Run, known: Path) -> None:
     assert mats("caption", known, "--events", "--every", "5").returncode == 2
     every = mats("caption", known, "--every", "1", "--json").stdout
     assert all(a["caption"] != b["caption"] for a, b in pairwise(json.loads(every)[0]["segments"]))
+
+
+def test_a_diary_of_a_file_has_the_times_of_its_clock(mats: Run, tmp_path: Path) -> None:
+    wave = np.concatenate([np.zeros(2 * RATE, np.float32), tape([("dog", 5.0)])]) + noise(7, RATE, level=1e-5)
+    for name in ("20230105_235958.wav", "plain.wav"):
+        soundfile.write(tmp_path / name, wave, RATE)
+    done = mats("listen", "20230105_235958.wav", "--json")
+    first = json.loads(done.stdout.splitlines()[0])
+    assert first["time"] == "2023-01-06T00:00:00.000" and first["start"] == 2.0 and first["path"].startswith("2023")
+    assert b"began at 2023-01-05 23:59:58 (by its recorder's clock; no time zone is written)" in done.stderr
+    both = mats("listen", ".", "broken.wav", "--tags", "1", "--clips", "clips", "-o", "out.txt")
+    assert (both.returncode, both.stdout) == (3, b"") and b"broken.wav is not there" in both.stderr
+    lines = (tmp_path / "out.txt").read_text().splitlines()
+    heard = [line.split("\t") for line in lines if "dog" in line.lower() and "clips" not in line]
+    assert {(cells[0], cells[1]) for cells in heard} >= {
+        ("20230105_235958.wav", "2023-01-06T00:00:00.000"),
+        ("plain.wav", "0:02"),
+    }
+    assert len(list((tmp_path / "clips").iterdir())) == sum("clips" in line for line in lines) >= 2
+    again = mats("listen", "plain.wav", "broken.wav", "--tags", "1", "-o", "out.txt", "-q")
+    assert again.returncode == 3 and len((tmp_path / "out.txt").read_text().splitlines()) < len(lines)
+
+
+def test_what_a_diary_of_files_refuses(mats: Run, tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, noise(1, RATE), RATE)
+    assert b"--format srt holds one diary" in mats("listen", "a.wav", "b.wav", "--format", "srt").stderr
+    assert b"are for the microphone" in mats("listen", "a.wav", "--rate", "16000").stderr
+    assert mats("listen", "gone.wav").returncode == 4
+    page = mats("listen", "a.wav", "-o", "page.html", "-q")
+    assert page.returncode == 0 and "a.wav" in (tmp_path / "page.html").read_text()

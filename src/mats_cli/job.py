@@ -59,19 +59,26 @@ def listen_all(
     """Each input listened to, in order; standard input is read when its turn comes, and kept in `piped`, by the id of
     its item, since it cannot be read again."""
     from mats_model import many
+
+    def begun(item: Item) -> AudioSource:
+        source = opened(item, quiet, progress)
+        if item.path is None and piped is not None:
+            piped[id(item)] = source
+        return source
+
+    yield from many.listen_all(mats, items, every, begun, changes)
+
+
+def opened(item: Item, quiet: bool = False, progress: Callable[[float], None] | None = None) -> AudioSource:
+    """The sound of an input; standard input is read. Errors: InputError."""
     from mats_model.audio import AudioSource
     from mats_model.audio.folders import STDIN
 
-    def opened(item: Item) -> AudioSource:
-        if item.path is not None:
-            source = AudioSource(item.name, path=item.path, progress=progress)
-        else:
-            source = AudioSource(STDIN, data=read_stdin(quiet=quiet), progress=progress)
-            if piped is not None:
-                piped[id(item)] = source
-        return source
-
-    yield from many.listen_all(mats, items, every, opened, changes)
+    if item.problem:
+        raise InputError(item.problem)
+    if item.path is None:
+        return AudioSource(STDIN, data=read_stdin(quiet=quiet), progress=progress)
+    return AudioSource(item.name, path=item.path, progress=progress)
 
 
 class _Sink:
