@@ -22,6 +22,7 @@ from common import CLASSES, ROOT, arguments, esc10, machine
 from torch.nn import functional as F
 
 from mats_model.clap.nano import NanoClap
+from mats_model.clap.nano_audio import NanoAudio
 from mats_model.mats import Mats
 from mats_model.teach.clips import Clips, prepare
 from mats_model.teach.parts import openings
@@ -39,12 +40,13 @@ SHORT = frozenset("dog cat cow car owl pig bee bat jet saw".split())
 @torch.inference_mode()
 def ears(clap: NanoClap, teacher: Teacher, clips: Clips, rows: list[int]) -> tuple[dict[str, float], torch.Tensor]:
     """Agreement, excess and R2; and the embeddings (n, d), unit length."""
+    audio = NanoAudio.of(clap)
     parts: list[tuple[torch.Tensor, ...]] = []
     for at in range(0, len(rows), 32):
         waves = openings(clips, rows[at : at + 32])
-        parts.append((*clap.audio.tower(clap.audio.front(waves)), *teacher(waves)))
+        parts.append((*audio.tower(audio.front(waves)), *teacher(waves)))
     feature, logits, aim, goal = (torch.cat(side) for side in zip(*parts, strict=True))
-    scores, aim = goal.sigmoid(), clap.audio.tower.standard(aim)
+    scores, aim = goal.sigmoid(), audio.tower.standard(aim)
     loss = F.binary_cross_entropy_with_logits(logits, scores, reduction="none").sum(1).mean()
     least = F.binary_cross_entropy_with_logits(goal, scores, reduction="none").sum(1).mean()
     figures = {
@@ -52,7 +54,7 @@ def ears(clap: NanoClap, teacher: Teacher, clips: Clips, rows: list[int]) -> tup
         "excess cross entropy of the tags": float(loss - least),
         "R2 of the feature": float(1 - (feature - aim).square().mean() / (aim - aim.mean(0)).square().mean()),
     }
-    return figures, F.normalize(clap.audio.head(feature, logits), dim=-1)
+    return figures, F.normalize(audio.head(feature, logits), dim=-1)
 
 
 def named(caption: str, phrases: list[str]) -> bool:

@@ -111,12 +111,12 @@ def make(file: Path, amodel: str, fused: bool) -> None:
 
 def main(file: Path, amodel: str) -> None:
     """See above."""
-    from mats_model.clap.original import PREFIX
+    from mats_model.clap.protocol import ORIGINAL
     from mats_model.weights.loading import load_ears
 
     torch.set_num_threads(1)
     make(file, amodel.removesuffix("-fused"), amodel.endswith("-fused"))
-    ears = load_ears(f"{PREFIX}{file}")
+    ears = load_ears(f"{ORIGINAL}{file}")
     said = {f"heard {name}": ears.embed_audio(encoded(sound)) for name, sound in sounds().items()}
     # the package alone, whose own way with short sounds it is
     with torch.no_grad(), warnings.catch_warnings():

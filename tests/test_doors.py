@@ -29,8 +29,9 @@ from mats_cli.chat.session import Session, Settings
 from mats_cli.chat.verb import _read
 from mats_cli.formats import Result, Row
 from mats_cli.index.library import _update
-from mats_cli.inputs import expand, read_labels, read_stdin
+from mats_cli.inputs import expand, read_stdin
 from mats_cli.journal import fitting
+from mats_cli.labels import Labels, read_labels
 from mats_cli.main import app
 from mats_cli.microphone import RawPipe
 from mats_cli.options import _Verb
@@ -383,18 +384,18 @@ def test_paths_may_hold_any_byte(mats: Run, tmp_path: Path, dog: Path) -> None:
 def test_label_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "l.txt"
     path.write_text("\ufeff# what is there\n\\#1 hit\n   # more\ndog # bark\n\\\\x\n\ndog # bark\n")
-    assert read_labels(str(path)) == (
+    assert read_labels(str(path)) == Labels(
         ["#1 hit", "dog # bark", "\\\\x"],
         [f"{path} names 1 label(s) twice ('dog # bark' first); each counts once."],
     )
-    assert read_labels("#1 hit,dog") == (["#1 hit", "dog"], [])
+    assert read_labels("#1 hit,dog") == Labels(["#1 hit", "dog"])
     path.write_text("# nothing\n#else\n")
     with pytest.raises(UsageError, match="holds no labels"):
         read_labels(str(path))
     # the last of very many comes twice: looked for once
     path.write_text("".join(f"{n}\n" for n in range(90_000)) + "89999\n" * 200_000)
     began = time.monotonic()
-    assert len(read_labels(str(path))[0]) == 90_000 and time.monotonic() - began < 5
+    assert len(read_labels(str(path)).names) == 90_000 and time.monotonic() - began < 5
     path.write_text("".join(f"{n}\n" for n in range(100_001)))
     with pytest.raises(UsageError, match=r"l\.txt holds 100001 labels; at most 100000 are read\."):
         read_labels(str(path))

@@ -16,7 +16,7 @@ from conftest import ROOT, Run, encoded, noise
 
 from mats_cli import loading
 from mats_cli.helptext import fitted
-from mats_cli.inputs import read_labels
+from mats_cli.labels import read_labels
 from mats_model.audio import AudioSource, seconds
 
 VERBS = (
@@ -79,9 +79,10 @@ def test_what_was_meant_is_said(mats: Run, words: list[str], code: int, said: st
 
 @pytest.mark.parametrize("given", ["dog|rain", "dog;rain", "dog | rain"])
 def test_labels_with_other_marks_are_questioned(given: str) -> None:
-    names, (note,) = read_labels(given)
+    labels = read_labels(given)
+    names, (note,) = labels.names, labels.notes
     assert names == [given] and "did you mean 'dog,rain'" in note
-    assert read_labels("dog|rain,cat")[1] == []
+    assert read_labels("dog|rain,cat").notes == []
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,16 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src"
 MODEL = (
-    "errors files settings config tokens vectors labels tensors places device parallel captions"
+    "errors files settings config tokens vectors labels english tensors places threads device parallel captions"
     " audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.folders audio.ffmpeg audio.mix "
     "audio.decode audio.window audio.write audio.level audio.picture audio.began"
-    " clap.protocol clap.logmel clap.text clap.tower clap.nano_audio clap.nano clap.htsat "
+    " clap.protocol clap.mels clap.logmel clap.layers clap.onnx clap.hearing clap.text clap.nano clap.tower "
+    "clap.nano_audio clap.htsat "
     "clap.huggingface clap.published clap.laion clap.msclap clap.original"
-    " gap.noise gap.kmeans gap.santa gap.memory claims mapper"
-    " llm.prompts llm.protocol llm.words llm.decoder llm.beam llm.small llm.int8 llm.huggingface llm.bases"
-    " ears stretches judge mats summary many"
+    " gap.noise gap.kmeans gap.santa gap.memory claims numpy_layers numpy_mapper mapper"
+    " llm.prompts llm.answering llm.words llm.numpy_decoder llm.beam llm.numpy_llm llm.protocol llm.decoder "
+    "llm.small llm.int8 llm.huggingface llm.bases"
+    " shown together ears stretches judge mats summary many"
     " weights.catalogue weights.resolve weights.encoders weights.folder weights.loading weights.authors "
     "weights.clapcap weights.convert weights.connect weights.fetch weights.hub weights.pull"
     " weights.bundle"
@@ -30,11 +32,11 @@ MODEL = (
     "training.processes training.step training.average training.looks training.checkpoints training.loop"
     " training.estimate"
 )
-TEACH = "teacher clips wild examples parts listen minilm phrases align retell carry nano"
+TEACH = "teacher clips wild examples parts listen minilm phrases align calibrate retell carry nano"
 # all that is judged stands last: the sentence similarity borrows minilm of those who teach
 EVALUATE = "intervals examples sets hearing task classes retrieval captions answers events evaluation run"
 CLI = (
-    "formats completing helptext tracks timeline documents pages.page pages.sounds signals console inputs "
+    "formats completing helptext tracks timeline documents pages.page pages.sounds signals console inputs labels "
     "journal options loading job "
     "curve report microphone chat.status chat.session "
     "chat.commands chat.screen chat.verb starter diary listen caption classify"

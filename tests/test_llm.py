@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
 from mats_model.config import DecoderConfig, SearchSettings
 from mats_model.llm.beam import ROWS, beam_search
 from mats_model.llm.decoder import Decoder
+from mats_model.llm.numpy_decoder import NumpyDecoder, decoder_shapes
 from mats_model.llm.words import Words
 from mats_model.mats import Mats
 
@@ -22,7 +24,29 @@ def tiny() -> Decoder:
     decoder = Decoder(TINY).eval()
     # random weights say everything with the same ease: make some words likelier
     decoder.embed.weight.data.mul_(12.0)
-    return decoder
+    return decoder.requires_grad_(False)
+
+
+def plain(decoder: Decoder) -> NumpyDecoder:
+    """The same as it answers."""
+    return NumpyDecoder(decoder.config, {name: value.numpy() for name, value in decoder.state_dict().items()})
+
+
+@torch.inference_mode()
+def test_numpy_reads_as_torch(tiny: Decoder) -> None:
+    inputs = torch.randn(3, 9, 32)
+    hidden, past = tiny.read(inputs[:, :6])
+    ours, kept = plain(tiny).read(inputs[:, :6].numpy())
+    np.testing.assert_allclose(ours, hidden.numpy(), atol=1e-4)
+    for at in range(6, 9):
+        logits, past = tiny(inputs[:, at : at + 1], past)
+        ours, kept = plain(tiny).read(inputs[:, at : at + 1].numpy(), kept)
+        np.testing.assert_allclose(plain(tiny).logits(ours), logits.numpy(), atol=1e-4)
+    assert kept[0][0].shape == past[0][0].shape
+
+
+def test_shapes_are_those_that_torch_trains(tiny: Decoder) -> None:
+    assert {name: tuple(value.shape) for name, value in tiny.state_dict().items()} == decoder_shapes(TINY)
 
 
 def test_keys_and_values_change_nothing(tiny: Decoder) -> None:
@@ -43,6 +67,7 @@ def test_positions_are_causal(tiny: Decoder) -> None:
     assert torch.allclose(tiny(inputs)[0][:, :4], tiny(changed)[0][:, :4], atol=1e-5)
 
 
+@torch.inference_mode()
 def greedy(
     decoder: Decoder, words: Words, prefix: torch.Tensor, prompt: list[int], settings: SearchSettings
 ) -> list[int]:
@@ -65,7 +90,7 @@ def greedy(
 def test_one_beam_is_greedy(tiny: Decoder, nano: Mats) -> None:
     settings = SearchSettings(beams=1, max_new_tokens=9)
     prefix = torch.randn(3, 4, 32, generator=torch.Generator().manual_seed(4))
-    said = beam_search(tiny, nano.llm.words, prefix, "<caption>", settings)
+    said = beam_search(plain(tiny), nano.llm.words, prefix.numpy(), "<caption>", settings)
     for row in range(3):
         expected = greedy(tiny, nano.llm.words, prefix[row], nano.llm.words.encode("<caption>"), settings)
         assert said[row][0].text == nano.llm.words.decode(expected)
@@ -103,9 +128,9 @@ def test_more_beams_find_likelier_answers(tiny: Decoder, nano: Mats) -> None:
         beams: [
             some[0].score
             for some in beam_search(
-                tiny,
+                plain(tiny),
                 nano.llm.words,
-                prefix,
+                prefix.numpy(),
                 "<caption>",
                 SearchSettings(beams=beams, max_new_tokens=6, min_new_tokens=1),
             )

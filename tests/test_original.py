@@ -16,7 +16,7 @@ import pytest
 import torch
 from reference import TEXTS, encoded, hub, sounds
 
-from mats_model.clap.original import PREFIX
+from mats_model.clap.protocol import ORIGINAL
 from mats_model.errors import ModelError, UsageError
 from mats_model.weights.encoders import read_tensors
 from mats_model.weights.loading import load_ears
@@ -97,7 +97,7 @@ WHOLE = {
 
 def load(folder: Path, state: dict[str, torch.Tensor]) -> None:
     torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, folder / "x.pt")
-    load_ears(f"{PREFIX}{folder / 'x.pt'}")
+    load_ears(f"{ORIGINAL}{folder / 'x.pt'}")
 
 
 def test_it_is_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,9 +105,9 @@ def test_it_is_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UsageError, match=r"pip install 'mats\[laion\]' into an environment of its own"):
         load(tmp_path, WHOLE)
     with pytest.raises(ModelError, match=r"none\.pt is not there; check the path"):
-        load_ears(f"{PREFIX}none.pt")
+        load_ears(f"{ORIGINAL}none.pt")
     with pytest.raises(ModelError, match=r"is a folder, and LAION's own package reads \.pt files"):
-        load_ears(f"{PREFIX}{tmp_path}")
+        load_ears(f"{ORIGINAL}{tmp_path}")
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_queries(nano: Mats, dog: Path) -> None:
     )
     assert (
         "only the first 512" in str(caution(nano, "rain " * 10_000))
-        and query(nano, ["rain " * 10_000]).wanted.isfinite().all()
+        and np.isfinite(query(nano, ["rain " * 10_000]).wanted).all()
     )
 
 
@@ -139,7 +139,7 @@ def test_library_from_nothing_to_a_moment(mats: Run, sounds: Path, tmp_path: Pat
 
     code, out, err = text(mats("search", "a", "dog", "barks", "-n", "2", *at))
     rows = [line.split("\t") for line in out.splitlines()]
-    assert (code, err) == (0, "") and rows[0][1].endswith("dog.ogg") and len(rows) == 2 and float(rows[0][0]) > 0.3
+    assert (code, err) == (0, "") and rows[0][2].endswith("dog.ogg") and len(rows) == 2 and float(rows[0][0]) > 0.3
     first = json.loads(text(mats("search", "rain falling", *at, "--format", "jsonl", "-n", "1"))[1])
     assert first["path"] == str(sounds / "sub" / "rain.ogg") and first["end"] - first["start"] <= 5.001
     same = json.loads(text(mats("search", "--like", EXAMPLES / "clock.ogg", *at, "--json", "-n", "1"))[1])[0]
@@ -188,7 +188,7 @@ def test_captions_tags_clips_and_lists(mats: Run, sounds: Path, tmp_path: Path) 
     )
     hit = json.loads(text(mats("search", "a dog barks", "-n", "1", "--json", *index))[1])[0]
     assert "dog" in hit["caption"].lower() and hit["tags"][0][0] == "dog"
-    assert text(mats("search", "a dog barks", "-n", "1", *index))[1].split("\t")[3].strip() == hit["caption"]
+    assert text(mats("search", "a dog barks", "-n", "1", *index))[1].split("\t")[4].strip() == hit["caption"]
     lists = text(mats("search", "a dog barks", "-n", "1", "--format", "m3u8", *index))[1].splitlines()
     assert (
         lists[0] == "#EXTM3U" and lists[-1] == hit["path"] and lists[2] == f"#EXTVLCOPT:start-time={hit['start']:.3f}"
@@ -216,7 +216,7 @@ def test_captions_tags_clips_and_lists(mats: Run, sounds: Path, tmp_path: Path) 
     ]
     assert mats("search", "a dog barks", "-n", "2", "--clips", tmp_path / "clips", *index).returncode == 0
     clips = sorted((tmp_path / "clips").iterdir())
-    assert len(clips) == 2 and clips[0].name == f"1 dog {hit['start']:.1f}.wav"
+    assert len(clips) == 2 and clips[0].name == "1-dog-0000.wav"
     whole, sample_rate = soundfile.read(hit["path"], dtype="float32", always_2d=True)
     part, part_rate = soundfile.read(clips[0], dtype="float32", always_2d=True)
     # times are shown to the millisecond, so the clip may begin a few samples beside
@@ -229,7 +229,7 @@ def test_captions_tags_clips_and_lists(mats: Run, sounds: Path, tmp_path: Path) 
     code, out, err = text(mats("search", "a dog barks", "-n", "9", "--clips", tmp_path / "some", *index))
     clock = str(sounds / "sub" / "clock.ogg")
     assert code == 3 and set(err.splitlines()) == {f"mats: {clock} is empty (0 bytes)."} and clock in out
-    assert {path.name.split()[1] for path in (tmp_path / "some").iterdir()} == {"dog"}
+    assert {path.name.split("-")[1] for path in (tmp_path / "some").iterdir()} == {"dog"}
 
 
 def test_another_model_and_no_index(mats: Run, sounds: Path, tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_shards_make_the_whole(mats: Run, sounds: Path, tmp_path: Path) -> None:
     assert made["files"] == 3
     assert mats("index", "library", sounds / "sub", "--index", tmp_path / "one.db", "-q").returncode == 0
     for index in ("all.db", "one.db"):
-        assert text(mats("search", "dog", "--index", tmp_path / index, "-n", "1"))[1].split("\t")[1].endswith("dog.ogg")
+        assert text(mats("search", "dog", "--index", tmp_path / index, "-n", "1"))[1].split("\t")[2].endswith("dog.ogg")
     assert text(mats("index", "library", "--index", tmp_path / "all.db"))[1].startswith("3 same; 3 files")
 
 

@@ -13,8 +13,9 @@ from mats_model.errors import UsageError
 from mats_model.gap.kmeans import kmeans
 from mats_model.gap.noise import add_noise
 from mats_model.gap.santa import Santa
-from mats_model.mapper import KINDS, make_mapper
+from mats_model.mapper import make_mapper
 from mats_model.mats import Mats
+from mats_model.numpy_mapper import KINDS, NumpyMapper, mapper_shapes
 from mats_model.teach.minilm import distil_table
 from mats_model.vectors import unit
 
@@ -90,6 +91,19 @@ def test_mapper_shapes_and_rows(kind: str) -> None:
     assert torch.allclose(mapper(units(4, 12)[2:3]), prefix[2:3], atol=1e-6)
     told = mapper.prefix(units(4, 12).numpy())
     assert torch.equal(told, prefix) and not told.requires_grad and prefix.requires_grad
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mapper_answers_as_it_was_trained(kind: str) -> None:
+    config = MapperConfig(kind, width=16, clip_length=3, prefix_length=5, layers=2, heads=4)
+    trained, ours = make_mapper(config, 12, 20), NumpyMapper(config, 12, 20)
+    assert {name: tuple(value.shape) for name, value in trained.state_dict().items()} == mapper_shapes(config, 12, 20)
+    for name, value in trained.state_dict().items():
+        ours.weights[name][:] = value.numpy()
+    heard = units(4, 12).numpy()
+    made = ours.prefix(heard)
+    np.testing.assert_allclose(made, trained.prefix(heard).numpy(), atol=1e-5)
+    assert np.array_equal(ours.prefix(heard[2:3]), made[2:3])
 
 
 def test_text_tower_reads_anything(nano: Mats) -> None:

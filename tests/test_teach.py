@@ -17,7 +17,7 @@ from mats_cli.train import nano_recipe
 from mats_model.clap.logmel import LogMel
 from mats_model.clap.tower import AudioTower, fold
 from mats_model.mats import Mats
-from mats_model.teach.align import AlignSettings, Heard, Words, calibrate, fit
+from mats_model.teach.align import AlignSettings, Heard, Words, fit
 from mats_model.teach.clips import Clip, prepare
 from mats_model.teach.examples import SAMPLES, make
 from mats_model.teach.listen import LESSONS, LessonSettings, Pupil, hear_codes, taught, teach
@@ -207,8 +207,6 @@ def test_head_and_words_learn_to_meet(nano: Mats) -> None:
     before = torch.from_numpy(nano.clap.text.table())  # type: ignore[attr-defined]
     moved = (words.written(nano.clap.text) != before).any(1).nonzero().flatten()  # type: ignore[attr-defined]
     assert set(moved.tolist()) <= set(words.pieces.tolist()) and len(moved)
-    scale, multi, bias = calibrate(audio, meant, right)
-    assert scale > 4 and multi > 0 > bias
 
 
 def test_phrases_of_the_recordings() -> None:

@@ -81,7 +81,9 @@ def caption(
         for listened, said in say_all(mats, all_heard, whole):
             if whole and len(listened.heard) > 1:
                 long.append(listened.item)
-            rows = [Row(each.start, each.end, each.caption, silent=each.caption is None) for each in said]
+            rows = [
+                Row(each.start, each.end, each.caption, silent=each.caption is None, score=each.score) for each in said
+            ]
             yield listened.item, Result(listened.item.name, rows, listened.error)
 
     code = job.run(mats, found, chosen, settings, answer)

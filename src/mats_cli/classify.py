@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -11,20 +11,25 @@ from mats_cli import loading
 from mats_cli import options as shared
 from mats_cli.documents import chosen_format
 from mats_cli.formats import Result, Row
-from mats_cli.inputs import read_labels
+from mats_cli.labels import Labels, label_embeddings, read_labels
 from mats_model.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mats_model.audio.folders import Item
     from mats_model.ears import Ears
+    from mats_model.labels import Label
     from mats_model.many import Listened
 
-Labels = Annotated[
-    str,
+Names = Annotated[
+    Optional[str],
     typer.Option(
         "--labels",
         metavar="FILE|LIST",
-        help="A file with one label per line (# begins a remark), - for stdin, or labels with commas: 'dog,rain'.",
+        help="A file with one label per line (# begins a remark), - for stdin, or labels with commas: 'dog,rain'; "
+        "the 527 names that nano knows if not given.",
+        show_default=False,
     ),
 ]
 TopK = Annotated[
@@ -36,6 +41,21 @@ Template = Annotated[
         "--template", metavar="TEXT", help="A sentence around each label, with {} for the label: 'the sound of {}'."
     ),
 ]
+Together = Annotated[
+    bool,
+    typer.Option(
+        "--together", help="Sort the sounds as a whole: each answer depends on the others, and gains by them."
+    ),
+]
+Examples = Annotated[
+    bool,
+    typer.Option(
+        "--examples",
+        is_eager=True,
+        help="Explain how labels are shown by sounds, and exit.",
+        callback=lambda wanted: _explain(wanted),
+    ),
+]
 Multi = Annotated[bool, typer.Option("--multi", help="Every label that fits, each with a probability of its own.")]
 Threshold = Annotated[
     Optional[float],
@@ -45,13 +65,36 @@ Threshold = Annotated[
 ]
 
 
+EXAMPLES = """\
+A label may be shown instead of told. In the file of --labels, write
+
+  my kettle: kettle/*.wav
+  front door: doors/front-1.wav
+  rain
+
+and the mean of those sounds is joined with the words. Two to five recordings are enough; the files are looked for
+beside the label file, and a folder's name stands for all sounds in it. Words of another language than English are fine
+where sounds show what they mean.
+"""
+
+
+def _explain(wanted: bool) -> None:
+    from mats_cli import console
+
+    if wanted:
+        console.out(EXAMPLES)
+        raise typer.Exit(0)
+
+
 def classify(
     inputs: shared.Inputs,
-    labels: Labels,
+    labels: Names = None,
     top_k: TopK = 1,
     template: Template = "{}",
     multi: Multi = False,
     threshold: Threshold = None,
+    together: Together = False,
+    examples: Examples = False,
     every: shared.Every = None,
     format: shared.Format = None,
     json: shared.Json = False,
@@ -69,12 +112,14 @@ def classify(
 ) -> None:
     """Choose among labels of your own: any words, no fixed list.
 
-    Without --multi the scores of all labels sum to 1 and the best is shown; with --multi each label is judged alone
-    and stretches that follow each other with the same label are joined.
+    A line has the label, its share among all labels, and the probability that it is there at all. Where none is likely
+    the line says (none fits), with the nearest label behind it. With --multi each label is judged alone by its
+    probability, and stretches that follow each other with the same label are joined.
 
     \b
     Examples:
-      mats classify folder/ --labels labels.txt
+      mats classify folder/
+      mats classify folder/ --labels labels.txt --together
       mats classify dog.wav --labels "dog,rain,church bell" --top-k 3
       mats classify street.wav --labels labels.txt --multi --threshold 0.3 --every 2
       mats classify folder/ --labels labels.txt --csv > labels.csv
@@ -85,19 +130,23 @@ def classify(
     shared.check_goes_with(kind, trace, embed)
     if threshold is not None and not multi:
         raise UsageError("--threshold goes with --multi: without it one label is always chosen.")
+    if together and multi:
+        raise UsageError("--together gives each sound one label, and --multi several: choose one.")
     if labels == "-" and "-" in inputs:
         raise UsageError("standard input can hold the labels or a sound, not both.")
-    names, notes = read_labels(labels)
-    for line in [] if quiet else notes:
+    chosen = read_labels(labels) if labels is not None else None
+    for line in chosen.notes if chosen and not quiet else []:
         console.note(line)
     found = job.found(inputs)
     mats = loading.load_ears(clap, model, offline, device)
-    vectors = mats.label_embeddings(names, template)
+    chosen = chosen or Labels(_known(mats))
+    names, vectors = chosen.names, label_embeddings(mats, chosen, template)
     least = 0.5 if threshold is None else threshold
-    chosen = job.Options(every, kind, output, quiet, every is not None or multi, trace, embed)
+    options = job.Options(every, kind, output, quiet, every is not None or multi, trace, embed, resumes=not together)
     settings = {
         "verb": "classify",
         "labels": names,
+        "examples": {name: [str(file) for file in files] for name, files in chosen.examples.items()},
         "template": template,
         "multi": multi,
         "threshold": least,
@@ -107,40 +156,74 @@ def classify(
     def rows(listened: Listened) -> list[Row]:
         if multi:
             return _multi(mats, listened, names, vectors, least)
-        return _best(mats, listened, names, vectors, top_k)
+        return _rows(listened, lambda embedding: mats.rank(embedding, names, vectors)[:top_k])
 
     def answer(all_heard: Iterator[Listened]) -> Iterator[tuple[Item, Result]]:
-        for listened in all_heard:
-            yield listened.item, Result(listened.item.name, rows(listened), listened.error)
+        told = (
+            _together(mats, all_heard, names, vectors, top_k) if together else ((one, rows(one)) for one in all_heard)
+        )
+        for listened, some in told:
+            yield listened.item, Result(listened.item.name, some, listened.error)
 
-    raise typer.Exit(job.run(mats, found, chosen, {"verb": "classify", **settings}, answer))
+    raise typer.Exit(job.run(mats, found, options, settings, answer))
 
 
-def _best(mats: Ears, listened: Listened, names: list[str], vectors: Any, top_k: int) -> list[Row]:
-    from mats_model.labels import ranked
+def _known(mats: Ears) -> list[str]:
+    """The names that the encoder knows, nano's where it has none."""
+    from mats_model.weights.loading import name_texts
+
+    return list(mats.clap.names) or name_texts("nano")
+
+
+def _rows(listened: Listened, rank: Callable[[np.ndarray], list[Label]]) -> list[Row]:
+    """A row for each stretch: its labels, best first, and whether any is likely to be there."""
+    from mats_model.labels import none_fits
 
     rows = []
     for heard in listened.heard:
         row = Row(heard.start, heard.end, silent=heard.embedding is None)
         if heard.embedding is not None:
-            row.labels = [
-                (label.name, round(label.score, 4))
-                for label in ranked(names, mats.score(heard.embedding, vectors))[:top_k]
-            ]
+            best = rank(heard.embedding)
+            row.labels = [(label.name, round(label.score, 4)) for label in best]
+            row.probabilities = {label.name: round(label.probability or 0.0, 4) for label in best}
+            row.none_fits = none_fits(best)
         rows.append(row)
     return rows
 
 
-def _multi(mats: Ears, listened: Listened, names: list[str], vectors: Any, least: float) -> list[Row]:
-    """One row per label and event, by time; where all is silent, that is said."""
+def _together(
+    mats: Ears, all_heard: Iterable[Listened], names: list[str], vectors: np.ndarray, top_k: int
+) -> Iterator[tuple[Listened, list[Row]]]:
+    """The rows of each input, once all were heard."""
+    import numpy as np
+
+    from mats_model.labels import ranked
+    from mats_model.together import together
+
+    listened = list(all_heard)
+    heard = [stretch.embedding for one in listened for stretch in one.heard if stretch.embedding is not None]
+    shares = iter(together(np.stack(heard), vectors) if heard else ())
+
+    def rank(embedding: np.ndarray) -> list[Label]:
+        return ranked(names, next(shares), mats.score(embedding, vectors, multi=True))[:top_k]
+
+    for one in listened:
+        yield one, _rows(one, rank)
+
+
+def _multi(mats: Ears, listened: Listened, names: list[str], vectors: np.ndarray, least: float) -> list[Row]:
+    """One row per label and event, by time; where there is none, the nearest label, and where all is silent, that."""
     from mats_model.live.events import events, probabilities
 
     heard = listened.heard
     if heard and all(stretch.embedding is None for stretch in heard):
         return [Row(heard[0].start, heard[-1].end, silent=True)]
     # as they are shown, so that what is shown as the threshold passes it
-    scores = (row and [round(score, 4) for score in row] for row in probabilities(mats, heard, vectors))
-    return [
-        Row(event.start, event.end, labels=[(event.label, event.score)])
-        for event in events(heard, scores, names, least)
-    ]
+    scores = [row and [round(score, 4) for score in row] for row in probabilities(mats, heard, vectors)]
+    found = events(heard, scores, names, least)
+    if heard and not found:
+        score, name = max(
+            (pair for row in scores if row for pair in zip(row, names, strict=True)), key=lambda pair: pair[0]
+        )
+        return [Row(heard[0].start, heard[-1].end, labels=[(name, score)], none_fits=True)]
+    return [Row(event.start, event.end, labels=[(event.label, event.score)]) for event in found]

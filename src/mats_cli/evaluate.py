@@ -217,7 +217,7 @@ def _examples(
     quiet: bool,
 ) -> Examples:
     """What is to be judged. Errors: UsageError."""
-    from mats_cli.inputs import read_labels
+    from mats_cli.labels import read_labels
     from mats_model.evaluate import examples, sets
 
     if (input is None) == (set_name is None):
@@ -244,7 +244,7 @@ def _examples(
             raise UsageError(f"say what {input} holds: --task {', '.join(examples.TASKS)}.")
         found = examples.of_table(input, task or "captions", data, text_to_text)
     if labels:
-        found = examples.renamed(found, read_labels(labels)[0])
+        found = examples.renamed(found, read_labels(labels, any_words=True).names)
     return found
 
 

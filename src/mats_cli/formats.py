@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FORMATS = ("text", "json", "jsonl", "csv", "srt", "vtt", "audacity", "raven", "reaper", "timeline", "html")
-SILENT = "(silence)"
+SILENT, NONE = "(silence)", "(none fits)"
 _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -25,6 +25,9 @@ class Row:
     caption: str | None = None
     labels: list[tuple[str, float]] = field(default_factory=list)
     silent: bool = False
+    probabilities: dict[str, float] = field(default_factory=dict)  # of labels whose score is their share
+    none_fits: bool = False  # the labels are the nearest ones, and not likely to be there
+    score: float | None = None  # of the caption: its cosine to the sound
 
 
 @dataclass
@@ -52,6 +55,9 @@ class Result:
                 r.get("caption"),
                 [(e["label"], e["score"]) for e in r.get("labels", [])],
                 r["silent"],
+                {e["label"]: e["probability"] for e in r.get("labels", []) if "probability" in e},
+                r.get("none_fits", False),
+                r.get("score"),
             )
             for r in values.get("segments", [])
         ]
@@ -62,8 +68,16 @@ def _plain(row: Row) -> dict[str, Any]:
     plain: dict[str, Any] = {"start": round(row.start, 3), "end": round(row.end, 3), "silent": row.silent}
     if row.caption is not None:
         plain["caption"] = row.caption
-    else:
-        plain["labels"] = [{"label": name, "score": round(score, 4)} for name, score in row.labels]
+        if row.score is not None:
+            plain["score"] = round(row.score, 4)
+        return plain
+    plain["labels"] = [
+        {"label": name, "score": round(score, 4)}
+        | ({"probability": round(row.probabilities[name], 4)} if name in row.probabilities else {})
+        for name, score in row.labels
+    ]
+    if row.labels and (row.probabilities or row.none_fits):
+        plain["none_fits"] = row.none_fits
     return plain
 
 
@@ -126,7 +140,12 @@ def _said(row: Row) -> list[str]:
         return [SILENT]
     if row.caption is not None:
         return [visible(row.caption)]
-    return [f"{visible(name)}\t{score:.3f}" for name, score in row.labels]
+    cells = []
+    for name, score in row.labels:
+        front = [NONE] if row.none_fits else []
+        alone = [f"{row.probabilities[name]:.3f}"] if name in row.probabilities else []
+        cells.append("\t".join([*front, visible(name), f"{score:.3f}", *alone]))
+    return cells
 
 
 def text_lines(result: Result, named: bool, timed: bool) -> list[str]:
@@ -146,29 +165,35 @@ def cell(text: str) -> str:
 
 
 def csv_rows(result: Result, traced: bool = False) -> list[list[str]]:
-    """path, start, end, label or caption, score, error; `traced`: the model's id and the version of mats behind."""
+    """As CSV_HEADER says; `traced`: the model's id and the version of mats behind."""
     return [row + list(result.about.values()) for row in _csv_rows(result)] if traced else _csv_rows(result)
 
 
 def _csv_rows(result: Result) -> list[list[str]]:
     if result.error is not None:
-        return [[cell(result.path), "", "", "", "", cell(result.error)]]
-    rows = []
-    for row in result.rows:
-        said = (
-            [(SILENT, "")]
-            if row.silent
-            else [(row.caption, "")]
-            if row.caption is not None
-            else [(n, f"{s:.4f}") for n, s in row.labels]
-        )
-        rows += [
-            [cell(result.path), f"{row.start:.3f}", f"{row.end:.3f}", cell(text), score, ""] for text, score in said
-        ]
-    return rows
+        return [[cell(result.path), *[""] * 6, cell(result.error)]]
+    return [
+        [cell(result.path), f"{row.start:.3f}", f"{row.end:.3f}", *said, ""]
+        for row in result.rows
+        for said in _cells(row)
+    ]
 
 
-CSV_HEADER = ["path", "start", "end", "text", "score", "error"]
+def _cells(row: Row) -> list[list[str]]:
+    """text, score, probability, nearest of a row, one list entry a line."""
+    if row.silent:
+        return [[SILENT, "", "", ""]]
+    if row.caption is not None:
+        return [[cell(row.caption), "" if row.score is None else f"{row.score:.4f}", "", ""]]
+    cells = []
+    for name, score in row.labels:
+        alone = f"{row.probabilities[name]:.4f}" if name in row.probabilities else ""
+        text, nearest = (NONE, cell(name)) if row.none_fits else (cell(name), "")
+        cells.append([text, f"{score:.4f}", alone, nearest])
+    return cells
+
+
+CSV_HEADER = ["path", "start", "end", "text", "score", "probability", "nearest", "error"]
 TRACE_HEADER = ["model", "mats"]
 BOM = "\ufeff"  # by which Excel knows UTF-8; `excel` is CSV with it
 TABLES = {"csv": "", "excel": BOM}

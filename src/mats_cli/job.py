@@ -45,6 +45,7 @@ class Options:
     traced: bool = False  # tables have columns for the model's id and the version of mats
     embed: bool = False  # a page has the sounds inside
     changes: bool = False  # a long sound is heard in stretches that end where it changes
+    resumes: bool = True  # what was done of a job that was stopped is kept: not where an answer depends on the others
 
 
 def listen_all(
@@ -200,7 +201,7 @@ def run(
 ) -> int:
     """Listen to all, answer all, show all; returns the exit code."""
     sink = _Sink(found, options, {"model": mats.id, "mats": __version__})
-    journal = sink.journal({**settings, "every": options.every, "model": mats.id})
+    journal = sink.journal({**settings, "every": options.every, "model": mats.id}) if options.resumes else None
     ready = {number: result for number, item in enumerate(found.items) if journal and (result := journal.get(item))}
     todo = [item for number, item in enumerate(found.items) if number not in ready]
     if ready and not options.quiet:

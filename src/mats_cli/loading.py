@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
 def one_thread() -> None:
     """One sound at a time is heard best on one thread, and leaves the other processors to whoever plays it."""
-    import torch
-
-    torch.set_num_threads(1)
+    torch = sys.modules.get("torch")
+    if torch is not None:  # nano needs none
+        torch.set_num_threads(1)
 
 
 def puller(offline: bool, quiet: bool = False) -> Puller:

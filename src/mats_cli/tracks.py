@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mats_cli.formats import SILENT, Row, cell, table, visible
+from mats_cli.formats import NONE, SILENT, Row, cell, table, visible
 
 # what follows the recording's own name without its ending, as players and programs look for it
 ENDINGS = {
@@ -20,7 +20,7 @@ _LOW, _HIGH = 0.0, 15_000.0
 
 
 class Mark(NamedTuple):
-    """Something heard from `start` to `end`, in seconds: a caption, a label, or silence."""
+    """Something heard from `start` to `end`, in seconds: a caption, a label, silence, or that no label fits."""
 
     start: float
     end: float
@@ -37,6 +37,8 @@ def marks(rows: list[Row]) -> list[Mark]:
             found.append(Mark(row.start, row.end, SILENT, silent=True))
         elif row.caption is not None:
             found.append(Mark(row.start, row.end, visible(row.caption)))
+        elif row.none_fits:
+            found.append(Mark(row.start, row.end, NONE))
         else:
             found += [Mark(row.start, row.end, visible(name), score) for name, score in row.labels]
     return found

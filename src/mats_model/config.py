@@ -131,6 +131,7 @@ class MatsConfig:
     label_scale: float = 20.0  # cosine -> logit of the softmax over labels
     multi_scale: float = 20.0  # cosine -> logit of one label's own probability
     multi_bias: float = -10.0
+    background: float = 0.0  # how well a sound fits all names that are known -> what that takes off this logit
     clap: str = "inside"  # whose encoder: the folder's own, or that of the model of this name
     audio: str = (
         ""  # kind of that encoder (msclap), where the folder holds an audio side that takes the place of its own
@@ -145,7 +146,7 @@ class MatsConfig:
 
     MAY: ClassVar[Mapping[str, May]] = {
         "width": (1, 16_384), "noise_variance": (0, 1e3), "label_scale": (-1e6, 1e6), "multi_scale": (-1e6, 1e6),
-        "multi_bias": (-1e6, 1e6),
+        "multi_bias": (-1e6, 1e6), "background": (-1e6, 1e6),
     }  # fmt: skip
 
 

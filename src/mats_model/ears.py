@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from mats_model.audio import AudioSource, Window, source, windows
 from mats_model.clap.protocol import BATCH, Clap
+from mats_model.english import is_english, unknown, without
 from mats_model.errors import InputError, MatsError, ModelError, SilenceError, UsageError, one_input
-from mats_model.labels import Label, Scales, ranked
+from mats_model.labels import Label, Scales, background, ranked
 from mats_model.vectors import unit
 
 # times full scale: samples that were meant as 24-bit integers come to 8e6, and are still heard
 _LOUDEST = 1e9
 
 AudioInput = str | os.PathLike[str] | bytes | AudioSource
+# a label -> sounds of it
+Examples = Mapping[str, Sequence[AudioInput]]
 
 
 @dataclass(frozen=True)
@@ -102,26 +106,75 @@ class Ears:
 
     # ---- labels
 
-    def label_embeddings(self, labels: Iterable[str], template: str = "{}") -> np.ndarray:
-        """Labels -> (labels, d), unit length; `template` holds {} where the label goes."""
+    def label_embeddings(
+        self, labels: Iterable[str], template: str = "{}", examples: Examples | None = None
+    ) -> np.ndarray:
+        """Labels -> (labels, d), unit length; `template` holds {} where the label goes.
+
+        `examples` are sounds of some labels: the mean of theirs is joined with the words, or stands alone where the
+        words are of no language that the encoder knows. Errors: UsageError; InputError, SilenceError for an example.
+        """
         if template.count("{}") != 1:
             raise UsageError(f"`template` {template!r}: write {{}} once, where the label goes.")
         names = list(labels)
         if not names:
             raise UsageError("there are no labels; give at least one.")
-        return self.clap.embed_text([template.replace("{}", name) for name in names])
+        vectors = self.clap.embed_text([template.replace("{}", name) for name in names])
+        for place, name in enumerate(names):
+            if sounds := (examples or {}).get(name):
+                mean = unit(np.mean([self.embed_audio(sound) for sound in sounds], axis=0))
+                vectors[place] = unit(vectors[place] + mean) if is_english(name) else mean
+        return vectors
 
     def score(self, embedding: np.ndarray, labels: np.ndarray, multi: bool = False) -> np.ndarray:
         """(d,) and (labels, d) -> scores (labels,): shares that sum to 1, or with `multi` a probability each."""
-        return self.scales.scores(labels @ embedding, multi)
+        cosines = labels @ embedding
+        if not multi:
+            return self.scales.shares(cosines)
+        return self.scales.probabilities(cosines, self.background(embedding))
+
+    def background(self, embeddings: np.ndarray) -> np.ndarray:
+        """Sounds (..., d) -> how well each fits what the encoder has names for (...), in cosines; 0 where that takes
+        nothing off a probability."""
+        if not self.scales.background:
+            return np.zeros(embeddings.shape[:-1], np.float32)
+        return background(embeddings, self._named)
+
+    @cached_property
+    def _named(self) -> np.ndarray:
+        """The names that the encoder knows (n, d). Errors: ModelError."""
+        if not self.clap.names:
+            raise ModelError(
+                "this model measures probabilities against the names that its encoder knows, and has none; get the "
+                "model again."
+            )
+        return self.clap.embed_text(list(self.clap.names))
+
+    def rank(self, embedding: np.ndarray, names: Sequence[str], labels: np.ndarray) -> list[Label]:
+        """A sound (d,), labels by name and as embeddings (labels, d) -> all of them, with their shares and
+        probabilities, best first."""
+        return ranked(names, self.score(embedding, labels), self.score(embedding, labels, multi=True))
 
     def classify(
-        self, sound: AudioInput, labels: Iterable[str], template: str = "{}", multi: bool = False
+        self,
+        sound: AudioInput,
+        labels: Iterable[str] | None = None,
+        template: str = "{}",
+        multi: bool = False,
+        examples: Examples | None = None,
     ) -> list[Label]:
-        """All labels with their scores, best first. Errors: SilenceError, InputError, UsageError."""
-        names = list(labels)
-        scores = self.score(self.embed_audio(sound), self.label_embeddings(names, template), multi)
-        return ranked(names, scores)
+        """All labels with their scores, best first; `labels.none_fits` tells whether any is likely to be there.
+
+        Without `labels` they are the names that the encoder knows; those in another language than English are left
+        out, unless they have `examples`. Errors: SilenceError, InputError, UsageError.
+        """
+        names = list(self.clap.names if labels is None else labels)
+        names = without(names, set(unknown(names)) - set(examples or {}))
+        vectors, embedding = self.label_embeddings(names, template, examples), self.embed_audio(sound)
+        if multi:
+            alone = self.score(embedding, vectors, multi=True)
+            return ranked(names, alone, alone)
+        return self.rank(embedding, names, vectors)
 
 
 def _no_numbers(name: str, window: Window) -> MatsError:

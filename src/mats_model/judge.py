@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +10,7 @@ from mats_model.claims import Claims
 from mats_model.clap.protocol import Clap
 from mats_model.config import SearchSettings
 from mats_model.gap.santa import Santa
-
-if TYPE_CHECKING:
-    from mats_model.llm.protocol import Candidate
+from mats_model.llm.answering import Candidate
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def _captions(mats: Mats, some: list[Listened]) -> Iterator[tuple[Listened, list
 
 def say_all(mats: Mats, listened: Iterable[Listened], whole: bool = False) -> Iterator[tuple[Listened, list[Said]]]:
     """What is to be said of each input over time, neighbours that say the same as one; with `whole` one sentence about
-    a recording of several stretches."""
+    a recording of several stretches, as sure as what it says of the longest sound."""
     waiting: deque[tuple[Listened, list[Sound]]] = deque()
 
     def parts() -> Iterator[Listened]:
@@ -89,11 +89,17 @@ def say_all(mats: Mats, listened: Iterable[Listened], whole: bool = False) -> It
             main = [Stretch(sound.start, sound.end, sound.embedding) for sound in found[: 2 * MAIN]]
             yield replace(one, heard=main) if main else one
 
-    for _, captions in caption_all(mats, parts()):
+    for short, captions in caption_all(mats, parts()):
         one, found = waiting.popleft()
+        rows = [
+            Said(stretch.start, stretch.end, None)
+            if caption is None or stretch.embedding is None
+            else Said(stretch.start, stretch.end, caption, mats.likeness(caption, stretch.embedding))
+            for stretch, caption in zip(short.heard, captions, strict=True)
+        ]
         if found:
             end = one.heard[-1].end
-            yield one, [Said(one.heard[0].start, end, sentence(found, [each or "" for each in captions], end))]
+            told = sentence(found, [each.caption or "" for each in rows], end)
+            yield one, [Said(one.heard[0].start, end, told, rows[0].score)]
         else:
-            rows = zip(one.heard, captions, strict=True)
-            yield one, joined(Said(stretch.start, stretch.end, caption) for stretch, caption in rows)
+            yield one, joined(rows)

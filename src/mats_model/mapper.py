@@ -1,4 +1,5 @@
-"""The mapper: one embedding (n, d) -> a prefix of p soft tokens (n, p, h) that the language model reads as words."""
+"""The mapper in torch: one embedding (n, d) -> a prefix of p soft tokens (n, p, h) that the language model reads as
+words."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mats_model.config import MapperConfig
-from mats_model.errors import UsageError
+from mats_model.numpy_mapper import check_mapper
 
 
 class _Attention(nn.Module):
@@ -74,6 +75,10 @@ class Mapper(nn.Module):
         """The same of embeddings as they pass between stations, without gradients: for answering."""
         return self(torch.from_numpy(np.ascontiguousarray(embeddings)).to(self.device))
 
+    def kept(self) -> dict[str, torch.Tensor]:
+        """The tensors that belong in a model folder, by name."""
+        return self.state_dict()
+
 
 class TransformerMapper(Mapper):
     """The paper's mapper: the embedding becomes `clip_length` tokens, `prefix_length` learned tokens attend to them.
@@ -116,16 +121,10 @@ class MLPMapper(Mapper):
         return tokens if self.fc2 is None else self.fc2(F.gelu(tokens))
 
 
-KINDS = ("transformer", "mlp", "linear")
-
-
 def make_mapper(config: MapperConfig, d: int, llm_width: int) -> Mapper:
     """A mapper of the config's kind and sizes, its weights drawn from torch's generator. Errors: UsageError."""
-    if config.kind not in KINDS:
-        raise UsageError(f"mapper.kind {config.kind!r}: choose one of {', '.join(KINDS)}.")
+    check_mapper(config)
     if config.kind == "transformer":
-        if config.width % config.heads:
-            raise UsageError(f"mapper.width {config.width} should be a multiple of mapper.heads {config.heads}.")
         return TransformerMapper(
             d, config.width, config.clip_length, config.prefix_length, config.layers, config.heads, llm_width
         )

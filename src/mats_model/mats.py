@@ -3,7 +3,8 @@
 learn   captions -> clap text  -> + noise -> mapper -> language model
 hear    audio    -> clap audio -> santa   -> mapper -> language model
 
-What passes between the stations is numpy, float32, (n, d), of unit length; from the mapper on it is torch.
+What passes between the stations is numpy, float32, (n, d), of unit length. Mapper and language model are of torch while
+they are trained and beside a larger model; the small decoder and its mapper answer in numpy.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,21 +25,31 @@ from mats_model.gap.santa import Santa
 from mats_model.judge import Judge
 from mats_model.labels import Scales
 from mats_model.llm.prompts import CAPTION_TAG, DESCRIBE, QUESTION_TAG, Question, sentence
+from mats_model.numpy_mapper import NumpyMapper
 
 if TYPE_CHECKING:
     import torch
 
-    from mats_model.llm.protocol import LanguageModel
+    from mats_model.llm.answering import Answering
     from mats_model.mapper import Mapper
+
+
+def scales(config: MatsConfig) -> Scales:
+    """Cosine -> score, as a model folder says."""
+    return Scales(config.label_scale, config.multi_scale, config.multi_bias, config.background)
 
 
 class Mats(Ears):
     """CLAP, Santa, mapper and language model, composed."""
 
-    def __init__(self, config: MatsConfig, clap: Clap, santa: Santa, mapper: Mapper, llm: LanguageModel) -> None:
-        super().__init__(clap, Scales(config.label_scale, config.multi_scale, config.multi_bias))
+    def __init__(
+        self, config: MatsConfig, clap: Clap, santa: Santa, mapper: Mapper | NumpyMapper, llm: Answering
+    ) -> None:
+        super().__init__(clap, scales(config))
         self.config = config
-        self.santa, self.mapper, self.llm = santa, mapper, llm
+        self.santa = santa
+        self.mapper: Any = mapper
+        self.llm: Any = llm
 
     @property
     def id(self) -> str:
@@ -47,16 +58,22 @@ class Mats(Ears):
 
     # ---- the two lines
 
-    def hear(self, heard: np.ndarray) -> torch.Tensor:
+    def hear(self, heard: np.ndarray) -> np.ndarray | torch.Tensor:
         """Audio embeddings (n, d) -> prefix (n, p, h): the line used after training, eq. 3."""
         return self.mapper.prefix(self.santa(heard))
 
-    def read(self, meant: torch.Tensor, drawn: torch.Generator | torch.Tensor | None = None) -> torch.Tensor:
+    def read(
+        self, meant: torch.Tensor, drawn: torch.Generator | torch.Tensor | None = None
+    ) -> np.ndarray | torch.Tensor:
         """Text embeddings (n, d) -> prefix (n, p, h): the line used while training, eq. 1; `drawn` is the noise (n, d),
         of variance 1, or what draws it."""
         from mats_model.gap.noise import add_noise
 
-        return self.mapper(add_noise(meant, self.config.noise_variance, drawn).to(self.device))
+        noised = add_noise(meant, self.config.noise_variance, drawn)
+        if isinstance(self.mapper, NumpyMapper):
+            return self.mapper.prefix(noised.numpy())
+        prefix: torch.Tensor = self.mapper(noised.to(self.device))
+        return prefix
 
     @property
     def device(self) -> torch.device:
@@ -76,6 +93,10 @@ class Mats(Ears):
         if self.santa.settings.prompt:
             return [self._answer(z[None], self._told(z, asked))[0] for z in embeddings]
         return self._answer(embeddings, asked)
+
+    def likeness(self, caption: str, embedding: np.ndarray) -> float:
+        """The cosine between a caption and a sound (d,); 0 for a caption without words."""
+        return float(self.clap.embed_text([caption])[0] @ embedding) if caption.strip(" .") else 0.0
 
     def stream(self, embedding: np.ndarray, asked: Question) -> Iterator[str]:
         """One answer (d,) piece by piece, as the language model makes it, neither searched nor judged."""

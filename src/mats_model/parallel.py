@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -17,7 +19,9 @@ Result = TypeVar("Result")
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """`work` of each item, in order, a few ahead; each on one thread, so that company changes nothing."""
-    torch.set_num_threads(1)
+    torch = sys.modules.get("torch")
+    if torch is not None:  # nano hears without
+        torch.set_num_threads(1)
     pool = ThreadPoolExecutor(workers)
     waiting: deque[Future[Result]] = deque()
     try:
@@ -61,9 +65,13 @@ class Together:
         for one in mine:
             if one.error:
                 raise one.error
+        import torch
+
         return torch.stack([one.made for one in mine if one.made is not None])
 
     def _embed(self, some: list[_Asked]) -> None:
+        import torch
+
         waves = torch.stack([one.wave for one in some])
         try:
             made = self.hear(torch.cat([waves, waves.new_zeros(self.rows - len(some), waves.shape[1])]))

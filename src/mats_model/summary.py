@@ -34,11 +34,12 @@ class Sound:
 
 @dataclass(frozen=True)
 class Said:
-    """A sentence about a time, in seconds; None where that is silent."""
+    """A sentence about a time, in seconds, and how well it fits; None where that is silent."""
 
     start: float
     end: float
     caption: str | None
+    score: float | None = None
 
 
 def sounds(stretches: Iterable[Stretch]) -> list[Sound]:
@@ -60,11 +61,12 @@ def sounds(stretches: Iterable[Stretch]) -> list[Sound]:
 
 
 def joined(said: Iterable[Said]) -> list[Said]:
-    """Neighbours that say the same are one."""
+    """Neighbours that say the same are one, as sure as the surest."""
     rows: list[Said] = []
     for each in said:
         if rows and rows[-1].caption == each.caption:
-            rows[-1] = Said(rows[-1].start, each.end, each.caption)
+            scores = [one.score for one in (rows[-1], each) if one.score is not None]
+            rows[-1] = Said(rows[-1].start, each.end, each.caption, max(scores, default=None))
         else:
             rows.append(each)
     return rows

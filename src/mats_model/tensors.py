@@ -5,36 +5,101 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Union
 
 import numpy as np
-import torch
 
 from mats_model.errors import ModelError
+from mats_model.vectors import finite_halves
+
+if TYPE_CHECKING:
+    import torch
 
 _MOST_HEADER = 1 << 24  # bytes of names and shapes; those of the largest model here are a tenth of that
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+Held = Union["torch.Tensor", np.ndarray]  # the parts of a model are of torch or of numpy
 
 
 def load(path: Path) -> dict[str, torch.Tensor]:
-    """A file of safetensors. Errors: ModelError."""
+    """A file of safetensors, in torch. Errors: ModelError."""
     from safetensors.torch import load_file
 
     try:
-        with path.open("rb") as file:
-            header = int.from_bytes(file.read(8), "little")
-        if not 2 <= header <= min(_MOST_HEADER, path.stat().st_size - 8):
-            raise ValueError(f"its header would have {header} bytes")
+        _check_header(path)
         return dict(load_file(path))
     except MemoryError:
         raise
     except Exception as error:  # whatever a damaged header makes the library say
-        said = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise ModelError(f"{path} cannot be read ({said}); fetch or train the model again.") from None
+        raise _unreadable(path, error) from None
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """A file of safetensors, in numpy; bfloat16, which numpy does not have, becomes float32. Errors: ModelError."""
+    from safetensors import deserialize, safe_open
+
+    try:
+        _check_header(path)
+        with safe_open(path, "np") as held:
+            names = list(held.keys())
+            short = {name for name in names if held.get_slice(name).get_dtype() == "BF16"}
+            arrays = {name: held.get_tensor(name) for name in names if name not in short}
+        for name, each in deserialize(path.read_bytes()) if short else ():
+            if name in short:
+                # a bfloat16 is the upper half of a float32
+                bits = np.frombuffer(each["data"], "<u2").astype(np.uint32) << 16
+                arrays[name] = bits.view(np.float32).reshape(each["shape"])
+        return arrays
+    except MemoryError:
+        raise
+    except Exception as error:  # as above
+        raise _unreadable(path, error) from None
+
+
+def _check_header(path: Path) -> None:
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if not 2 <= header <= min(_MOST_HEADER, path.stat().st_size - 8):
+        raise ValueError(f"its header would have {header} bytes")
+
+
+def _unreadable(path: Path, error: Exception) -> ModelError:
+    said = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+    return ModelError(f"{path} cannot be read ({said}); fetch or train the model again.")
+
+
+def to_bytes(state: Mapping[str, Held]) -> bytes:
+    """A file of safetensors that holds these as they are."""
+    arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+    if len(arrays) == len(state):
+        from safetensors.numpy import save as save_arrays
+
+        return bytes(save_arrays({name: np.ascontiguousarray(value) for name, value in arrays.items()}))
+    from safetensors.torch import save
+
+    tensors = {name: value for name, value in state.items() if not isinstance(value, np.ndarray)} | shared(arrays)
+    return bytes(save({name: tensors[name].cpu().contiguous().clone() for name in state}))
+
+
+def halves(state: Mapping[str, Held]) -> dict[str, Held]:
+    """The same with fractions in float16, as a model folder keeps them."""
+    made: dict[str, Held] = {}
+    for name, value in state.items():
+        if _kind(value) not in _FLOATS:
+            made[name] = value
+        else:
+            made[name] = value.astype(np.float16) if isinstance(value, np.ndarray) else value.half()
+    return made
+
+
+def _kind(value: Held) -> str:
+    """Of number: float16, int8 and so on."""
+    return str(value.dtype).removeprefix("torch.")
 
 
 def every_row(folder: Path, name: str, step: int) -> torch.Tensor | None:
     """Rows 0, `step`, 2 `step` ... of the matrix of this name, or of the end of it, in a folder's files of safetensors,
     as they lie there and without the rest; None where there is none. Errors: ModelError."""
+    import torch
     from safetensors import safe_open
 
     for path in sorted(folder.glob("*.safetensors")):
@@ -51,26 +116,26 @@ def every_row(folder: Path, name: str, step: int) -> torch.Tensor | None:
 
 def shared(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
     """The same memory as tensors: what is copied into one is in its array."""
+    import torch
+
     return {key: torch.from_numpy(value) for key, value in arrays.items()}
 
 
-def finite(state: Mapping[str, torch.Tensor]) -> str | None:
+def finite(state: Mapping[str, Held]) -> str | None:
     """The name of a tensor that holds what is no number, or infinite; None where all is well."""
-    for key, value in state.items():
-        if value.dtype == torch.float16 and value.device.type == "cpu":
-            # by its bits, a tenth of the time: none but those have all five of the exponent
-            bits = value.contiguous().view(torch.int16).numpy() & 0x7C00
-            good = not bits.size or int(bits.max()) < 0x7C00
-        else:
-            good = not value.is_floating_point() or bool(torch.isfinite(value).all())
-        if not good:
-            return key
-    return None
+    return next((name for name, value in state.items() if _kind(value) in _FLOATS and not _is_finite(value)), None)
 
 
-def check(
-    wanted: Mapping[str, Sequence[int]], held: Mapping[str, torch.Tensor], what: str, whose: str = "the model"
-) -> None:
+def _is_finite(value: Held) -> bool:
+    if not isinstance(value, np.ndarray):
+        if _kind(value) != "float16" or value.device.type != "cpu":
+            return bool(value.isfinite().all())
+        value = value.detach().numpy()
+    # by its bits, a tenth of the time
+    return finite_halves(value) if value.dtype == np.float16 else bool(np.isfinite(value).all())
+
+
+def check(wanted: Mapping[str, Sequence[int]], held: Mapping[str, Held], what: str, whose: str = "the model") -> None:
     """Every name that is wanted, in its shape, and no other.
 
     Errors: ModelError, which says of `what`, the file, the first names that are missing or left over.
@@ -87,34 +152,44 @@ def check(
             raise ModelError(f"{what}: {key} is {tuple(held[key].shape)} where {tuple(shape)} is expected.")
 
 
-def take(
-    wanted: Mapping[str, torch.Tensor], held: Mapping[str, torch.Tensor], what: str, whose: str = "the model"
-) -> None:
+def take(wanted: Mapping[str, Held], held: Mapping[str, Held], what: str, whose: str = "the model") -> None:
     """Values of `held` into the tensors that are wanted; names, shapes, kind of number and size of number must fit.
 
     Errors: as of `check`.
     """
     check({key: value.shape for key, value in wanted.items()}, held, what, whose)
     for key, value in wanted.items():
-        given = held[key]
-        if given.dtype not in _FLOATS if value.is_floating_point() else given.dtype != value.dtype:
-            kind = "fractions" if value.is_floating_point() else str(value.dtype).removeprefix("torch.")
+        kind, given = _kind(value), _kind(held[key])
+        if given not in _FLOATS if kind in _FLOATS else given != kind:
             raise ModelError(
-                f"{what}: {key} holds {str(given.dtype).removeprefix('torch.')} where {kind} are expected."
+                f"{what}: {key} holds {given} where {'fractions' if kind in _FLOATS else kind} are expected."
             )
     if wrong := finite(held):
         raise ModelError(f"{what}: {wrong} holds numbers that are none, or infinite; fetch or train the model again.")
+    for key, value in wanted.items():
+        _copy(value, held[key])
+        # as a number of 64 bits it was finite
+        if _kind(held[key]) == "float64" and finite({key: value}):
+            raise ModelError(f"{what}: {key} holds numbers that are too large.")
+
+
+def _copy(value: Held, given: Held) -> None:
+    if isinstance(value, np.ndarray):
+        given = given if isinstance(given, np.ndarray) else given.detach().float().cpu().numpy()
+        with np.errstate(over="ignore"):  # which is looked for afterwards
+            np.copyto(value, given, casting="same_kind")
+        return
+    import torch
+
     with torch.no_grad():
-        for key, value in wanted.items():
-            value.copy_(held[key])
-            # as a number of 64 bits it was finite
-            if held[key].dtype == torch.float64 and finite({key: value}):
-                raise ModelError(f"{what}: {key} holds numbers that are too large.")
+        value.copy_(torch.from_numpy(given) if isinstance(given, np.ndarray) else given)
 
 
 def once(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Each tensor under the first of its names: two names are one tensor where storage, place in it, shape and strides
     are the same. What shares a storage without being the same is copied out of it."""
+    import torch
+
     seen: set[tuple[object, ...]] = set()
     storages: set[int] = set()  # of what is kept as it is
     kept: dict[str, torch.Tensor] = {}

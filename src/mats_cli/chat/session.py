@@ -67,6 +67,7 @@ class Session:
 
         wanted = self.settings
         mats = loading.load_model(name, wanted.offline, wanted.llm, wanted.quantize, wanted.compute)
+        loading.one_thread()
         loading.apply_santa(mats, wanted.memory, wanted.santa, wanted.no_santa)
         loading.apply_search(mats, wanted.search)
         tags = Tags(mats, tag_names(mats) or ["sound"])

@@ -83,7 +83,6 @@ def chat(
     from mats_cli.microphone import open_input
 
     questions, terminal = _who_asks(ask, "-" in (sound, mic))
-    loading.one_thread()
     settings = Settings(
         window=window,
         gate=gate,

@@ -12,7 +12,7 @@ import typer
 from mats_cli import console, loading
 from mats_cli import options as shared
 from mats_cli.formats import plain_json, visible
-from mats_cli.inputs import read_labels
+from mats_cli.labels import Labels, read_labels
 from mats_model.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ def library(
 
     part = _shard(shard)
     _check(engine, offline, clap, captions)
-    labels = read_labels(tags, "--tags")[0] if tags else []
+    labels = read_labels(tags, "--tags") if tags else Labels([])
+    for line in [] if quiet else labels.notes:
+        console.note(line)
     path = loading.index_path(index)
 
     @functools.cache
@@ -144,15 +146,15 @@ def _update(store: Library, changes: Changes, load: Callable[[], Ears], on_ray: 
 
 
 def _describe(
-    store: Library, changes: Changes, load: Callable[[], Ears], captions: bool, labels: list[str], quiet: bool
+    store: Library, changes: Changes, load: Callable[[], Ears], captions: bool, labels: Labels, quiet: bool
 ) -> None:
     """Words for the sounds that have none."""
     from mats_model.library.describe import caption_sounds, tag_sounds
     from mats_model.mats import Mats
 
     try:
-        if labels:
-            tag_sounds(store, load(), labels)
+        if labels.names:
+            tag_sounds(store, load(), labels.names, labels.examples)
         if captions and isinstance(mats := load(), Mats):
             batches = -(-store.info().sounds // mats.llm.rows)
             for _ in console.progress(caption_sounds(store, mats), batches, "batch", quiet):

@@ -7,32 +7,36 @@ the text tower's vectors of their names and f is the tower's feature.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from functools import cached_property
 
 import numpy as np
 
-from mats_model.clap.protocol import BATCH, Clap
+from mats_model.clap.hearing import SPEC, Hearing
+from mats_model.clap.layers import head_shapes, tower_shapes
+from mats_model.clap.protocol import Clap
 from mats_model.clap.text import WIDTH, TextTower
-
-if TYPE_CHECKING:
-    import torch
 
 SECONDS = 5.0
 
 
 class NanoClap(Clap):
-    """5 s windows at 32 kHz; shorter sounds are followed by zeros, since repeating would turn a click into a buzz."""
+    """5 s windows at 32 kHz; shorter sounds are followed by zeros, since repeating would turn a click into a buzz.
+
+    `tower` and `head` are the audio side's weights by name, float32; they are set before the first sound.
+    """
 
     dim = WIDTH
+    sample_rate = SPEC.sample_rate
+    window = round(SECONDS * SPEC.sample_rate)
 
     def __init__(self, tokenizer_json: str) -> None:
-        # what hears: the one part that is not numpy
-        from mats_model.clap.nano_audio import NanoAudio
-
-        self.audio = NanoAudio().eval().requires_grad_(False)
-        self.sample_rate = self.audio.front.spec.sample_rate
-        self.window = round(SECONDS * self.sample_rate)
+        self.tower = {name: np.zeros(shape, np.float32) for name, shape in tower_shapes().items()}
+        self.head = {name: np.zeros(shape, np.float32) for name, shape in head_shapes(WIDTH).items()}
         self.text = TextTower(tokenizer_json)
+
+    @cached_property
+    def _hearing(self) -> Hearing:
+        return Hearing(self.tower, self.head, self.dim)
 
     @property
     def space(self) -> str:
@@ -42,26 +46,27 @@ class NanoClap(Clap):
 
     @property
     def id(self) -> str:
-        """Front end, windows, and the weights of both sides."""
-        said = f"{self.audio.front.spec} {SECONDS} s, half a window apart, padded, raw vectors averaged {self.space}"
-        return hashlib.sha256(said.encode() + self.audio.digested()).hexdigest()[:12]
+        """Front end, windows, and the weights of both sides, in float16 as they are kept."""
+        said = f"{SPEC} {SECONDS} s, half a window apart, padded, raw vectors averaged {self.space}"
+        digest = hashlib.sha256(said.encode())
+        for part in (self.tower, self.head):
+            for name, value in part.items():
+                digest.update(name.encode() + value.astype(np.float16).tobytes())
+        return digest.hexdigest()[:12]
 
     def embed_windows(self, waves: np.ndarray) -> np.ndarray:
-        """waves (w, s) -> raw embedding (w, d), `BATCH` at a time."""
-        filled = np.concatenate([waves, np.zeros((-len(waves) % BATCH, waves.shape[1]), np.float32)])
-        parts = [self.audio.embed(filled[at : at + BATCH]) for at in range(0, len(filled), BATCH)]
-        return np.concatenate(parts)[: len(waves)]
+        """waves (w, s) -> raw embedding (w, d); each window alone, on as many threads as there are processors."""
+        return self._hearing.embed(waves)
 
     def embed_alone(self, wave: np.ndarray) -> np.ndarray:
-        """(s,) -> (d,), without windows of nothing beside it: a fourth of the time."""
-        return self.audio.embed(wave[None])[0]
+        """(s,) -> (d,)."""
+        return self._hearing.alone(wave)
 
     def embed_text(self, texts: list[str]) -> np.ndarray:
         """texts -> (n, d), unit length. Errors: UsageError for a text in which there is nothing to read."""
         return self.text(texts)
 
-    def kept(self) -> dict[str, torch.Tensor]:
-        """The tensors that belong in a model folder; the text side's are its own arrays."""
-        from mats_model.tensors import shared
-
-        return {**self.audio.state_dict(), **{f"text.{key}": value for key, value in shared(self.text.kept()).items()}}
+    def kept(self) -> dict[str, np.ndarray]:
+        """The arrays that belong in a model folder, by name: what is copied into them, it hears and reads with."""
+        parts = {"tower": self.tower, "head": self.head, "text": self.text.kept()}
+        return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}

@@ -1,14 +1,16 @@
-"""The audio side of nano in torch, as it is taught: log-mel, tower and head in one; numpy at its door."""
+"""The audio side of nano in torch, as it is taught: log-mel, tower and head in one. What hears is `hearing`."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import nn
 
+from mats_model.clap.layers import FEATURE, TAGS
 from mats_model.clap.logmel import LogMel
+from mats_model.clap.nano import NanoClap
 from mats_model.clap.text import WIDTH
-from mats_model.clap.tower import FEATURE, TAGS, AudioTower
+from mats_model.clap.tower import AudioTower
+from mats_model.tensors import shared
 
 
 class AudioHead(nn.Module):
@@ -35,16 +37,10 @@ class NanoAudio(nn.Module):
     def forward(self, waves: torch.Tensor) -> torch.Tensor:
         return self.head(*self.tower(self.front(waves)))
 
-    @torch.inference_mode()
-    def embed(self, waves: np.ndarray) -> np.ndarray:
-        """The same for numpy."""
-        return self(torch.from_numpy(np.ascontiguousarray(waves))).numpy()
-
-    def digested(self) -> bytes:
-        """All that its weights are, in float16, for an id."""
-        return b"".join(
-            key.encode() + value.half().cpu().contiguous().numpy().tobytes()
-            for part in (self.tower, self.head)
-            for key, value in part.state_dict().items()
-            if value.is_floating_point()
-        )
+    @classmethod
+    def of(cls, clap: NanoClap) -> NanoAudio:
+        """The same function as an encoder's audio side, with its weights."""
+        made = cls().eval().requires_grad_(False)
+        made.tower.load_state_dict(shared(clap.tower))
+        made.head.load_state_dict(shared(clap.head))
+        return made

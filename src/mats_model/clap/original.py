@@ -20,13 +20,12 @@ import numpy as np
 import torch
 
 from mats_model.clap.huggingface import hush
-from mats_model.clap.protocol import Clap
+from mats_model.clap.protocol import ORIGINAL, Clap
 from mats_model.errors import ModelError, UsageError
 from mats_model.files import sha256
 from mats_model.places import hub_cache
 from mats_model.tensors import check
 
-PREFIX = "laion_clap:"
 _ENDS = ("position_ids", "token_type_ids")
 # width of the first layer -> the package's name for it
 _AUDIO = {96: "HTSAT-tiny", 128: "HTSAT-base"}
@@ -52,7 +51,7 @@ class OriginalClap(Clap):
         amodel = _AUDIO.get(first.shape[0]) if first is not None else None
         if amodel is None:
             raise ModelError(
-                f"{file} is no checkpoint that LAION's package reads: {PREFIX}FILE takes LAION's own .pt files, "
+                f"{file} is no checkpoint that LAION's package reads: {ORIGINAL}FILE takes LAION's own .pt files, "
                 "HTSAT-tiny or HTSAT-base;"
                 " without the prefix mats reads others itself."
             )
@@ -132,7 +131,7 @@ def _package() -> Any:
             import laion_clap
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"{PREFIX}FILE runs LAION's own package, which cannot be imported ({error}): pip install "
+            f"{ORIGINAL}FILE runs LAION's own package, which cannot be imported ({error}): pip install "
             "'mats[laion]' into an environment"
             " of its own, since it wants numpy below 2; without the prefix mats reads the file itself."
         ) from None

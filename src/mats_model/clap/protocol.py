@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 
-# windows are always run this many at a time, so that a window's embedding never depends on its neighbours
+# windows that are waited for and then embedded together
 BATCH = 4
+# before a file of LAION's that is to be run by LAION's own package
+ORIGINAL = "laion_clap:"
 
 
 class Clap(ABC):
@@ -22,6 +25,7 @@ class Clap(ABC):
     window: int
     dim: int
     fill: str = "zeros"
+    names: Sequence[str] = ()  # of the sounds that it was taught to tell, where they are known
 
     @property
     @abstractmethod

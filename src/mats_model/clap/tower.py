@@ -1,67 +1,55 @@
-"""The audio tower of nano: log-mel (n, frames, 128) -> feature (n, 384), tag logits (n, 527).
+"""The audio tower of nano in torch, as it is taught: log-mel (n, frames, 128) -> feature (n, 384), tag logits (n, 527).
 
-Three sections of convolutions, each narrow at its end; the first two are dense, which a CPU runs fastest on large maps.
 While it is taught every convolution is followed by batch normalisation; what ships has that folded into its weights.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import nn
 
-MELS = 128
-FEATURE = 384
-TAGS = 527
-_HIDDEN = 512
-# channels where one section ends and the next begins
-EARLY, MIDDLE, LATE = 16, 48, 88
+from mats_model.clap.layers import FEATURE, HIDDEN, SECTIONS, TAGS, Block, Conv, Hardswish, Layer
 
 
-def _conv(inp: int, out: int, kernel: int, stride: int, groups: int, norm: bool) -> list[nn.Module]:
-    conv = nn.Conv2d(inp, out, kernel, stride, kernel // 2, groups=groups, bias=not norm)
-    return [conv, nn.BatchNorm2d(out)] if norm else [conv]
+def _conv(conv: Conv, norm: bool) -> list[nn.Module]:
+    made = nn.Conv2d(conv.inp, conv.out, conv.kernel, conv.stride, conv.kernel // 2, groups=conv.groups, bias=not norm)
+    return [made, nn.BatchNorm2d(conv.out)] if norm else [made]
+
+
+def _in_turn(layers: Iterable[Layer], norm: bool) -> nn.Sequential:
+    parts: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, Conv):
+            parts += _conv(layer, norm)
+        else:
+            parts.append(nn.Hardswish() if isinstance(layer, Hardswish) else _Block(layer, norm))
+    return nn.Sequential(*parts)
 
 
 class _Squeeze(nn.Module):
     """Each channel is weighed by what all of them hold on average: (n, c, f, t) -> (n, c, f, t)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, narrowest: int) -> None:
         super().__init__()
-        self.down = nn.Conv2d(channels, max(8, channels // 4), 1)
-        self.up = nn.Conv2d(max(8, channels // 4), channels, 1)
+        self.down = nn.Conv2d(channels, narrowest, 1)
+        self.up = nn.Conv2d(narrowest, channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * torch.sigmoid(self.up(torch.relu(self.down(x.mean((2, 3), keepdim=True)))))
 
 
 class _Block(nn.Module):
-    """Widen, weigh, narrow, with a shortcut where the shape stays: (n, i, f, t) -> (n, o, f / stride, t / stride).
+    """As `layers.Block` says."""
 
-    Widening is one dense convolution, or with `deep` a 1x1 and one convolution for each channel.
-    """
-
-    def __init__(
-        self,
-        inp: int,
-        wide: int,
-        out: int,
-        norm: bool,
-        kernel: int = 3,
-        stride: int = 1,
-        squeeze: bool = False,
-        deep: bool = False,
-    ) -> None:
+    def __init__(self, block: Block, norm: bool) -> None:
         super().__init__()
-        if deep:
-            parts = [*_conv(inp, wide, 1, 1, 1, norm), nn.Hardswish(), *_conv(wide, wide, kernel, stride, wide, norm)]
-        else:
-            parts = _conv(inp, wide, kernel, stride, 1, norm)
-        self.wide = nn.Sequential(*parts, nn.Hardswish())
-        self.squeeze = _Squeeze(wide) if squeeze else nn.Identity()
-        self.narrow = nn.Sequential(*_conv(wide, out, 1, 1, 1, norm))
-        self.shortcut = stride == 1 and inp == out
+        self.wide = _in_turn(block.widening(), norm)
+        self.squeeze = _Squeeze(block.wide, block.narrowest) if block.squeeze else nn.Identity()
+        self.narrow = _in_turn([Conv(block.wide, block.out)], norm)
+        self.shortcut = block.shortcut
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.narrow(self.squeeze(self.wide(x)))
@@ -76,29 +64,8 @@ class AudioTower(nn.Module):
 
     def __init__(self, norm: bool = False) -> None:
         super().__init__()
-
-        def block(
-            inp: int, wide: int, out: int, kernel: int = 3, stride: int = 1, squeeze: bool = False, deep: bool = False
-        ) -> _Block:
-            return _Block(inp, wide, out, norm, kernel, stride, squeeze, deep)
-
-        self.early = nn.Sequential(
-            *_conv(1, 16, 3, 2, 1, norm), nn.Hardswish(),
-            block(16, 32, 16, stride=2), block(16, 32, 24),
-            block(24, 64, 32, stride=2, squeeze=True), block(32, 64, 32, squeeze=True), block(32, 64, 32, squeeze=True),
-            *_conv(32, EARLY, 1, 1, 1, norm),
-        )  # fmt: skip
-        self.middle = nn.Sequential(
-            block(EARLY, 96, 40, stride=2), block(40, 80, 40), block(40, 80, 40), block(40, 80, 40),
-            block(40, 240, 56, squeeze=True, deep=True), block(56, 336, 56, squeeze=True, deep=True),
-            *_conv(56, MIDDLE, 1, 1, 1, norm),
-        )  # fmt: skip
-        self.late = nn.Sequential(
-            block(MIDDLE, 336, LATE, 5, 2, squeeze=True, deep=True),
-            block(LATE, 440, LATE, 5, squeeze=True, deep=True), block(LATE, 440, LATE, 5, squeeze=True, deep=True),
-        )  # fmt: skip
-        self.last = nn.Sequential(*_conv(LATE, FEATURE, 1, 1, 1, norm), nn.Hardswish())
-        self.tags = nn.Sequential(nn.Linear(FEATURE, _HIDDEN), nn.Hardswish(), nn.Linear(_HIDDEN, TAGS))
+        self.early, self.middle, self.late, self.last = (_in_turn(layers, norm) for layers in SECTIONS.values())
+        self.tags = nn.Sequential(nn.Linear(FEATURE, HIDDEN), nn.Hardswish(), nn.Linear(HIDDEN, TAGS))
         self.register_buffer("mean", torch.zeros(FEATURE))
         self.register_buffer("std", torch.ones(FEATURE))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mats_model.ears import Ears
+from mats_model.ears import Ears, Examples
 from mats_model.labels import ranked
 from mats_model.library.store import Library
 from mats_model.mats import Mats
@@ -16,15 +16,16 @@ TAGS = 3  # kept of each sound
 _AT_ONCE = 4096  # sounds that are tagged between two transactions
 
 
-def tag_sounds(library: Library, ears: Ears, labels: Sequence[str]) -> None:
+def tag_sounds(library: Library, ears: Ears, labels: Sequence[str], examples: Examples | None = None) -> None:
     """The best of some labels for each sound, with their probabilities; those told out of other labels are replaced.
 
-    Errors: MismatchError where the library was made with another encoder.
+    `examples` are sounds of some labels. Errors: InputError for one of
+    these; MismatchError where the library was made with another encoder.
     """
     library.of_pipeline(ears.clap.id, ears.clap.dim)
     names = list(labels)
     library.tag_with(names)
-    vectors = ears.label_embeddings(names)
+    vectors = ears.label_embeddings(names, examples=examples)
     while rows := library.without("tags", _AT_ONCE):
         tags = []
         for number, vector in rows:

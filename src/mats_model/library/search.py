@@ -10,6 +10,7 @@ import numpy as np
 
 from mats_model.clap.nano import NanoClap
 from mats_model.ears import AudioInput, Ears
+from mats_model.english import is_english
 from mats_model.errors import ModelError, UsageError
 from mats_model.library.store import Library, Matrix
 from mats_model.vectors import floats, largest, long_query, short_floats
@@ -24,20 +25,33 @@ _LONGEST = 1.02  # of a vector of unit length, in float16
 @dataclass(frozen=True)
 class Moment:
     """A stretch of a sound of the library, in seconds; `score` is its cosine to what was asked for, less what was not
-    wanted."""
+    wanted, `probability` that of the text that was asked for being there, None where there is no one text."""
 
     sound: int
     start: float
     end: float
     score: float
+    probability: float | None = None
 
 
 @dataclass(frozen=True)
 class Query:
-    """Unit-length vectors of what is wanted (a, d) and of what is not (b, d)."""
+    """Unit-length vectors of what is wanted (a, d) and of what is not (b, d).
+
+    `ears` tell how likely one text is to be there, where nothing but that is wanted.
+    """
 
     wanted: np.ndarray
     unwanted: np.ndarray
+    ears: Ears | None = None
+
+    def probabilities(self, moments: np.ndarray) -> list[float] | list[None]:
+        """Of moments (n, d): that what is wanted is there, whatever is not wanted."""
+        if self.ears is None:
+            return [None] * len(moments)
+        ground = self.ears.background(moments)
+        told: list[float] = self.ears.scales.probabilities(moments @ self.wanted[0], ground).tolist()
+        return told
 
 
 def query(mats: Ears, texts: Sequence[str], like: Sequence[AudioInput] = (), unlike: Sequence[str] = ()) -> Query:
@@ -53,6 +67,7 @@ def query(mats: Ears, texts: Sequence[str], like: Sequence[AudioInput] = (), unl
         np.stack([mats.clap.embed_text([text])[0] for text in unlike])
         if unlike
         else np.zeros((0, mats.clap.dim), np.float32),
+        mats if len(texts) == 1 and not like else None,
     )
 
 
@@ -66,8 +81,8 @@ def caution(mats: Ears, text: str) -> str | None:
 
     if len(pieces) > MAX_PIECES:
         return f"of the query's {words} words only the first {MAX_PIECES} pieces are read: say it in a sentence."
-    unknown = sum(piece == "[UNK]" or (len(piece.removeprefix("##")) == 1 and not piece.isascii()) for piece in pieces)
-    if pieces and (unknown * 2 > len(pieces) or (words > 1 and len(pieces) > 2.4 * words)):
+    unread = sum(piece == "[UNK]" or (len(piece.removeprefix("##")) == 1 and not piece.isascii()) for piece in pieces)
+    if pieces and (unread * 2 > len(pieces) or not is_english(text)):
         return "the encoder was taught in English and may not know this language: try the query in English."
     return None
 
@@ -90,7 +105,8 @@ class Searcher:
                 score[at : at + _BLOCK] -= np.maximum(block @ unwanted, 0.0)
         return score
 
-    def _exact(self, asked: Query, rows: np.ndarray) -> np.ndarray:
+    def _exact(self, asked: Query, rows: np.ndarray) -> tuple[np.ndarray, list[float] | list[None]]:
+        """Scores and probabilities of some windows."""
         vectors = floats(self.vectors[rows])
         if float(np.square(vectors).sum(-1).max()) > _LONGEST**2:
             raise ModelError(
@@ -100,7 +116,7 @@ class Searcher:
         score = vectors @ asked.wanted.mean(0)
         for vector in asked.unwanted:
             score -= np.maximum(vectors @ vector, 0.0)
-        return score
+        return score, asked.probabilities(vectors)
 
     def best(self, asked: Query, least: float = -2.0) -> Iterator[Moment]:
         """Moments by falling score; one that overlaps a better one of the same sound is left out."""
@@ -112,7 +128,7 @@ class Searcher:
         many = _SPARE
         while len(handled) < len(rough):
             rows = largest(rough, many)
-            exact = self._exact(asked, rows)
+            exact, likely = self._exact(asked, rows)
             order = np.argsort(-exact, kind="stable")
             # the last of them may be out of order with what was not looked at yet
             sure = len(rows) if len(rows) == len(rough) else len(rows) // 2
@@ -127,7 +143,7 @@ class Searcher:
                 others = taken.setdefault(sound, [])
                 if all(end <= first or start >= last for first, last in others):
                     others.append((start, end))
-                    yield Moment(sound, start, end, score)
+                    yield Moment(sound, start, end, score, likely[place])
             many *= 4
 
 
@@ -151,6 +167,7 @@ class Hit:
     seconds: float
     caption: str | None
     tags: list[list[Any]] | None  # [name, score]
+    probability: float | None = None
 
 
 def hits(library: Library, moments: Iterable[Moment]) -> list[Hit]:
@@ -162,5 +179,5 @@ def hits(library: Library, moments: Iterable[Moment]) -> list[Hit]:
         row = rows.get(moment.sound)
         if row and row["paths"]:
             facts = row["paths"], row["seconds"], row["caption"], row["tags"]
-            told.append(Hit(moment.score, moment.start, moment.end, *facts))
+            told.append(Hit(moment.score, moment.start, moment.end, *facts, moment.probability))
     return told

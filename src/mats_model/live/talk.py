@@ -16,8 +16,9 @@ from mats_model.audio import AudioSource, source
 from mats_model.audio.level import FLOOR, level
 from mats_model.captions import Turn
 from mats_model.ears import AudioInput, Stretch
+from mats_model.english import unknown
 from mats_model.errors import SilenceError, UsageError
-from mats_model.labels import Label, ranked
+from mats_model.labels import Label, none_fits, ranked
 from mats_model.live.events import Event, Tags, events
 from mats_model.live.questions import Asked, understand
 from mats_model.llm.prompts import CAPTION_TAG, QUESTION_TAG, Question
@@ -138,6 +139,8 @@ class Conversation:
             yield f"It is quiet ({hearing.level:.0f} dB): there is nothing to be heard."
         elif self.free:
             yield from self._model(asked, answer, hearing.embedding)
+        elif strange := unknown(asked.things):
+            yield f"{strange[0].capitalize()!r} is no word that I know: ask in English."
         elif asked.kind == "what":
             yield from self._what(answer, hearing.embedding)
         elif asked.kind in ("present", "when"):
@@ -180,15 +183,16 @@ class Conversation:
 
     def _which(self, asked: Asked, answer: Answer, embedding: np.ndarray) -> Iterator[str]:
         things = list(asked.things)
-        shares = ranked(things, self.mats.score(embedding, self.mats.label_embeddings(things)))
-        sure = dict(zip(things, self.scores(things).max(0).tolist(), strict=True))
-        answer.labels = [Label(label.name, sure[label.name]) for label in shares]
-        best = shares[0]
-        rest = ", ".join(f"{label.name} {label.score:.2f}" for label in shares[1:])
-        if sure[best.name] >= PERHAPS:
-            yield f"{best.name.capitalize()}: {best.score:.2f}, against {rest}."
+        shares = self.mats.score(embedding, self.mats.label_embeddings(things))
+        answer.labels = labels = ranked(things, shares, self.scores(things).max(0))
+        best = labels[0]
+        rest = ", ".join(f"{label.name} {label.score:.2f}" for label in labels[1:])
+        if none_fits(labels):
+            yield f"None of them fits; {best.name} is nearest, with a probability of {best.probability:.2f}."
         else:
-            yield f"None of them is clearly heard; {best.name} is nearest, at {sure[best.name]:.2f}."
+            yield (
+                f"{best.name.capitalize()}: {best.score:.2f}, against {rest}; that it is there: {best.probability:.2f}."
+            )
 
     def _model(self, asked: Asked, answer: Answer, embedding: np.ndarray) -> Iterator[str]:
         answer.kind = "model"

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from mats_model.config import LLMConfig, SearchSettings
 from mats_model.errors import ModelError, UsageError
+from mats_model.llm.answering import Candidate
 from mats_model.llm.prompts import Question, ask
-from mats_model.llm.protocol import Candidate, LanguageModel, Tokens, answer_places, padded
+from mats_model.llm.protocol import LanguageModel, Tokens, answer_places, padded
 
 # rows are always answered so many at a time on a device, so that an answer never depends on its neighbours
 ROWS, ROWS_ON_GPU = 4, 16

@@ -1,15 +1,14 @@
-"""What every language model does for mats: read a prefix among its own tokens, give a loss, give answers."""
+"""What every language model of torch does for mats: read a prefix among its own tokens, give a loss, give answers."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from mats_model.config import SearchSettings
+from mats_model.llm.answering import Answering
 from mats_model.llm.prompts import Question
 
 
@@ -25,23 +24,8 @@ class Tokens:
         return len(self.before) + len(self.after) + len(self.answer)
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """An answer and its log-probability, divided by a power of its length."""
-
-    text: str
-    score: float
-
-
-class LanguageModel(nn.Module):
-    """`width` is h. The prefix stays where it is put: nothing ever stands between it and the instruction."""
-
-    width: int
-
-    @property
-    @abstractmethod
-    def rows(self) -> int:
-        """Answers that are made together, fewer filled up: give it as many where there are many."""
+class LanguageModel(nn.Module, Answering):
+    """It can be trained, and answers."""
 
     @abstractmethod
     def encode(self, asked: Question, answer: str) -> Tokens:
@@ -51,14 +35,6 @@ class LanguageModel(nn.Module):
     def loss(self, prefix: torch.Tensor, batch: list[Tokens]) -> tuple[torch.Tensor, int]:
         """prefix (n, p, h) -> the sum of the cross entropy over answers and their ends, and how many tokens those
         are."""
-
-    @abstractmethod
-    def answers(self, prefix: torch.Tensor, asked: Question, settings: SearchSettings) -> list[list[Candidate]]:
-        """prefix (n, p, h) and one question -> for each row its finished answers, best first."""
-
-    def stream(self, prefix: torch.Tensor, asked: Question, settings: SearchSettings) -> Iterator[str]:
-        """prefix (1, p, h) -> the answer, piece by piece where it is made so."""
-        yield self.answers(prefix, asked, settings)[0][0].text
 
     def settle(self) -> None:
         """Nothing will be trained any more: become what answers fastest."""

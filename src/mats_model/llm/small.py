@@ -1,4 +1,4 @@
-"""The small decoder, its word pieces and its search, behind the door that every language model has."""
+"""The small decoder and its word pieces as they are trained, in torch; once trained, `numpy_llm` answers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import torch
 from torch.nn import functional as F
 
 from mats_model.config import SearchSettings
-from mats_model.llm.beam import ROWS, beam_search
+from mats_model.llm.answering import Candidate
 from mats_model.llm.decoder import Decoder
+from mats_model.llm.numpy_decoder import NumpyDecoder
+from mats_model.llm.numpy_llm import NumpyLLM
 from mats_model.llm.prompts import Question, ask
-from mats_model.llm.protocol import Candidate, LanguageModel, Tokens, answer_places, padded
+from mats_model.llm.protocol import LanguageModel, Tokens, answer_places, padded
 from mats_model.llm.words import Words
 
 
@@ -24,7 +26,7 @@ class SmallLLM(LanguageModel):
     @property
     def rows(self) -> int:
         """As `LanguageModel` has it."""
-        return ROWS
+        return 16
 
     def encode(self, asked: Question, answer: str) -> Tokens:
         return Tokens([], self.words.encode(ask("nano", asked).after), [*self.words.encode(answer), self.words.end])
@@ -39,7 +41,10 @@ class SmallLLM(LanguageModel):
         return F.cross_entropy(logits.float(), wanted, reduction="sum"), len(wanted)
 
     def answers(self, prefix: torch.Tensor, asked: Question, settings: SearchSettings) -> list[list[Candidate]]:
-        return beam_search(self.decoder, self.words, prefix, ask("nano", asked).after, settings)
+        """As the decoder is at this moment of its training."""
+        weights = {name: value.detach().float().cpu().numpy() for name, value in self.decoder.state_dict().items()}
+        as_it_is = NumpyLLM(NumpyDecoder(self.decoder.config, weights), self.words)
+        return as_it_is.answers(prefix.detach().float().cpu().numpy(), asked, settings)
 
     def kept(self) -> dict[str, torch.Tensor]:
         return self.state_dict()

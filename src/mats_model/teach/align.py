@@ -148,35 +148,3 @@ def fit(heard: Heard, words: Words, phrases: Phrases, settings: AlignSettings) -
         loss.backward()
         optimiser.step()
     return head.requires_grad_(False)
-
-
-def calibrate(
-    audio: torch.Tensor, texts: torch.Tensor, right: torch.Tensor, seed: int = 0
-) -> tuple[float, float, float]:
-    """cosine -> score: (scale of the softmax over 20 labels, scale and bias of one label's probability).
-
-    `audio` (n, d) are recordings that nothing was trained on, `texts` (t, d) labels, `right` (n,) the place of each
-    one's own label. Beside the right one 19 others are drawn, but none that means the same (cosine above .8); a label
-    that is there is taken to be one in ten.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    likeness, same = audio @ texts.T, texts @ texts.T > 0.8
-    odds = (~same[right]).float()
-    drawn = torch.multinomial(odds, min(19, int(odds.sum(1).min())), generator=generator)
-    own, others = likeness.gather(1, right[:, None]), likeness.gather(1, drawn)
-    choices = torch.cat([own, others], 1)
-    grid = torch.arange(4.0, 60.0, 1.0)
-    losses = [-float((choices * scale).log_softmax(1)[:, 0].mean()) for scale in grid]
-    line = torch.tensor([20.0, -10.0], requires_grad=True)
-    optimiser = torch.optim.LBFGS([line], max_iter=100, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        optimiser.zero_grad()
-        there, absent = own.flatten() * line[0] + line[1], others.flatten() * line[0] + line[1]
-        loss = -0.1 * F.logsigmoid(there).mean() - 0.9 * F.logsigmoid(-absent).mean()
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)
-    scale, bias = line.tolist()
-    return float(grid[int(np.argmin(losses))]), round(scale, 2), round(bias, 2)

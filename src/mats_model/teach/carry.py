@@ -15,6 +15,8 @@ import torch
 from mats_model.clap.nano import NanoClap
 from mats_model.config import MatsConfig
 from mats_model.errors import UsageError
+from mats_model.labels import Scales
+from mats_model.teach.calibrate import calibrated
 from mats_model.weights.folder import MEMORY, RECIPE, Kept, write_folder
 
 _FIRST = ("mapper.linear.weight", "mapper.fc1.weight")  # of the kinds of mapper
@@ -32,7 +34,7 @@ def carry(
     old: NanoClap,
     new: NanoClap,
     captions: list[str],
-    scales: tuple[float, float, float],
+    scales: Scales,
     out: Path,
     folder: Path,
 ) -> MatsConfig:
@@ -45,7 +47,6 @@ def carry(
     state[first] = (state[first].float() @ matrix.T).half()
     state["santa.memory"] = torch.from_numpy(new.embed_text(kept.captions)).half()
     state["santa.centres"] = state["santa.memory"].float().mean(0, keepdim=True).half()
-    label, multi, bias = scales
-    config = replace(kept.config, space=new.space, label_scale=label, multi_scale=multi, multi_bias=bias)
+    config = calibrated(replace(kept.config, space=new.space), scales)
     more = {MEMORY: "".join(f"{text}\n" for text in kept.captions).encode(), RECIPE: (folder / RECIPE).read_bytes()}
     return write_folder(config, state, out, more)

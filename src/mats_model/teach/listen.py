@@ -22,7 +22,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mats_model.clap.tower import LATE, AudioTower, fold
+from mats_model.clap.layers import LATE
+from mats_model.clap.tower import AudioTower, fold
 from mats_model.device import fast_bf16
 from mats_model.teach.parts import DEPTHS, Parts, decibels
 from mats_model.training.checkpoints import write_state

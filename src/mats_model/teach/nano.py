@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,9 @@ from mats_model.clap.text import TextTower
 from mats_model.clap.tower import AudioTower
 from mats_model.errors import UsageError
 from mats_model.files import whole, write
-from mats_model.teach.align import AlignSettings, Heard, Words, calibrate, fit
+from mats_model.labels import Scales
+from mats_model.teach.align import AlignSettings, Heard, Words, fit
+from mats_model.teach.calibrate import calibrate, calibrated, draw
 from mats_model.teach.clips import Clips
 from mats_model.teach.clips import prepare as decode
 from mats_model.teach.listen import LESSONS, LessonSettings, Pupil, hear_codes, taught, teach
@@ -218,30 +220,27 @@ class NanoMaker:
         heard = self._heard(audio)
         head = fit(heard, Words(tower, phrases, learn=False), phrases, self.recipe.align)
         write_state(dict(head.state_dict()), self.work / "align.pt")
-        write(self.work / "scales.json", json.dumps(self._scales(tower, audio, head, phrases)).encode())
+        write(self.work / "scales.json", json.dumps(astuple(self._scales(tower, audio, head, phrases))).encode())
         yield f"align: {sum(map(bool, phrases.of_clips))} clips with phrases"
 
-    def _scales(
-        self, tower: TextTower, audio: AudioTower, head: AudioHead, phrases: Phrases
-    ) -> tuple[float, float, float]:
+    def _scales(self, tower: TextTower, audio: AudioTower, head: AudioHead, phrases: Phrases) -> Scales:
         """cosine -> score, on the recordings that are held back, by their own names."""
         rows = [
             at for at, row in enumerate(Clips(self.work / "clips").rows) if row.split == "held" and phrases.of_clips[at]
         ]
         vectors = torch.nn.functional.normalize(head(*hear_codes(audio, self._alone()["mels"][rows])), dim=-1)
-        said = [phrases.of_clips[at][0] for at in rows]
-        places = sorted(set(said))
-        right = torch.tensor([places.index(place) for place in said])
-        return calibrate(vectors, torch.from_numpy(tower([phrases.texts[place] for place in places])), right)
+        said = [[phrases.texts[place] for place in phrases.of_clips[at]] for at in rows]
+        names = [phrases.texts[tag[0]] for tag in phrases.of_tags]
+        return calibrate(draw(vectors.numpy(), said, tower, names))
 
     def _model(self, out: Path | None) -> Iterator[str]:
         if out is None:
             raise UsageError("the last stage writes the model: say where with -o FOLDER.")
         tower = self._tower()
         clap = self._clap(tower)
-        clap.audio.tower.load_state_dict(torch.load(self.work / "listen" / "tower.pt", weights_only=True))
-        clap.audio.head.load_state_dict(torch.load(self.work / "align.pt", weights_only=True))
-        label_scale, multi_scale, multi_bias = json.loads((self.work / "scales.json").read_text())
+        for audio, file in ((clap.tower, self.work / "listen" / "tower.pt"), (clap.head, self.work / "align.pt")):
+            take(shared(audio), torch.load(file, weights_only=True), str(file))
+        scales = Scales(*json.loads((self.work / "scales.json").read_text()))
         told = load_folder(self.work / "text", clap=clap)
         own = {
             example.text
@@ -250,14 +249,7 @@ class NanoMaker:
         theirs = {example.text for source in read_all(self.language, self.data, False) for example in source.examples}
         for done in retell(told, own, theirs - own):
             yield f"model: {done} texts of the memory told anew"
-        told.config = replace(
-            told.config,
-            clap="inside",
-            space="",
-            label_scale=label_scale,
-            multi_scale=multi_scale,
-            multi_bias=multi_bias,
-        )
+        told.config = calibrated(replace(told.config, clap="inside", space=""), scales)
         config = save(told, out, written(self.language))
         size = sum(file.stat().st_size for file in out.iterdir() if file.is_file())
         yield f"model: {out} written, {size / 1e6:.1f} MB, id {config.id}"

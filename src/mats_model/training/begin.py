@@ -95,8 +95,8 @@ def from_model(given: Given) -> Mats:
     own = start.config
     config = MatsConfig(
         name=recipe.name, width=own.width, label_scale=own.label_scale, multi_scale=own.multi_scale,
-        multi_bias=own.multi_bias, clap=recipe.clap, mapper=own.mapper, llm=own.llm, decoder=own.decoder,
-        santa=recipe.santa, search=recipe.search,
+        multi_bias=own.multi_bias, background=own.background, clap=recipe.clap, mapper=own.mapper, llm=own.llm,
+        decoder=own.decoder, santa=recipe.santa, search=recipe.search,
     )  # fmt: skip
     memory = _joined(start, _memory(given, clap), recipe)
     mats = _composed(given, config, clap, memory, start.tokenizer)
@@ -125,7 +125,7 @@ def _encoder(given: Given) -> tuple[Clap, MatsConfig]:
     hears = resolve(name, "encoder")
     if hears.kind == "model":
         own = read_config(hears.found())
-        scales = {each: getattr(own, each) for each in ("label_scale", "multi_scale", "multi_bias")}
+        scales = {each: getattr(own, each) for each in ("label_scale", "multi_scale", "multi_bias", "background")}
         config = MatsConfig(width=own.width, clap=name, **scales)
         return borrowed_clap(config), config
     clap = load_encoder(hears.found()).clap

@@ -212,7 +212,7 @@ def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
 def text_recipe(values: Mapping[str, Any], where: Where) -> TextRecipe:
     """Checked values -> the recipe. Errors: UsageError."""
     recipe = fill(TextRecipe(), dict(values), where, UsageError)
-    if not recipe.sources:
+    if recipe.kind == "text" and not recipe.sources:
         raise UsageError(f"{where.file}: sources is missing; name at least one file of captions.")
     for name, sentence in [*_wrong_train(recipe.train), *_wrong(recipe), *_spelled_out(recipe, values)]:
         raise UsageError(f"{where.of(name)}: {name} {sentence}.")

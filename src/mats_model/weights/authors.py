@@ -14,6 +14,7 @@ import torch
 
 from mats_model.config import LLMConfig, MapperConfig, MatsConfig, SantaSettings, SearchSettings
 from mats_model.errors import ModelError
+from mats_model.numpy_mapper import mapper_shapes
 from mats_model.tensors import check
 from mats_model.weights.folder import write_folder
 
@@ -112,14 +113,6 @@ def mapper_of(state: dict[str, torch.Tensor], prefix: str) -> tuple[MapperConfig
     return MapperConfig("transformer", width, linear.shape[0] // width, constant.shape[0], layers, HEADS), linear.shape[
         1
     ]
-
-
-def mapper_shapes(config: MapperConfig, d: int, llm_width: int) -> dict[str, tuple[int, ...]]:
-    """The tensors of such a mapper, by name."""
-    from mats_model.mapper import make_mapper
-
-    with torch.device("meta"):
-        return {key: tuple(value.shape) for key, value in make_mapper(config, d, llm_width).state_dict().items()}
 
 
 def need(state: dict[str, torch.Tensor], key: str) -> torch.Tensor:

@@ -18,8 +18,9 @@ from mats_model.clap.msclap import ENDS, UNUSED, audio_tower
 from mats_model.clap.published import part
 from mats_model.config import LLMConfig, MatsConfig, SearchSettings
 from mats_model.errors import ModelError
+from mats_model.numpy_mapper import mapper_shapes
 from mats_model.tensors import check
-from mats_model.weights.authors import NO_MEMORY, mapper_of, mapper_shapes, need, no_memory
+from mats_model.weights.authors import NO_MEMORY, mapper_of, need, no_memory
 from mats_model.weights.folder import write_folder
 
 BASE, CLAP = "openai-community/gpt2", "msclap-2023"

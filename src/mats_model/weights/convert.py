@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mats_model import tensors
 from mats_model.errors import UsageError
-from mats_model.weights import authors, clapcap, encoders
+from mats_model.weights import encoders
 from mats_model.weights.folder import CONFIG
 from mats_model.weights.resolve import ENCODER_CARD
 
@@ -20,6 +20,8 @@ def convert(
     `base` and `clap` are beside a mapper, where they are others than it was trained with. Errors: ModelError,
     UsageError.
     """
+    from mats_model.weights import authors, clapcap  # these need torch
+
     if (out / CONFIG).exists() or (out / ENCODER_CARD).exists():
         raise UsageError(f"{out} holds a model already: choose another folder.")
     state = encoders.read_tensors(path)

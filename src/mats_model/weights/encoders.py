@@ -13,19 +13,24 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 
 from mats_model import tensors
-from mats_model.clap.published import PublishedClap
+from mats_model.clap.nano import NanoClap
+from mats_model.clap.protocol import Clap
 from mats_model.ears import Ears
 from mats_model.errors import ModelError, UsageError
 from mats_model.files import read_json, read_text, sha256, write
 from mats_model.labels import Scales
 from mats_model.settings import May, fill
 from mats_model.weights.resolve import ENCODER_CARD, PICKLES
+
+if TYPE_CHECKING:
+    import torch
+
+    from mats_model.clap.published import PublishedClap
 
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 _FORMAT = 1
@@ -59,6 +64,15 @@ def load_encoder(path: Path) -> Ears:
     if tokenizer is not None:
         refuse_collapsed(clap, str(path))
     return Ears(clap, scales(clap))
+
+
+def published(clap: Clap) -> PublishedClap | None:
+    """The same, where it is one of these; nano, which needs no torch, is none."""
+    if isinstance(clap, NanoClap):
+        return None
+    from mats_model.clap.published import PublishedClap
+
+    return clap if isinstance(clap, PublishedClap) else None
 
 
 def refuse_collapsed(clap: PublishedClap, name: str) -> None:
@@ -163,6 +177,8 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         return tensors.load(path)
     if path.suffix.lower() not in PICKLES:
         raise UsageError(f"{path}: a checkpoint ends in .safetensors, {', '.join(PICKLES)}.")
+    import torch
+
     # numbers of numpy that trainers leave in their checkpoints are data, not code
     numbers: list[Any] = [np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)), type(np.dtype(np.int64))]
     scalar: Any = np.float64(0).__reduce__()[0]

@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-import torch
+import numpy as np
 
 from mats_model.clap.nano import NanoClap
-from mats_model.clap.published import PublishedClap
 from mats_model.config import LLMConfig, MatsConfig, SearchSettings, from_dict, to_dict
 from mats_model.errors import ModelError
 from mats_model.files import read_json, sha256_of, write
-from mats_model.llm.small import SmallLLM
 from mats_model.mats import Mats
-from mats_model.tensors import load as load_tensors
-from mats_model.tensors import shared
+from mats_model.tensors import Held, halves, load_arrays, shared, to_bytes
 from mats_model.weights.catalogue import INSIDE
 from mats_model.weights.encoders import text_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from mats_model.clap.published import PublishedClap
 
 CONFIG, WEIGHTS, TOKENIZER, CLAP_TOKENIZER, RECIPE = (
     "config.json",
@@ -37,19 +42,18 @@ MEMORY, NAMES = "memory.txt", "names.txt"  # the texts of the memory's embedding
 _LATER = ("temperature", "top_p", "seed", "claims")  # of the search
 
 
-def tensors_of(mats: Mats) -> dict[str, torch.Tensor]:
+def tensors_of(mats: Mats) -> dict[str, Held]:
     """What a folder of this model holds, by name."""
-    parts: dict[str, dict[str, torch.Tensor]] = {
-        "santa": shared(mats.santa.kept()),
-        "mapper": mats.mapper.state_dict(),
+    parts: dict[str, Mapping[str, Held]] = {
+        "santa": mats.santa.kept(),
+        "mapper": mats.mapper.kept(),
         "llm": mats.llm.kept(),
     }
     if mats.config.clap == "inside":
         assert isinstance(mats.clap, NanoClap)
         parts["clap"] = mats.clap.kept()
     elif mats.config.audio:
-        assert isinstance(mats.clap, PublishedClap)
-        parts["clap"] = mats.clap.audio_side()
+        parts["clap"] = cast("PublishedClap", mats.clap).audio_side()
     return {
         f"{part}.{key}": value
         for part, state in parts.items()
@@ -65,8 +69,9 @@ def identified(config: MatsConfig, weights: bytes | Path) -> str:
     for name in _LATER:
         if values["search"][name] == getattr(SearchSettings(), name):
             del values["search"][name]
-    if not config.audio:
-        del values["audio"]
+    for name in ("audio", "background"):
+        if not values[name]:
+            del values[name]
     # a setting that was given another name changes no id either
     for group, kind in (("llm", LLMConfig), ("search", SearchSettings)):
         for then, now in kind.FORMER.items():
@@ -77,12 +82,10 @@ def identified(config: MatsConfig, weights: bytes | Path) -> str:
 
 
 def write_folder(
-    config: MatsConfig, state: dict[str, torch.Tensor], folder: Path, more: dict[str, bytes] | None = None
+    config: MatsConfig, state: Mapping[str, Held], folder: Path, more: dict[str, bytes] | None = None
 ) -> MatsConfig:
     """Write these tensors as they are and `more`, each file whole or not at all; returns the config with its new id."""
-    from safetensors.torch import save as to_bytes
-
-    weights = to_bytes({key: value.cpu().contiguous().clone() for key, value in state.items()})
+    weights = to_bytes(state)
     config = replace(config, id=identified(config, weights))
     folder.mkdir(parents=True, exist_ok=True)
     # the config last: a folder without it is no model
@@ -98,7 +101,7 @@ def write_folder(
 def save(mats: Mats, folder: Path, recipe: str | None = None) -> MatsConfig:
     """Write the folder, floats as float16, each file whole or not at all; returns the config with its new id."""
     config, contents = mats.config, dict[str, bytes]()
-    if isinstance(mats.llm, SmallLLM):
+    if config.llm.kind == "decoder":
         contents[TOKENIZER] = mats.llm.words.tokenizer_json.encode()
     if config.clap == "inside":
         assert isinstance(mats.clap, NanoClap)
@@ -110,7 +113,7 @@ def save(mats: Mats, folder: Path, recipe: str | None = None) -> MatsConfig:
         contents[RECIPE] = recipe.encode()
     return write_folder(
         config,
-        {key: value.half() if value.is_floating_point() else value for key, value in tensors_of(mats).items()},
+        halves(tensors_of(mats)),
         folder,
         contents,
     )
@@ -140,11 +143,16 @@ class Kept:
     """What lies in a model folder: its settings, its tensors by name, its texts."""
 
     config: MatsConfig
-    state: dict[str, torch.Tensor]
+    arrays: dict[str, np.ndarray]
     captions: list[str]  # of the memory
     name_texts: list[str]
     tokenizer: str  # of the small decoder, "" beside a base
     clap_tokenizer: str  # of an encoder that lies in the folder, "" where it is borrowed
+
+    @cached_property
+    def state(self) -> dict[str, torch.Tensor]:
+        """`arrays` in torch, in the same memory."""
+        return shared(self.arrays)
 
 
 def read(folder: Path) -> Kept:
@@ -152,7 +160,7 @@ def read(folder: Path) -> Kept:
     ModelError."""
     config = read_config(folder)
     _present(folder, WEIGHTS)
-    state = load_tensors(folder / WEIGHTS)
+    state = load_arrays(folder / WEIGHTS)
     _in_proportion(config, state, folder)
     return Kept(
         config,
@@ -164,7 +172,7 @@ def read(folder: Path) -> Kept:
     )
 
 
-def _in_proportion(config: MatsConfig, state: dict[str, torch.Tensor], folder: Path) -> None:
+def _in_proportion(config: MatsConfig, state: dict[str, np.ndarray], folder: Path) -> None:
     """That the weights are as many as the sizes in the config ask for, before anything of those sizes is made. Errors:
     ModelError."""
     d, santa, mapper, decoder = config.width, config.santa, config.mapper, config.decoder
@@ -181,7 +189,7 @@ def _in_proportion(config: MatsConfig, state: dict[str, torch.Tensor], folder: P
         needed += decoder.vocabulary * decoder.width + decoder.layers * (
             4 * decoder.width**2 + 3 * decoder.width * decoder.hidden
         )
-    held = sum(value.numel() for value in state.values())
+    held = sum(value.size for value in state.values())
     if needed > held:
         raise ModelError(
             f"{folder / CONFIG} asks for {needed} numbers at least, {WEIGHTS} holds {held}; fetch or train the model "
@@ -194,7 +202,7 @@ def _in_proportion(config: MatsConfig, state: dict[str, torch.Tensor], folder: P
         **({"names": (santa.names, d)} if santa.names else {}),
     }
     for key, shape in sizes.items():
-        if f"santa.{key}" not in state or tuple(state[f"santa.{key}"].shape) != shape:
+        if f"santa.{key}" not in state or state[f"santa.{key}"].shape != shape:
             raise ModelError(
                 f"{folder / WEIGHTS} has no santa.{key} of {shape}, as its config says; fetch or train the model again."
             )

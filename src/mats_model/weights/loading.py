@@ -6,27 +6,24 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
 from mats_model import tensors
 from mats_model.clap.nano import NanoClap
-from mats_model.clap.original import PREFIX
-from mats_model.clap.protocol import Clap
-from mats_model.clap.published import PublishedClap
+from mats_model.clap.protocol import ORIGINAL, Clap
 from mats_model.config import LLMConfig, MatsConfig
-from mats_model.device import find_device, place
 from mats_model.ears import Ears
 from mats_model.errors import MismatchError, ModelError, UsageError
 from mats_model.gap.santa import Santa
-from mats_model.llm.decoder import Decoder
-from mats_model.llm.protocol import LanguageModel
-from mats_model.llm.small import SmallLLM
+from mats_model.llm.numpy_decoder import NumpyDecoder
+from mats_model.llm.numpy_llm import NumpyLLM
 from mats_model.llm.words import Words
-from mats_model.mapper import make_mapper
 from mats_model.mats import Mats
+from mats_model.numpy_mapper import NumpyMapper
 from mats_model.places import expanded
-from mats_model.weights.encoders import load_encoder, load_original, scales, text_of
+from mats_model.weights.encoders import load_encoder, load_original, published, scales, text_of
 from mats_model.weights.folder import (
     CLAP_TOKENIZER,
     NAMES,
@@ -39,6 +36,10 @@ from mats_model.weights.folder import (
     tensors_of,
 )
 from mats_model.weights.resolve import DEFAULT, EMBEDDED, Place, resolve
+
+if TYPE_CHECKING:
+    from mats_model.llm.protocol import LanguageModel
+    from mats_model.llm.small import SmallLLM
 
 _DEPTH = 3  # models that borrow from each other, one after the other
 
@@ -94,15 +95,21 @@ def load_ears(name: str, device: str = "cpu") -> Ears:
     Labels need no language model, so that it is left out where the encoder lies apart from it. Errors: ModelError,
     DeviceError.
     """
-    if name.startswith(PREFIX):
-        ears: Ears = load_original(expanded(name.removeprefix(PREFIX)))
+    if name.startswith(ORIGINAL):
+        ears: Ears = load_original(expanded(name.removeprefix(ORIGINAL)))
     else:
         hears = _follow(resolve(name, "encoder"))
         ears = load(hears.name) if hears.kind == "model" else load_encoder(hears.found())
-    # Apple's GPUs only where they are asked for: not every step of the towers is known to run there
-    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else find_device(device)
-    if isinstance(ears.clap, PublishedClap) and where != "cpu":
-        ears.clap.to(where)
+    clap = published(ears.clap)
+    if clap is not None:
+        import torch
+
+        from mats_model.device import find_device
+
+        # Apple's GPUs only where they are asked for: not every step of the towers is known to run there
+        where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else find_device(device)
+        if where != "cpu":
+            clap.to(where)
     return ears
 
 
@@ -125,21 +132,32 @@ def _follow(hears: Place) -> Place:
 # ---- out of a folder
 
 
-def build(config: MatsConfig, clap: Clap, llm: LanguageModel) -> Mats:
+def build(config: MatsConfig, clap: Clap, llm: LanguageModel | NumpyLLM) -> Mats:
     """A model of the config's sizes; mapper and memory are not yet set."""
-    return Mats(
-        config, clap, Santa(config.width, config.santa), make_mapper(config.mapper, config.width, llm.width), llm
-    )
+    if isinstance(llm, NumpyLLM):
+        mapper: Any = NumpyMapper(config.mapper, config.width, llm.width)
+    else:
+        from mats_model.mapper import make_mapper
+
+        mapper = make_mapper(config.mapper, config.width, llm.width)
+    return Mats(config, clap, Santa(config.width, config.santa), mapper, llm)
 
 
 def small_llm(config: MatsConfig, tokenizer_json: str, dropout: float = 0.0) -> SmallLLM:
-    """The small decoder with its tokenizer, its weights not yet set."""
+    """The small decoder with its tokenizer, to be trained."""
+    from mats_model.llm.decoder import Decoder
+    from mats_model.llm.small import SmallLLM
+
+    return SmallLLM(Decoder(config.decoder), _words(config, tokenizer_json), dropout)
+
+
+def _words(config: MatsConfig, tokenizer_json: str) -> Words:
     words = Words(tokenizer_json)
     if len(words.stem) != config.decoder.vocabulary:
         raise ModelError(
             f"the tokenizer has {len(words.stem)} pieces where decoder.vocabulary is {config.decoder.vocabulary}."
         )
-    return SmallLLM(Decoder(config.decoder), words, dropout)
+    return words
 
 
 @contextlib.contextmanager
@@ -162,23 +180,29 @@ def load_folder(folder: Path, device: str = "cpu", clap: Clap | None = None, llm
     config = replace(kept.config, llm=llm or trained)
     ears = _hearing(config, kept, folder, clap)
     with _naming(folder / TOKENIZER) if config.llm.kind == "decoder" else contextlib.nullcontext():
-        answers = load_llm(config, device, kept.tokenizer, training=False)
+        answers: LanguageModel | NumpyLLM = (
+            NumpyLLM(NumpyDecoder(config.decoder), _words(config, kept.tokenizer))
+            if config.llm.kind == "decoder"
+            else load_llm(config, device, kept.tokenizer, training=False)
+        )
     mats = build(config, ears, answers)
     wanted = tensors_of(mats)
     if config.llm.base != trained.base:
-        _fits(wanted, kept.state, folder, trained, config.llm, answers.width)
-    tensors.take(wanted, kept.state, str(folder / WEIGHTS))
+        _fits(wanted, kept.arrays, folder, trained, config.llm, answers.width)
+    tensors.take(wanted, kept.arrays, str(folder / WEIGHTS))
     check_id(kept.config, folder)
     mats.santa.captions, mats.santa.name_texts = kept.captions, kept.name_texts
-    if isinstance(ears, PublishedClap) and not config.label_scale:
-        mats.scales = scales(ears)
-    for part in (mats.mapper, mats.llm):
-        part.eval().requires_grad_(False)
-    answers.settle()
-    # the prefix is made where it is read; a published encoder is as large as to be worth moving, nano's is not
-    mats.mapper.to(answers.device)
-    if isinstance(ears, PublishedClap) and answers.device.type == "cuda":
-        ears.to(answers.device)
+    clap = published(ears)
+    if clap is not None and not config.label_scale:
+        mats.scales = scales(clap)
+    if not isinstance(answers, NumpyLLM):
+        for part in (mats.mapper, answers):
+            part.eval().requires_grad_(False)
+        answers.settle()
+        # the prefix is made where it is read; a published encoder is as large as to be worth moving
+        mats.mapper.to(answers.device)
+        if clap is not None and answers.device.type == "cuda":
+            clap.to(answers.device)
     return mats
 
 
@@ -187,6 +211,7 @@ def _hearing(config: MatsConfig, kept: Kept, folder: Path, clap: Clap | None) ->
     if config.clap == "inside":
         with _naming(folder / CLAP_TOKENIZER):
             ears: Clap = NanoClap(kept.clap_tokenizer)
+        ears.names = kept.name_texts
     else:
         ears = borrowed_clap(config, clap)
     if ears.dim != config.width:
@@ -203,8 +228,8 @@ def _hearing(config: MatsConfig, kept: Kept, folder: Path, clap: Clap | None) ->
 
 
 def _fits(
-    wanted: dict[str, torch.Tensor],
-    state: dict[str, torch.Tensor],
+    wanted: dict[str, tensors.Held],
+    state: dict[str, np.ndarray],
     folder: Path,
     trained: LLMConfig,
     other: LLMConfig,
@@ -254,6 +279,7 @@ def load_llm(
         return small_llm(config, tokenizer_json, dropout)
     if config.llm.kind != "transformers":
         raise ModelError(f"llm.kind {config.llm.kind!r}: this version knows decoder and transformers.")
+    from mats_model.device import place
     from mats_model.llm.bases import load_base
 
     base = resolve(config.llm.base, "base").found()

@@ -12,7 +12,6 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-from mats_model.clap.published import PublishedClap
 from mats_model.ears import Ears
 from mats_model.errors import ModelError
 from mats_model.files import copy, read_json, sha256, whole_folder
@@ -100,8 +99,8 @@ class Puller:
         if place.path is None and place.entry and place.kind == "encoder":
             self.pull(name, "encoder")
         ears = load_ears(name, device)
-        clap = ears.clap
-        if isinstance(clap, PublishedClap) and clap.tokenizer_json is None:
+        clap = encoders.published(ears.clap)
+        if clap is not None and clap.tokenizer_json is None:
             clap.tokenizer_json = self._tokenizer(clap.kind).read_text(encoding="utf-8")
             encoders.refuse_collapsed(clap, name)
         return ears

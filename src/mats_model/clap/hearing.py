@@ -1,0 +1,101 @@
+"""The audio side of nano as it hears: log-mel in numpy, tower and head in onnxruntime, without torch.
+
+The graph is written from the weights of the model folder when the first sound comes, so there is no second copy of
+them. A window is always run alone and on one thread, and several windows on as many threads as there are processors:
+so its embedding depends neither on its neighbours nor on the machine's load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mats_model.clap.layers import MELS, SECTIONS, Block, Conv, Hardswish, Layer
+from mats_model.clap.mels import BANKS, log_mel
+from mats_model.clap.onnx import Graph
+from mats_model.threads import side_by_side
+
+SPEC = BANKS["nano"]
+
+
+def _convolve(graph: Graph, x: str, name: str, conv: Conv) -> str:
+    pad = conv.kernel // 2
+    return graph.node(
+        "Conv", x, f"{name}.weight", f"{name}.bias",
+        kernel_shape=[conv.kernel] * 2, strides=[conv.stride] * 2, pads=[pad] * 4, group=conv.groups,
+    )  # fmt: skip
+
+
+def _layer(graph: Graph, x: str, name: str, layer: Layer) -> str:
+    if isinstance(layer, Conv):
+        return _convolve(graph, x, name, layer)
+    if isinstance(layer, Hardswish):
+        return graph.node("HardSwish", x)
+    return _block(graph, x, name, layer)
+
+
+def _block(graph: Graph, x: str, name: str, block: Block) -> str:
+    y = x
+    for place, part in enumerate(block.widening()):
+        y = _layer(graph, y, f"{name}.wide.{place}", part)
+    if block.squeeze:
+        few = _convolve(graph, graph.node("GlobalAveragePool", y), f"{name}.squeeze.down", Conv(block.wide, 1))
+        share = _convolve(graph, graph.node("Relu", few), f"{name}.squeeze.up", Conv(1, block.wide))
+        y = graph.node("Mul", y, graph.node("Sigmoid", share))
+    y = _convolve(graph, y, f"{name}.narrow.0", Conv(block.wide, block.out))
+    return graph.node("Add", x, y) if block.shortcut else y
+
+
+def written(tower: Mapping[str, np.ndarray], head: Mapping[str, np.ndarray], width: int) -> bytes:
+    """Scaled log-mel (1, 1, 128, frames) -> raw embedding (1, d), as ONNX."""
+    graph = Graph()
+    for part in (tower, head):
+        for name, array in part.items():
+            graph.weight(name, array)
+    x = "mels"
+    for section, layers in SECTIONS.items():
+        for place, layer in enumerate(layers):
+            x = _layer(graph, x, f"{section}.{place}", layer)
+    pooled = graph.node("Flatten", graph.node("GlobalAveragePool", x))
+    feature = graph.node("Div", graph.node("Sub", pooled, "mean"), "std")
+    hidden = graph.node("HardSwish", graph.node("Gemm", feature, "tags.0.weight", "tags.0.bias", transB=1))
+    logits = graph.node("Gemm", hidden, "tags.2.weight", "tags.2.bias", transB=1)
+    # the head's own bias comes after the tower's, as it was taught
+    tags = graph.node("Sigmoid", graph.node("Add", logits, "bias"))
+    rest = graph.node("Gemm", feature, "residual.weight", transB=1)
+    made = graph.node("Add", graph.node("MatMul", tags, "names"), rest)
+    return graph.model("mels", [1, 1, MELS, "frames"], made, [1, width])
+
+
+class Hearing:
+    """waves (w, s) at the front end's sample rate -> raw embedding (w, d). `tower` and `head` are its weights by
+    name; they are read when it hears for the first time."""
+
+    def __init__(self, tower: Mapping[str, np.ndarray], head: Mapping[str, np.ndarray], width: int) -> None:
+        self._tower, self._head, self._width = tower, head, width
+
+    @cached_property
+    def _session(self) -> Any:
+        import onnxruntime
+
+        onnxruntime.disable_telemetry_events()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        data = written(self._tower, self._head, self._width)
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+    def alone(self, wave: np.ndarray) -> np.ndarray:
+        """One window (s,) -> (d,)."""
+        # natural logarithm, shifted and scaled as the teacher has it
+        mels = (log_mel(wave, SPEC) * np.float32(np.log(10.0) / 10.0) + np.float32(4.5)) / np.float32(5.0)
+        made: np.ndarray = self._session.run(None, {"mels": np.ascontiguousarray(mels.T)[None, None]})[0][0]
+        return made
+
+    def embed(self, waves: np.ndarray) -> np.ndarray:
+        """(w, s) -> (w, d), each row as `alone` gives it."""
+        self._session  # noqa: B018  made once, before several threads want it
+        return np.stack(side_by_side(self.alone, waves))

@@ -1,0 +1,88 @@
+"""Nano's audio side: onnxruntime and numpy give what torch taught, whatever else is heard at the same time."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from conftest import EXAMPLES, noise
+
+from mats_model.audio import source, windows
+from mats_model.clap.layers import head_shapes, tower_shapes
+from mats_model.clap.logmel import LogMel
+from mats_model.clap.mels import BANKS, log_mel
+from mats_model.clap.nano import NanoClap
+from mats_model.clap.nano_audio import NanoAudio
+from mats_model.clap.onnx import Graph
+from mats_model.mats import Mats
+
+
+@pytest.fixture(scope="module")
+def waves() -> np.ndarray:
+    """Windows of the examples (w, s), and one of noise."""
+    cut = [each for path in sorted(EXAMPLES.glob("*.ogg")) for each in windows(source(path), 32_000, 160_000)]
+    return np.stack([*(each.samples for each in cut), noise(5.0)])
+
+
+def clap_of(mats: Mats) -> NanoClap:
+    assert isinstance(mats.clap, NanoClap)
+    return mats.clap
+
+
+@torch.inference_mode()
+def test_as_in_torch(nano: Mats, waves: np.ndarray) -> None:
+    taught = NanoAudio.of(clap_of(nano))(torch.from_numpy(waves)).numpy()
+    assert np.abs(nano.clap.embed_windows(waves) - taught).max() < 1e-5
+
+
+def test_windows_keep_no_company(nano: Mats, waves: np.ndarray) -> None:
+    together = nano.clap.embed_windows(waves)
+    assert np.array_equal(together[::-1], nano.clap.embed_windows(waves[::-1]))
+    assert np.array_equal(together, np.stack([nano.clap.embed_alone(wave) for wave in waves]))
+    with ThreadPoolExecutor(5) as pool:
+        for heard in pool.map(nano.clap.embed_windows, [waves] * 5):
+            assert np.array_equal(heard, together)
+
+
+def test_shapes_are_those_that_torch_teaches() -> None:
+    taught = NanoAudio()
+    for part, shapes in ((taught.tower, tower_shapes()), (taught.head, head_shapes(256))):
+        # in the same order, of which the id is made
+        assert [(name, tuple(value.shape)) for name, value in part.state_dict().items()] == list(shapes.items())
+
+
+def test_ids_stay(nano: Mats) -> None:
+    clap = clap_of(nano)
+    other = NanoClap(clap.text.tokenizer_json)
+    other.text = clap.text
+    assert other.id != clap.id and other.space == clap.space
+    for own, given in ((other.tower, clap.tower), (other.head, clap.head)):
+        for name in own:
+            own[name][:] = given[name]
+    assert other.id == clap.id
+
+
+@pytest.mark.parametrize("bank", sorted(BANKS))
+def test_log_mel_as_in_torch(bank: str) -> None:
+    spec, wave = BANKS[bank], noise(1.3, BANKS[bank].sample_rate)
+    expected = LogMel(bank)(torch.from_numpy(wave)[None])[0].numpy()
+    got = log_mel(wave, spec)
+    assert got.dtype == np.float32 and got.shape == expected.shape
+    np.testing.assert_allclose(got, expected, atol=2e-3)
+
+
+def test_a_graph_says_what_was_written(tmp_path: Path) -> None:
+    graph, weight = Graph(), np.arange(400, dtype=np.float32).reshape(4, 100) / 7
+    graph.weight("w", weight)
+    made = graph.node("HardSigmoid", graph.node("Gemm", "x", "w", transB=1, alpha=0.5), alpha=0.01, beta=0.25)
+    session = onnxruntime.InferenceSession(
+        graph.model("x", ["rows", 100], made, ["rows", 4]), providers=["CPUExecutionProvider"]
+    )
+    x = np.random.default_rng(0).standard_normal((3, 100)).astype(np.float32)
+    expected = np.clip(0.01 * 0.5 * x @ weight.T + 0.25, 0, 1)
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], expected, atol=1e-5)
+    assert session.get_inputs()[0].shape == ["rows", 100] and session.get_inputs()[0].name == "x"
