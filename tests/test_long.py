@@ -171,3 +171,26 @@ def test_what_a_diary_of_files_refuses(mats: Run, tmp_path: Path) -> None:
     assert mats("listen", "gone.wav").returncode == 4
     page = mats("listen", "a.wav", "-o", "page.html", "-q")
     assert page.returncode == 0 and "a.wav" in (tmp_path / "page.html").read_text()
+
+
+def test_shares_of_a_tape_are_those_of_its_time(mats: Run, known: Path) -> None:
+    labels = "rain,dog barking,clock ticking,rooster crowing,crying baby"
+    (row,) = json.loads(mats("classify", known, "--labels", labels, "--top-k", "5", "--json").stdout)[0]["segments"]
+    shares = {each["label"]: each["score"] for each in row["labels"]}
+    meant = {"rain": 13.3, "dog barking": 2.1, "clock ticking": 8.1, "rooster crowing": 3.7, "crying baby": 8.5}
+    assert sum(shares.values()) == pytest.approx(1.0, abs=0.001)
+    for label, seconds in meant.items():
+        assert shares[label] == pytest.approx(seconds / 35.7, abs=0.1), label
+    assert (row["start"], row["end"]) == (0.0, pytest.approx(35.7, abs=0.01))
+
+
+def test_multi_tells_when_without_being_asked(mats: Run, known: Path) -> None:
+    done = mats("classify", known, "--labels", "rain,rooster crowing", "--multi", "--json")
+    told = json.loads(done.stdout)[0]["segments"]
+    when = {
+        name: [(row["start"], row["end"]) for row in told if row["labels"][0]["label"] == name]
+        for name in ("rain", "rooster crowing")
+    }
+    (crows,) = when["rooster crowing"]
+    assert crows == (pytest.approx(11.3, abs=1.0), pytest.approx(15.0, abs=1.0))
+    assert any(start < 1 and end == pytest.approx(4.3, abs=1.0) for start, end in when["rain"])

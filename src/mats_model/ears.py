@@ -155,6 +155,17 @@ class Ears:
         probabilities, best first."""
         return ranked(names, self.score(embedding, labels), self.score(embedding, labels, multi=True))
 
+    def rank_over(self, stretches: Iterable[Stretch], names: Sequence[str], labels: np.ndarray) -> list[Label]:
+        """The same for all of a recording's stretches: a label's share is its mean over the time that is not silent,
+        its probability the highest of any; nothing where all is silent."""
+        heard = [(each.end - each.start, each.embedding) for each in stretches if each.embedding is not None]
+        if not heard:
+            return []
+        seconds = np.array([length for length, _ in heard])
+        shares = np.stack([self.score(embedding, labels) for _, embedding in heard])
+        alone = np.stack([self.score(embedding, labels, multi=True) for _, embedding in heard])
+        return ranked(names, seconds @ shares / seconds.sum(), alone.max(0))
+
     def classify(
         self,
         sound: AudioInput,
