@@ -14,6 +14,7 @@ from conftest import EXAMPLES, Run, noise
 
 from mats_model.audio import AudioSource
 from mats_model.ears import Stretch
+from mats_model.live.talk import Conversation
 from mats_model.mats import Mats
 from mats_model.stretches import LONG, Change, Heard, changes, listen_changes, longer
 from mats_model.summary import Said, joined, sentence, sounds
@@ -194,3 +195,26 @@ def test_multi_tells_when_without_being_asked(mats: Run, known: Path) -> None:
     (crows,) = when["rooster crowing"]
     assert crows == (pytest.approx(11.3, abs=1.0), pytest.approx(15.0, abs=1.0))
     assert any(start < 1 and end == pytest.approx(4.3, abs=1.0) for start, end in when["rain"])
+
+
+def test_questions_about_a_tape(nano: Mats, known: Path) -> None:
+    talk = Conversation(nano)
+    talk.hear(known)
+    assert re.search("rain|water", talk.answer("what happens at 0:02?").text.lower())
+    assert re.match(r"0:\d\d-0:\d\d [^;]*(rooster|crow)[^;]*\.$", talk.answer("What happens at 0:13?").text)
+    first = talk.answer("what is in the first 10 seconds?").text
+    assert first.startswith("0:00-0:0") and first.count(";") >= 1 and "rooster" not in first
+    assert re.search(r"\(\d sounds in 0:36\)$", talk.answer("summarise").text)
+    assert talk.answer("what do you hear?").text == talk.answer("summarise").text
+    assert re.match(r"[^;]*(rain|water)", talk.answer("which sounds are there?").text.lower())
+    once = talk.answer("how often does the rooster crow?")
+    assert once.text.startswith("Once, at 0:") and once.kind == "often" and len(once.times) == 1
+    assert talk.answer("how often does a piano play?").text.startswith("Never")
+    assert talk.answer("what happens at 2:00?").text == "It ends at 0:36."
+
+
+def test_a_chat_begins_with_what_the_file_is(mats: Run, known: Path) -> None:
+    done = mats("chat", known, "--ask", "summarise")
+    said = done.stdout.decode().strip()
+    assert said.endswith("in 0:36)") and done.stderr.decode() == f"mats: {known}, 0:36: {said}\n"
+    assert mats("chat", known, "--ask", "summarise", "-q").stderr == b""

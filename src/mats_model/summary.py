@@ -85,10 +85,14 @@ def sentence(found: Sequence[Sound], captions: Sequence[str], length: float) -> 
     for caption, sound in others:
         before, where = where, _when(sound, longest)
         told += f" and {_lower(caption)}" if where == before else f", {where} {_lower(caption)}"
-    minutes, seconds = divmod(round(length), 60)
+    return f"{told} ({len(found)} sounds in {clock(length)})"
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are any: 9:58."""
+    minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    clock = f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-    return f"{told} ({len(found)} sounds in {clock})"
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _when(sound: Sound, longest: Sound) -> str:
