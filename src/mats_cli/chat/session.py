@@ -132,7 +132,7 @@ class Session:
             return
         silent = hearing.embedding is None
         console.note(
-            f"{hearing.name}, {clock(hearing.seconds)}: {'silence.' if silent else self.conversation.tape.summary()}"
+            f"{hearing.name}, {clock(round(hearing.seconds))}: {'silence.' if silent else self.conversation.tape.summary()}"
         )
 
     def attend(self, item: AudioSource, same: bool = False) -> None:
