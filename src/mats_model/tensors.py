@@ -3,9 +3,10 @@ where they fit it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 import numpy as np
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     import torch
 
 _MOST_HEADER = 1 << 24  # bytes of names and shapes; those of the largest model here are a tenth of that
+_KINDS = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 Held = Union["torch.Tensor", np.ndarray]  # the parts of a model are of torch or of numpy
 
@@ -35,31 +40,37 @@ def load(path: Path) -> dict[str, torch.Tensor]:
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """A file of safetensors, in numpy; bfloat16, which numpy does not have, becomes float32. Errors: ModelError."""
-    from safetensors import deserialize, safe_open
+    from safetensors import safe_open
 
     try:
-        _check_header(path)
-        with safe_open(path, "np") as held:
-            names = list(held.keys())
-            short = {name for name in names if held.get_slice(name).get_dtype() == "BF16"}
-            arrays = {name: held.get_tensor(name) for name in names if name not in short}
-        for name, each in deserialize(path.read_bytes()) if short else ():
-            if name in short:
-                # a bfloat16 is the upper half of a float32
-                bits = np.frombuffer(each["data"], "<u2").astype(np.uint32) << 16
-                arrays[name] = bits.view(np.float32).reshape(each["shape"])
-        return arrays
+        size = _check_header(path)
+        with safe_open(path, "np"):
+            pass  # the library looks at the header: kinds, and places that follow each other within the file
+        with path.open("rb") as file:
+            # read and not mapped, since pages of a map count as memory beside what is copied out of them
+            header = json.loads(file.read(8 + size)[8:])
+            return {name: _read(file, 8 + size, each) for name, each in header.items() if name != "__metadata__"}
     except MemoryError:
         raise
     except Exception as error:  # as above
         raise _unreadable(path, error) from None
 
 
-def _check_header(path: Path) -> None:
+def _read(file: BinaryIO, start: int, said: Mapping[str, Any]) -> np.ndarray:
+    kind, (first, last) = _KINDS[said["dtype"]], said["data_offsets"]
+    file.seek(start + first)
+    values = np.fromfile(file, kind, (last - first) // np.dtype(kind).itemsize).reshape(said["shape"])
+    # a bfloat16 is the upper half of a float32
+    return (values.astype(np.uint32) << 16).view(np.float32) if said["dtype"] == "BF16" else values
+
+
+def _check_header(path: Path) -> int:
+    """Bytes of the header."""
     with path.open("rb") as file:
         header = int.from_bytes(file.read(8), "little")
     if not 2 <= header <= min(_MOST_HEADER, path.stat().st_size - 8):
         raise ValueError(f"its header would have {header} bytes")
+    return header
 
 
 def _unreadable(path: Path, error: Exception) -> ModelError:

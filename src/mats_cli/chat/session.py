@@ -130,10 +130,8 @@ class Session:
         hearing = self.conversation.hearing
         if hearing is None or self.settings.quiet or not (self.typed or hearing.stretches):
             return
-        silent = hearing.embedding is None
-        console.note(
-            f"{hearing.name}, {clock(round(hearing.seconds))}: {'silence.' if silent else self.conversation.tape.summary()}"
-        )
+        told = "silence." if hearing.embedding is None else self.conversation.tape.summary()
+        console.note(f"{hearing.name}, {clock(round(hearing.seconds))}: {told}")
 
     def attend(self, item: AudioSource, same: bool = False) -> None:
         """Talk about this from now on. Errors: InputError."""

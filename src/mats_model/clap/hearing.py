@@ -85,6 +85,7 @@ class Hearing:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        options.enable_cpu_mem_arena = False  # what it would keep is more than what a window takes
         data = written(self._tower, self._head, self._width)
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
