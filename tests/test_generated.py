@@ -28,6 +28,6 @@ def test_nothing_has_drifted(tmp_path: Path) -> None:
 
 
 def test_completion_answers() -> None:
-    env = {**os.environ, "COMP_WORDS": "mats caption --ev", "COMP_CWORD": "2", "_MATS_COMPLETE": "complete_bash"}
+    env = {**os.environ, "COMP_WORDS": "mats caption --eve", "COMP_CWORD": "2", "_MATS_COMPLETE": "complete_bash"}
     done = subprocess.run([sys.executable, "-m", "mats_cli"], env=env, capture_output=True, check=False)
-    assert done.stdout.decode().split() == ["--every"]
+    assert done.stdout.decode().split() == ["--every", "--events"]

@@ -11,8 +11,9 @@ import soundfile
 from conftest import EXAMPLES, noise
 
 from mats_model.audio import AudioSource
+from mats_model.audio.level import FLOOR, level
 from mats_model.live.events import Tags
-from mats_model.live.ring import FLOOR, Ring, hear_now, level
+from mats_model.live.ring import Ring, hear_now
 from mats_model.mats import Mats
 
 

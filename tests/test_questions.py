@@ -86,3 +86,23 @@ def test_any_text_is_some_kind() -> None:
         "is there the",
     ):
         assert understand(text).kind in KINDS
+
+
+@pytest.mark.parametrize(
+    ("question", "asked"),
+    [
+        ("what happens at 1:30?", Asked("during", (), (90.0, 90.0))),
+        ("What do you hear at 90 seconds?", Asked("during", (), (90.0, 90.0))),
+        ("what is in the first minute?", Asked("during", (), (0.0, 60.0))),
+        ("What can be heard in the last 30 seconds?", Asked("during", (), (-30.0, float("inf")))),
+        ("What happens between 1:00 and 1:02:03.5?", Asked("during", (), (60.0, 3723.5))),
+        ("which sounds are there?", Asked("sounds")),
+        ("What sounds do you hear?", Asked("sounds")),
+        ("how often does the dog bark?", Asked("often", ("dog bark",))),
+        ("How many times do you hear a siren?", Asked("often", ("siren",))),
+        ("summarise", Asked("summary")),
+        ("Summarize the recording, please", Asked("summary")),
+    ],
+)
+def test_questions_about_time(question: str, asked: Asked) -> None:
+    assert understand(question) == asked

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from mats_cli import loading
 from mats_cli import options as shared
-from mats_cli.documents import chosen_format
+from mats_cli.documents import TIMED, chosen_format
 from mats_cli.formats import Result, Row
 from mats_cli.labels import Labels, label_embeddings, read_labels
 from mats_model.errors import UsageError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mats_model.audio.folders import Item
-    from mats_model.ears import Ears
+    from mats_model.ears import Ears, Stretch
     from mats_model.labels import Label
     from mats_model.many import Listened
 
@@ -114,7 +115,8 @@ def classify(
 
     A line has the label, its share among all labels, and the probability that it is there at all. Where none is likely
     the line says (none fits), with the nearest label behind it. With --multi each label is judged alone by its
-    probability, and stretches that follow each other with the same label are joined.
+    probability, and stretches that follow each other with the same label are joined. A recording of more than 20 s is
+    heard in stretches that end where its sound changes: shares are those of its time, and --multi tells when.
 
     \b
     Examples:
@@ -142,7 +144,10 @@ def classify(
     chosen = chosen or Labels(_known(mats))
     names, vectors = chosen.names, label_embeddings(mats, chosen, template)
     least = 0.5 if threshold is None else threshold
-    options = job.Options(every, kind, output, quiet, every is not None or multi, trace, embed, resumes=not together)
+    options = job.Options(every, kind, output, quiet, every is not None or multi, trace, embed)
+    # together, a recording is one sound among others
+    options = replace(options, changes=every is None and not together, resumes=not together)
+    whole = every is None and kind not in TIMED
     settings = {
         "verb": "classify",
         "labels": names,
@@ -151,11 +156,14 @@ def classify(
         "multi": multi,
         "threshold": least,
         "top_k": top_k,
+        "whole": whole,
     }
 
     def rows(listened: Listened) -> list[Row]:
         if multi:
             return _multi(mats, listened, names, vectors, least)
+        if whole and len(listened.heard) > 1:
+            return _whole(listened.heard, mats.rank_over(listened.heard, names, vectors)[:top_k])
         return _rows(listened, lambda embedding: mats.rank(embedding, names, vectors)[:top_k])
 
     def answer(all_heard: Iterator[Listened]) -> Iterator[tuple[Item, Result]]:
@@ -177,18 +185,23 @@ def _known(mats: Ears) -> list[str]:
 
 def _rows(listened: Listened, rank: Callable[[np.ndarray], list[Label]]) -> list[Row]:
     """A row for each stretch: its labels, best first, and whether any is likely to be there."""
+    rows: list[Row] = []
+    for heard in listened.heard:
+        best = rank(heard.embedding) if heard.embedding is not None else []
+        rows += _whole([heard], best)
+    return rows
+
+
+def _whole(stretches: list[Stretch], best: list[Label]) -> list[Row]:
+    """One row for all of them."""
     from mats_model.labels import none_fits
 
-    rows = []
-    for heard in listened.heard:
-        row = Row(heard.start, heard.end, silent=heard.embedding is None)
-        if heard.embedding is not None:
-            best = rank(heard.embedding)
-            row.labels = [(label.name, round(label.score, 4)) for label in best]
-            row.probabilities = {label.name: round(label.probability or 0.0, 4) for label in best}
-            row.none_fits = none_fits(best)
-        rows.append(row)
-    return rows
+    row = Row(stretches[0].start, stretches[-1].end, silent=not best)
+    if best:
+        row.labels = [(label.name, round(label.score, 4)) for label in best]
+        row.probabilities = {label.name: round(label.probability or 0.0, 4) for label in best}
+        row.none_fits = none_fits(best)
+    return [row]
 
 
 def _together(

@@ -23,12 +23,21 @@ GROWING = ("text", "jsonl")
 
 
 class Diary:
-    """`kind`: one of FORMATS; `output`: where to, standard output if None; `about`: what made it."""
+    """`kind`: one of FORMATS; `output`: where to, standard output if None; `about`: what made it; `lines`: where lines
+    go that several diaries share."""
 
-    def __init__(self, kind: str, output: Path | None, source: Stream, about: dict[str, str]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        output: Path | None,
+        source: Stream,
+        about: dict[str, str],
+        lines: list[str] | None = None,
+    ) -> None:
         from mats_model.audio.picture import Spectrogram
 
         self.kind, self.output, self.source, self.about = kind, output, source, about
+        self.lines = lines
         self.rows: list[Row] = []
         self._open: list[Row] = []  # those of which the end is not known yet
         self._file: IO[str] | None = None
@@ -36,16 +45,20 @@ class Diary:
         self._seen = 0  # samples that are in the picture
         if output is None:
             console.check_output()
+        if output is None or lines is not None:
             return
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
             # lines are added to those of earlier days
             self._file = output.open("a", encoding="utf-8") if kind in GROWING else None
         except OSError as error:
-            raise self._refused(error) from None
+            raise _refused(output, error) from None
 
     def line(self, text: str) -> None:
         """Of a format that grows."""
+        if self.lines is not None:
+            self.lines.append(harmless(text))
+            return
         if self._file is None:
             console.out(text + "\n")
             return
@@ -87,8 +100,8 @@ class Diary:
         self.rows.append(row)
         self._open.append(row)
 
-    def finish(self, began: float) -> None:
-        """The document, of what was heard since `began`, in seconds of the clock. Errors: UsageError."""
+    def finish(self, began: datetime | None) -> None:
+        """The document, of what was heard since `began`, if that is known. Errors: UsageError."""
         if self._file:
             self._file.close()
         if self.kind in GROWING:
@@ -96,18 +109,28 @@ class Diary:
         name = self.source.name
         if self._picture:
             end = max([self._picture.seconds, *(row.end for row in self.rows)])
-            since = datetime.fromtimestamp(began) if self.source.live else None
-            sound = Sound(name, marks(self.rows), 0.0, end, self._picture.png(), began=since)
+            sound = Sound(name, marks(self.rows), 0.0, end, self._picture.png(), began=began)
             text = page(f"mats listen: {name}", [sound], self.about)
         else:
             text = document([Result(name, self.rows, about=self.about)], self.kind, False, True)
         if self.output is None:
             console.out(text)
-            return
-        try:
-            write(self.output, text.encode("utf-8", "surrogateescape"))
-        except OSError as error:
-            raise self._refused(error) from None
+        else:
+            _written(self.output, text)
 
-    def _refused(self, error: OSError) -> UsageError:
-        return UsageError(f"-o {self.output} cannot be written ({error.strerror}); choose another place.")
+
+def write_lines(output: Path, lines: list[str]) -> None:
+    """Of several diaries, in place of what was there. Errors: UsageError."""
+    _written(output, "".join(line + "\n" for line in lines))
+
+
+def _written(output: Path, text: str) -> None:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write(output, text.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise _refused(output, error) from None
+
+
+def _refused(output: Path | None, error: OSError) -> UsageError:
+    return UsageError(f"-o {output} cannot be written ({error.strerror}); choose another place.")

@@ -25,6 +25,8 @@ from mats_model.errors import UsageError
 
 # formats that are written as they come; the others need the whole
 GROWING = ("text", "jsonl", "timeline", *TABLES)
+# formats that are about time
+TIMED = (*ENDINGS, "timeline", "html")
 # ending of a file -> the format that it asks for, and those that may be asked for beside it
 _OF_ENDING = {
     ".srt": ("srt",),

@@ -44,6 +44,7 @@ class Options:
     timed: bool  # times are part of the text format
     traced: bool = False  # tables have columns for the model's id and the version of mats
     embed: bool = False  # a page has the sounds inside
+    changes: bool = False  # a long sound is heard in stretches that end where it changes
     resumes: bool = True  # what was done of a job that was stopped is kept: not where an answer depends on the others
 
 
@@ -54,23 +55,31 @@ def listen_all(
     quiet: bool = False,
     piped: dict[int, AudioSource] | None = None,
     progress: Callable[[float], None] | None = None,
+    changes: bool = False,
 ) -> Iterator[Listened]:
     """Each input listened to, in order; standard input is read when its turn comes, and kept in `piped`, by the id of
     its item, since it cannot be read again."""
     from mats_model import many
+
+    def begun(item: Item) -> AudioSource:
+        source = opened(item, quiet, progress)
+        if item.path is None and piped is not None:
+            piped[id(item)] = source
+        return source
+
+    yield from many.listen_all(mats, items, every, begun, changes)
+
+
+def opened(item: Item, quiet: bool = False, progress: Callable[[float], None] | None = None) -> AudioSource:
+    """The sound of an input; standard input is read. Errors: InputError."""
     from mats_model.audio import AudioSource
     from mats_model.audio.folders import STDIN
 
-    def opened(item: Item) -> AudioSource:
-        if item.path is not None:
-            source = AudioSource(item.name, path=item.path, progress=progress)
-        else:
-            source = AudioSource(STDIN, data=read_stdin(quiet=quiet), progress=progress)
-            if piped is not None:
-                piped[id(item)] = source
-        return source
-
-    yield from many.listen_all(mats, items, every, opened)
+    if item.problem:
+        raise InputError(item.problem)
+    if item.path is None:
+        return AudioSource(STDIN, data=read_stdin(quiet=quiet), progress=progress)
+    return AudioSource(item.name, path=item.path, progress=progress)
 
 
 class _Sink:
@@ -202,7 +211,7 @@ def run(
     tally = _Tally(len(found.items))
     piped: dict[int, AudioSource] | None = {} if options.format == "html" else None
     bar = _bar(found.items, options.quiet)
-    heard = listen_all(mats, todo, options.every, options.quiet, piped, bar.heard if bar else None)
+    heard = listen_all(mats, todo, options.every, options.quiet, piped, bar.heard if bar else None, options.changes)
     fresh = answer(tally.told(heard))
     try:
         for number, item in enumerate(console.progress(found.items, len(found.items), "file", options.quiet)):

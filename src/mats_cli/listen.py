@@ -5,22 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from mats_cli import console, loading
+from mats_cli import console, job, loading
 from mats_cli import options as shared
-from mats_cli.diary import FORMATS, Diary
+from mats_cli.diary import FORMATS, GROWING, Diary, write_lines
 from mats_cli.documents import chosen_format
-from mats_cli.formats import clock, plain_json, stamp
+from mats_cli.formats import clock, plain_json, stamp, visible
 from mats_cli.starter import Starter
 from mats_model import __version__
-from mats_model.errors import UsageError
+from mats_model.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from mats_model.audio.folders import Found
     from mats_model.live.clips import Clip, Clips
     from mats_model.live.diarist import Diarist, Entry, Look
     from mats_model.live.stream import Stream
@@ -65,7 +66,18 @@ TagCount = Annotated[
 ]
 
 
+Files = Annotated[
+    Optional[list[str]],
+    typer.Argument(
+        metavar="[INPUTS...]",
+        help="Sound files, folders, or - for standard input; the microphone if none is given.",
+        show_default=False,
+    ),
+]
+
+
 def listen(
+    inputs: Files = None,
     on: On = None,
     run: Command = None,
     clips: ClipFolder = None,
@@ -87,21 +99,22 @@ def listen(
     offline: shared.Offline = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Write a diary of what the microphone hears, a line for each change.
+    """Write a diary of the microphone or of recordings, a line for each change.
 
-    Each line has the time, a few tags and a sentence; --json gives one object a line. Quiet is said once. It runs until
-    Ctrl-C, with memory that does not grow. Subtitles, tracks, a timeline and a page are written when it ends.
+    Each line has the time, a few tags and a sentence; --json gives one object a line. Quiet is said once. The
+    microphone is heard until Ctrl-C, with memory that does not grow; recordings have times of the clock where their
+    header (BWF) or name says when they began. Subtitles, tracks, a timeline and a page are written when it ends.
 
     \b
     Examples:
       mats listen
+      mats listen 20230105_063000.WAV
       mats listen --json >> diary.jsonl
       mats listen --for 3600 -o morning.html
       mats listen --on "glass breaking:0.5" --run "notify-send mats {label}"
       mats listen --on "baby crying" --clips cries/
       ffmpeg -i stream -f s16le -ar 32000 -ac 1 - | mats listen --mic - --raw s16le,32000,1
     """
-    from mats_cli.microphone import open_input
     from mats_model.live.diarist import Diarist
     from mats_model.live.diary import DiarySettings
 
@@ -109,26 +122,91 @@ def listen(
     kind = chosen_format("jsonl" if json and format is None else format, False, False, FORMATS, False, output, timeline)
     labels = dict(_label(each) for each in on or [])
     starter = Starter.of(run, bool(labels))
+    if inputs and not (mic is sample_rate is raw is None):
+        raise UsageError("--mic, --rate and --raw are for the microphone: leave them out where a sound is named.")
     if clips:
         _make(clips)
+    found = job.found(inputs) if inputs else None
+    if found and len(found.items) > 1 and kind not in GROWING:
+        raise UsageError(f"--format {kind} holds one diary: give one sound, or take text or jsonl.")
     mats = loading.load_model(model, offline, device=device)
     loading.apply_santa(mats, memory, santa, no_santa)
     loading.one_thread()
+    diarist = Diarist(mats, labels, count=tags, settings=DiarySettings(gate=gate))
+    asked = _Asked(kind=kind, quiet=quiet, starter=starter, clips=clips, stop=stop, output=output)
+    if found:
+        raise typer.Exit(_recordings(diarist, found, asked))
+    _microphone(diarist, mic, raw, sample_rate, asked)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What is to be written, of whatever is heard."""
+
+    kind: str
+    quiet: bool
+    starter: Starter | None
+    clips: Path | None
+    stop: float | None
+    output: str | None
+    used: set[Path] = field(default_factory=set)  # names of clips
+
+    def diary(self, diarist: Diarist, source: Stream, lines: list[str] | None = None) -> Diary:
+        """Of one stream; into `lines`, where several share a file."""
+        about = {"model": diarist.mats.id, "mats": __version__}
+        return Diary(self.kind, Path(self.output) if self.output else None, source, about, lines)
+
+
+def _microphone(diarist: Diarist, mic: str | None, raw: str | None, sample_rate: int | None, asked: _Asked) -> None:
+    from mats_cli.microphone import open_input
+
     source = open_input(mic, raw, sample_rate, RING, patient=True)
-    writer = _Writer(source=source, kind=kind, quiet=quiet, starter=starter)
-    writer.diary = Diary(kind, Path(output) if output else None, source, {"model": mats.id, "mats": __version__})
+    writer = _Writer(source=source, kind=asked.kind, quiet=asked.quiet, starter=asked.starter)
+    writer.diary = asked.diary(diarist, source)
     try:
-        if not quiet:
+        if not asked.quiet:
             console.note(f"listening to {source.name} at {source.ring.sample_rate} Hz; Ctrl-C stops.")
             for line in source.notes:
                 console.note(line)
-        diarist = Diarist(mats, labels, count=tags, settings=DiarySettings(gate=gate))
-        _follow(diarist, writer, clips, stop)
+        _follow(diarist, writer, asked)
     except KeyboardInterrupt:
         raise console.Stopped from None
     finally:
         source.close()
-        writer.diary.finish(writer.began)
+        writer.diary.finish(datetime.fromtimestamp(writer.began) if source.live else None)
+
+
+def _recordings(diarist: Diarist, found: Found, asked: _Asked) -> int:
+    """A diary of each; returns the exit code."""
+    from mats_model.audio.began import began
+    from mats_model.live.stream import Recording
+
+    lines: list[str] | None = [] if asked.output and asked.kind in GROWING else None
+    failed = parts = 0
+    for item in found.items:
+        try:
+            sound = job.opened(item, asked.quiet)
+            source = Recording(sound, seconds=RING)
+            writer = _Writer(source=source, kind=asked.kind, quiet=asked.quiet, starter=asked.starter)
+            writer.path, writer.named, writer.origin = item.name, found.many, began(sound)
+            writer.diary = asked.diary(diarist, source, lines)
+            if writer.origin and not asked.quiet:
+                zone = "UTC" if writer.origin.tzinfo else "by its recorder's clock; no time zone is written"
+                console.note(f"{item.name} began at {writer.origin:%Y-%m-%d %H:%M:%S} ({zone}).")
+            _follow(diarist, writer, asked)
+            writer.diary.finish(writer.origin)
+        except InputError as error:
+            failed += 1
+            console.failure(error)
+            continue
+        except KeyboardInterrupt:
+            raise console.Stopped from None
+        for line in sound.notes:
+            console.note(line)
+        parts += bool(sound.missing)
+    if lines is not None and asked.output:
+        write_lines(Path(asked.output), lines)
+    return 4 if failed == len(found.items) else 3 if failed or parts else 0
 
 
 def _make(folder: Path) -> None:
@@ -139,14 +217,15 @@ def _make(folder: Path) -> None:
         raise UsageError(f"--clips {folder} cannot be made ({error.strerror}).") from None
 
 
-def _follow(diarist: Diarist, writer: _Writer, folder: Path | None, stop: float | None) -> None:
+def _follow(diarist: Diarist, writer: _Writer, asked: _Asked) -> None:
     """To the end of the stream. Errors: DeviceError, InputError."""
     from mats_model.live.clips import Clips
 
-    if folder:
-        writer.clips = Clips(folder, writer.source, watched=bool(diarist.thresholds), stamp=writer.stamp)
+    if asked.clips:
+        watched = bool(diarist.thresholds)
+        writer.clips = Clips(asked.clips, writer.source, watched, writer.stamp, asked.used)
     last = 0.0
-    for look in diarist.follow(writer.source, stop):
+    for look in diarist.follow(writer.source, asked.stop):
         writer.look(look)
         last = look.time
     writer.kept(writer.clips.close(last) if writer.clips else ())
@@ -178,7 +257,10 @@ class _Writer:
     diary: Diary = field(init=False)
     clips: Clips | None = None
     starter: Starter | None = None
-    began: float = field(default_factory=time.time)
+    began: float = field(default_factory=time.time)  # by the wall, for a microphone
+    origin: datetime | None = None  # when a recording began, if that is known
+    path: str = ""  # of a recording
+    named: bool = False  # lines begin with the path
 
     def look(self, look: Look) -> None:
         """All that there is to say of a moment."""
@@ -221,21 +303,24 @@ class _Writer:
                 self._write(clip.start, {"event": "clip", "path": str(clip.path)}, [str(clip.path)])
 
     def when(self, seconds: float) -> str:
-        """By the wall for a microphone, from the beginning for a pipe."""
-        if not self.source.live:
-            return clock(seconds)
-        return self._time(seconds).isoformat(timespec="milliseconds")
+        """By the clock where that is known, from the beginning otherwise."""
+        time = self._time(seconds)
+        return clock(seconds) if time is None else time.isoformat(timespec="milliseconds")
 
     def stamp(self, seconds: float) -> str:
         """The same, for the name of a file."""
-        return f"{self._time(seconds):%Y%m%d-%H%M%S}" if self.source.live else stamp(seconds)
+        time = self._time(seconds)
+        return stamp(seconds) if time is None else f"{time:%Y%m%d-%H%M%S}"
 
-    def _time(self, seconds: float) -> datetime:
-        return datetime.fromtimestamp(self.began + seconds).astimezone()
+    def _time(self, seconds: float) -> datetime | None:
+        if self.source.live:
+            return datetime.fromtimestamp(self.began + seconds).astimezone()
+        return self.origin + timedelta(seconds=seconds) if self.origin else None
 
     def _write(self, seconds: float, told: dict[str, Any], cells: list[str]) -> None:
         when = self.when(seconds)
         if self.kind == "jsonl":
-            self.diary.line(plain_json({"time": when, "start": round(seconds, 3), **told}))
+            path = {"path": self.path} if self.path else {}
+            self.diary.line(plain_json({**path, "time": when, "start": round(seconds, 3), **told}))
         elif self.kind == "text":
-            self.diary.line("\t".join([when, *cells]))
+            self.diary.line("\t".join([*([visible(self.path)] if self.named else []), when, *cells]))

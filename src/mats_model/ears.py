@@ -46,8 +46,9 @@ class Ears:
 
     # ---- listening
 
-    def listen(self, sound: AudioInput, every: float | None = None) -> Iterator[Stretch]:
-        """A file as one stretch, or as one for each `every` seconds; memory is flat in its length.
+    def listen(self, sound: AudioInput, every: float | None = None, ends: Sequence[float] = ()) -> Iterator[Stretch]:
+        """A file as one stretch, as one for each `every` seconds, or as those that end at `ends` (rising seconds);
+        memory is flat in its length.
 
         Errors: InputError, when it cannot be decoded.
         """
@@ -55,7 +56,7 @@ class Ears:
             raise UsageError(f"`every` {every:g}: give between 0.1 and 86400 seconds.")
         segment, start, end = 0, 0.0, 0.0
         total: np.ndarray | None = None
-        for window, raw in self.windows(sound, every):
+        for window, raw in self.windows(sound, every, ends):
             if window.segment != segment:
                 yield Stretch(start, end, unit(total) if total is not None else None)
                 segment, start, total = window.segment, window.start, None
@@ -64,23 +65,29 @@ class Ears:
                 total = raw if total is None else total + raw
         yield Stretch(start, end, unit(total) if total is not None else None)
 
-    def windows(self, sound: AudioInput, every: float | None = None) -> Iterator[tuple[Window, np.ndarray | None]]:
+    def windows(
+        self, sound: AudioInput, every: float | None = None, ends: Sequence[float] = ()
+    ) -> Iterator[tuple[Window, np.ndarray | None]]:
         """Windows with their raw embeddings (d,), a few at a time; None for a silent one. Errors: InputError."""
         item = source(sound)
+        yield from self.embedded(item.name, self.cut(item, every, ends))
+
+    def embedded(self, name: str, cut: Iterable[Window]) -> Iterator[tuple[Window, np.ndarray | None]]:
+        """The windows of the sound `name` with their raw embeddings (d,), as `windows`. Errors: InputError."""
         # all that listens comes through here
-        with one_input(item.name):
+        with one_input(name):
             waiting: list[Window] = []
-            for window in self.cut(item, every):
+            for window in cut:
                 waiting.append(window)
                 if len(waiting) == BATCH:
-                    yield from self._embed(waiting, item.name)
+                    yield from self._embed(waiting, name)
                     waiting = []
             if waiting:
-                yield from self._embed(waiting, item.name)
+                yield from self._embed(waiting, name)
 
-    def cut(self, sound: AudioInput, every: float | None = None) -> Iterator[Window]:
+    def cut(self, sound: AudioInput, every: float | None = None, ends: Sequence[float] = ()) -> Iterator[Window]:
         """The encoder's windows of a sound, not yet embedded. Errors: InputError."""
-        return windows(source(sound), self.clap.sample_rate, self.clap.window, every, self.clap.fill)
+        return windows(source(sound), self.clap.sample_rate, self.clap.window, every, self.clap.fill, ends)
 
     def _embed(self, some: list[Window], name: str) -> Iterator[tuple[Window, np.ndarray | None]]:
         for window, raw in zip(
@@ -147,6 +154,17 @@ class Ears:
         """A sound (d,), labels by name and as embeddings (labels, d) -> all of them, with their shares and
         probabilities, best first."""
         return ranked(names, self.score(embedding, labels), self.score(embedding, labels, multi=True))
+
+    def rank_over(self, stretches: Iterable[Stretch], names: Sequence[str], labels: np.ndarray) -> list[Label]:
+        """The same for all of a recording's stretches: a label's share is its mean over the time that is not silent,
+        its probability the highest of any; nothing where all is silent."""
+        heard = [(each.end - each.start, each.embedding) for each in stretches if each.embedding is not None]
+        if not heard:
+            return []
+        seconds = np.array([length for length, _ in heard])
+        shares = np.stack([self.score(embedding, labels) for _, embedding in heard])
+        alone = np.stack([self.score(embedding, labels, multi=True) for _, embedding in heard])
+        return ranked(names, seconds @ shares / seconds.sum(), alone.max(0))
 
     def classify(
         self,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from mats_model.ears import Ears, Stretch
 from mats_model.errors import InputError, one_input
 from mats_model.mats import Mats
 from mats_model.parallel import in_order
+from mats_model.stretches import listen_changes
+from mats_model.summary import MAIN, Said, Sound, joined, sentence, sounds
 
 
 @dataclass
@@ -32,11 +35,13 @@ def listen_all(
     items: Iterable[Item],
     every: float | None = None,
     opened: Callable[[Item], AudioSource] = lambda item: AudioSource(item.name, path=item.path),
+    changes: bool = False,
 ) -> Iterator[Listened]:
     """Each input listened to, in order; a few at once, each on one thread, so that its company changes nothing.
 
-    `every` is the length of a stretch in seconds, a whole sound if None; `opened` gives the sound of an item. What is
-    wrong with one input is in its answer. Errors: DeviceError, MemoryError.
+    `every` is the length of a stretch in seconds, a whole sound if None; with `changes` a long sound has, instead of
+    one, stretches that end where it changes. `opened` gives the sound of an item. What is wrong with one input is in
+    its answer. Errors: DeviceError, MemoryError.
     """
 
     def one(item: Item) -> Listened:
@@ -45,7 +50,7 @@ def listen_all(
                 if item.problem:
                     raise InputError(item.problem)
                 sound = opened(item)
-                heard = list(ears.listen(sound, every))
+                heard = listen_changes(ears, sound) if changes and every is None else list(ears.listen(sound, every))
                 return Listened(item, heard, sound.notes, missing=bool(sound.missing))
         except InputError as error:
             return Listened(item, error=str(error), trace=getattr(error, "trace", ""))
@@ -69,3 +74,32 @@ def _captions(mats: Mats, some: list[Listened]) -> Iterator[tuple[Listened, list
     said = iter(mats.answer(np.stack(vectors)) if vectors else [])
     for one in some:
         yield one, [None if stretch.embedding is None else next(said) for stretch in one.heard]
+
+
+def say_all(mats: Mats, listened: Iterable[Listened], whole: bool = False) -> Iterator[tuple[Listened, list[Said]]]:
+    """What is to be said of each input over time, neighbours that say the same as one; with `whole` one sentence about
+    a recording of several stretches, as sure as what it says of the longest sound."""
+    waiting: deque[tuple[Listened, list[Sound]]] = deque()
+
+    def parts() -> Iterator[Listened]:
+        for one in listened:
+            found = sounds(one.heard) if whole and len(one.heard) > 1 else []
+            waiting.append((one, found))
+            # twice as many as are told, since two may have one caption
+            main = [Stretch(sound.start, sound.end, sound.embedding) for sound in found[: 2 * MAIN]]
+            yield replace(one, heard=main) if main else one
+
+    for short, captions in caption_all(mats, parts()):
+        one, found = waiting.popleft()
+        rows = [
+            Said(stretch.start, stretch.end, None)
+            if caption is None or stretch.embedding is None
+            else Said(stretch.start, stretch.end, caption, mats.likeness(caption, stretch.embedding))
+            for stretch, caption in zip(short.heard, captions, strict=True)
+        ]
+        if found:
+            end = one.heard[-1].end
+            told = sentence(found, [each.caption or "" for each in rows], end)
+            yield one, [Said(one.heard[0].start, end, told, rows[0].score)]
+        else:
+            yield one, joined(rows)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mats_cli import console, loading, signals
 from mats_cli import options as shared
 from mats_cli.chat.status import Watcher
-from mats_cli.formats import plain_json
+from mats_cli.formats import clock, plain_json
 from mats_model.errors import UsageError
 from mats_model.places import expanded
 
@@ -51,6 +51,7 @@ class Session:
     def __init__(self, settings: Settings, open_input: Callable[[], Stream]) -> None:
         self.settings, self._open = settings, open_input
         self.source: Stream | None = None
+        self.typed = False  # somebody types the questions
         self.live = False  # talks about the last seconds of the source, as they come
         self.excerpts: Excerpts | None = None
         self._told = 0  # overruns that were said
@@ -122,6 +123,15 @@ class Session:
 
         self.attend(source(expanded(path), path))
         self.live = False
+        self.introduce()
+
+    def introduce(self) -> None:
+        """What a file is, where somebody types or it is long: a line before the first question."""
+        hearing = self.conversation.hearing
+        if hearing is None or self.settings.quiet or not (self.typed or hearing.stretches):
+            return
+        told = "silence." if hearing.embedding is None else self.conversation.tape.summary()
+        console.note(f"{hearing.name}, {clock(round(hearing.seconds))}: {told}")
 
     def attend(self, item: AudioSource, same: bool = False) -> None:
         """Talk about this from now on. Errors: InputError."""

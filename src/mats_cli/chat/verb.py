@@ -169,6 +169,7 @@ def _who_asks(ask: list[str] | None, piped: bool) -> tuple[Iterable[str] | None,
 
 def _begin(session: Session, sound: str | None, listen: float | None, typed: bool) -> None:
     """The first thing that is talked about. Errors: MatsError."""
+    session.typed = typed
     if sound == "-":
         from mats_cli.inputs import read_stdin
         from mats_model.audio import AudioSource

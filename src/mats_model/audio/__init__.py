@@ -8,6 +8,7 @@ ffmpeg.py   PyAV, the extra `media`: whatever libsndfile does not know
 decode.py   samples, mixed to mono and resampled, block by block
 window.py   windows and segments
 write.py    WAV files of our own
+level.py    how loud
 """
 
 from mats_model.audio.decode import BLOCK, blocks, decoded, facts, recognised, seconds

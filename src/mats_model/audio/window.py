@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,33 +25,55 @@ class Window:
 
 
 def windows(
-    item: AudioSource, sample_rate: int, size: int, every: float | None = None, fill: str = "zeros"
+    item: AudioSource,
+    sample_rate: int,
+    size: int,
+    every: float | None = None,
+    fill: str = "zeros",
+    ends: Sequence[float] = (),
 ) -> Iterator[Window]:
     """Cut a sound into windows of `size` samples, half a window apart, the last one right-aligned.
 
-    With `every` (seconds) the sound is first cut into segments of that length and each is windowed by itself.
+    With `every` (seconds) the sound is first cut into segments of that length, with `ends` (rising seconds) into
+    segments that end there, and each is windowed by itself.
     What becomes of a sound shorter than a window is for its encoder to say (`fill`): zeros after it, repeats until it
     is full, or whole repeats only and then zeros.
     """
     step = max(1, round(every * sample_rate)) if every else None
+    marks = [round(end * sample_rate) for end in ends]
+
+    def close(segment: int) -> float:
+        """Where a segment ends, in samples."""
+        return (segment + 1) * step if step else marks[segment] if segment < len(marks) else math.inf
+
     least = round(LEAST * sample_rate)
     cutter, read = _Cutter(sample_rate, size, 0, 0, fill), 0
     held = np.zeros(0, np.float32)
     for block in blocks(item, sample_rate):
         block = np.concatenate([held, block]) if len(held) else block
         # only what lies beyond the boundary opens a new segment, and only if it is long enough to be heard
-        while step and read + len(block) - (cutter.segment + 1) * step >= least:
-            inside = (cutter.segment + 1) * step - read
+        while read + len(block) - close(cutter.segment) >= least:
+            inside = int(close(cutter.segment)) - read
             yield from cutter.feed(block[:inside])
             yield from cutter.close()
             read, block = read + inside, block[inside:]
             cutter = _Cutter(sample_rate, size, read, cutter.segment + 1, fill)
-        beyond = max(0, read + len(block) - (cutter.segment + 1) * step) if step else 0
+        beyond = int(max(0, read + len(block) - close(cutter.segment)))
         block, held = block[: len(block) - beyond], block[len(block) - beyond :]
         yield from cutter.feed(block)
         read += len(block)
     yield from cutter.feed(held)
     yield from cutter.close()
+
+
+def filled(samples: np.ndarray, size: int, fill: str) -> np.ndarray:
+    """(s,) -> (size,), by the encoder's `fill` where it is shorter."""
+    length = len(samples)
+    if length >= size:
+        return samples
+    if fill != "zeros":
+        samples = np.tile(samples, size // length + (fill == "repeat"))[:size]
+    return np.pad(samples, (0, size - len(samples)))
 
 
 class _Cutter:
@@ -66,12 +89,8 @@ class _Cutter:
         length = len(samples)
         begin = self.origin + start
         silent = bool(np.abs(samples).max(initial=0.0) < SILENCE)
-        padded = samples
-        if length < self.size:
-            if self.fill != "zeros":
-                padded = np.tile(samples, self.size // length + (self.fill == "repeat"))[: self.size]
-            padded = np.pad(padded, (0, self.size - len(padded)))
         self.last_end = start + length
+        padded = filled(samples, self.size, self.fill)
         return Window(padded, begin / self.sample_rate, (begin + length) / self.sample_rate, self.segment, silent)
 
     def feed(self, samples: np.ndarray) -> Iterator[Window]:

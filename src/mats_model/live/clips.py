@@ -27,16 +27,22 @@ class Clip:
 class Clips:
     """Told what a diary tells, entry by entry and look by look; yields what it wrote.
 
-    `watched`: clips of labels that passed, instead of all sounds; `stamp` writes a time into the name of a file.
+    `watched`: clips of labels that passed, instead of all sounds; `stamp` writes a time into the name of a file;
+    `used` are the names that several streams share.
     Errors: OSError where the folder cannot be made.
     """
 
     def __init__(
-        self, folder: Path, stream: Stream, watched: bool = False, stamp: Callable[[float], str] = "{:.3f}".format
+        self,
+        folder: Path,
+        stream: Stream,
+        watched: bool = False,
+        stamp: Callable[[float], str] = "{:.3f}".format,
+        used: set[Path] | None = None,
     ) -> None:
         self.folder, self.stream, self.watched, self.stamp = folder, stream, watched, stamp
         self._open: list[tuple[float, str]] = []
-        self._used: set[Path] = set()
+        self._used: set[Path] = set() if used is None else used
         folder.mkdir(parents=True, exist_ok=True)
 
     def entry(self, entry: Entry) -> Iterator[Clip]:

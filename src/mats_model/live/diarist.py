@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mats_model.audio import AudioSource
+from mats_model.audio.level import level
 from mats_model.errors import DeviceError, InputError
 from mats_model.labels import Label
 from mats_model.live.diary import TICK, Begun, Change, Diary, DiarySettings, Ended, Passed, Quiet
 from mats_model.live.events import Tags, tag_names
-from mats_model.live.ring import NOW, hear_now, level
+from mats_model.live.ring import NOW, hear_now
 from mats_model.live.stream import Stream
 from mats_model.mats import Mats
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mats_model.live.ring import GATE, Now
+from mats_model.audio.level import GATE
+from mats_model.live.ring import Now
 from mats_model.vectors import unit
 
 # seconds between two looks

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
-# what: a description; present: whether a thing is there; which: of several; when: at what times; loud, long: what is
-# measured
-KINDS = ("what", "present", "which", "when", "loud", "long", "beyond")
+# what: a description; present: whether a thing is there; which: of several; when: at what times; often: how many times;
+# during: what happens in a time; sounds: which there are; summary: all in a sentence; loud, long: what is measured
+KINDS = ("what", "present", "which", "when", "often", "during", "sounds", "summary", "loud", "long", "beyond")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The kind of a question, and the things that it names."""
+    """The kind of a question, the things that it names, and the seconds that it asks of, from the end if negative."""
 
     kind: str
     things: tuple[str, ...] = ()
+    during: tuple[float, float] = (0.0, 0.0)
 
 
 _POLITE = (
@@ -41,7 +43,7 @@ _WHAT = "|".join(
         rf"what (?:(?:kind|sort|type)s? of \w+|{_SOUND}"
         r"|(?:animal|bird|instrument|vehicle|machine|tool|engine|weather)s?)(?: .*)?",
         rf"what{_BE}? (?:making|causing|producing) .*|what makes .*|what does (?:it|this|that) sound like",
-        r"(?:describe|caption|summari[sz]e|listen)(?: .*)?|what (?:you|i) (?:can )?hear|what else(?: .*)?|anything "
+        r"(?:describe|caption|listen)(?: .*)?|what (?:you|i) (?:can )?hear|what else(?: .*)?|anything "
         r"else",
     )
 )
@@ -51,6 +53,39 @@ _HEARD = (
 )
 # a judgement, or nobody's business: no sound has such a name
 _JUDGED = r"(?:good|bad|dangerous|safe|real|fake|ok|true|right|wrong|loud|quiet|far|near|close|old|young)\b"
+
+
+_UNIT = r"(seconds?|secs?|s|minutes?|mins?|m|hours?|h)"
+_TIME = rf"(?:\d+(?::\d\d){{1,2}}(?:\.\d+)?|\d+(?:\.\d+)? ?{_UNIT}?)"
+
+
+_SOUNDS = r"(?:which|what|list)(?: all)?(?: the| different)? sounds\b(?: (?:are|is|were|do|can)\b.*| there)?"
+_OFTEN = r"how (?:often|many times) (?:do|does|did|is|are|was|were|can) (?:(?:you|i|we) hear )?(.+)"
+
+
+def _seconds(text: str) -> float:
+    """1:30, 90 s or 1.5 minutes."""
+    if ":" in text:
+        total = 0.0
+        for part in text.split(":"):
+            total = 60.0 * total + float(part)
+        return total
+    number, unit = re.fullmatch(r"([\d.]+) ?([a-z]*)", text).groups()  # type: ignore[union-attr]
+    return float(number) * {"m": 60.0, "h": 3600.0}.get(unit[:1], 1.0)
+
+
+def _during(text: str) -> Asked | None:
+    """What happens at a time, between two, or in the first or last of it."""
+    if found := re.search(rf" in the (first|last)(?: ({_TIME})| (second|minute|hour))$", text):
+        length = _seconds(found[2] if found[2] else f"1 {found[4]}")
+        span = (0.0, length) if found[1] == "first" else (-length, math.inf)
+    elif found := re.search(rf" (?:between|from) ({_TIME}) (?:and|to|until) ({_TIME})$", text):
+        span = (_seconds(found[1]), _seconds(found[3]))
+    elif found := re.search(rf" (?:at|around) (?:about )?({_TIME})$", text):
+        span = (_seconds(found[1]),) * 2
+    else:
+        return None
+    return Asked("during", (), span) if re.match(r"what\b|describe\b|summari[sz]e\b", text) else None
 
 
 def _thing(text: str) -> str:
@@ -70,6 +105,18 @@ def understand(question: str) -> Asked:
     """What is asked for; of kind `beyond` where that is not known."""
     text = re.sub(r"\s+", " ", question.strip().lower()).strip(" ?!.")
     text = re.sub(_POLITE, "", text)
+    if asked := _during(text):
+        return asked
+    if re.fullmatch(r"summari[sz]e(?: .*)?|(?:give (?:me )?)?(?:a |the )?summary(?: .*)?", text):
+        return Asked("summary")
+    if re.fullmatch(
+        r"(?:which|what|list)(?: all)?(?: the| different)? sounds\b(?: (?:are|is|were|do|can)\b.*| there)?", text
+    ):
+        return Asked("sounds")
+    if found := re.match(
+        r"how (?:often|many times) (?:do|does|did|is|are|was|were|can) (?:(?:you|i|we) hear )?(.+)", text
+    ):
+        return Asked("beyond") if re.match(_NOBODY, found[1]) else Asked("often", (_thing(found[1]),))
     if re.match(r"how (?:loud|quiet|noisy)\b|what(?:'s| is) the (?:level|volume|loudness)\b", text):
         return Asked("loud")
     if re.match(

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from mats_model.audio import AudioSource
+from mats_model.audio.level import GATE, level
 from mats_model.ears import Ears
 from mats_model.vectors import unit
 
 # seconds that count as now: long enough to be recognised, short enough to be over soon after the sound is
 NOW = 2.0
-# loudest 50 ms, in dB below full scale, under which nothing is said of a sound
-GATE = -55.0
-FLOOR = -120.0
 
 
 class Ring:
@@ -72,25 +70,6 @@ class Ring:
         """A copy (s, channels) of the last seconds."""
         total = self.total
         return self.between(total - round(seconds * self.sample_rate), total)
-
-
-def level(samples: np.ndarray, sample_rate: int) -> float:
-    """The loudest 50 ms of (s, channels), in dB below full scale (a sine that fills it: -3); FLOOR for none.
-
-    Of the loudest channel, since their mean may cancel; a constant offset is no sound.
-    """
-    step = max(1, round(0.05 * sample_rate))
-    if not len(samples):
-        return FLOOR
-    channels = samples.reshape(len(samples), -1)
-    channels = channels - channels.mean(0, dtype=np.float64)
-    whole = len(channels) // step * step
-    powers = (
-        np.square(channels[:whole].reshape(-1, step, channels.shape[1])).mean(1)
-        if whole
-        else np.square(channels).mean(0)
-    )
-    return max(FLOOR, 10 * float(np.log10(max(powers.max(), 1e-12))))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mats_model.audio import AudioSource, source
+from mats_model.audio.level import FLOOR, level
 from mats_model.captions import Turn
 from mats_model.ears import AudioInput, Stretch
 from mats_model.english import unknown
@@ -20,9 +21,11 @@ from mats_model.errors import SilenceError, UsageError
 from mats_model.labels import Label, none_fits, ranked
 from mats_model.live.events import Event, Tags, events
 from mats_model.live.questions import Asked, understand
-from mats_model.live.ring import FLOOR, level
+from mats_model.live.tape import Tape
 from mats_model.llm.prompts import CAPTION_TAG, QUESTION_TAG, Question
 from mats_model.mats import Mats
+from mats_model.stretches import LONG, listen_changes
+from mats_model.summary import clock
 from mats_model.vectors import unit
 
 YES, PERHAPS = 0.5, 0.3  # probabilities from which a thing is there, or may be
@@ -39,6 +42,7 @@ class Hearing:
     level: float  # of its loudest 50 ms, in dB below full scale
     windows: list[Stretch]
     embedding: np.ndarray | None
+    stretches: list[Stretch] = field(default_factory=list)  # of a long one: they end where the sound changes
 
     @property
     def name(self) -> str:
@@ -56,7 +60,10 @@ def take(mats: Mats, item: AudioSource, gate: float | None = None) -> Hearing:
         if raw is not None:
             total = raw if total is None else total + raw
     silent = total is None or (gate is not None and loudest < gate)
-    return Hearing(item, windows[-1].end, loudest, windows, None if silent or total is None else unit(total))
+    # what a microphone heard is one moment
+    stretches = listen_changes(mats, item) if item.samples is None and windows[-1].end > LONG else []
+    whole = None if silent or total is None else unit(total)
+    return Hearing(item, windows[-1].end, loudest, windows, whole, stretches)
 
 
 @dataclass
@@ -82,6 +89,7 @@ class Conversation:
         self.mats, self.tags, self.strict = mats, tags, strict
         self.free = mats.config.llm.kind != "decoder" and mats.config.llm.prompt != "none"
         self.hearing: Hearing | None = None
+        self.tape = Tape(mats, [], 0.0)
         self.turns: list[Turn] = []
         self.since = 0  # first turn about this sound
         self.last: Answer | None = None
@@ -95,6 +103,8 @@ class Conversation:
     def listen_to(self, hearing: Hearing, same: bool = False) -> None:
         """Talk about this from now on; `same` where it is the sound of before, heard a little longer."""
         self.hearing = hearing
+        trusted = (lambda caption: self.support(caption) >= PERHAPS) if self.strict else None
+        self.tape = Tape(self.mats, hearing.stretches or hearing.windows, hearing.seconds, trusted)
         if not same:
             self.since = len(self.turns)
 
@@ -137,11 +147,13 @@ class Conversation:
         elif hearing.embedding is None:
             answer.kind = "silence"
             yield f"It is quiet ({hearing.level:.0f} dB): there is nothing to be heard."
+        elif timed := self._timed(asked, answer, hearing):
+            yield timed
         elif self.free:
             yield from self._model(asked, answer, hearing.embedding)
         elif strange := unknown(asked.things):
             yield f"{strange[0].capitalize()!r} is no word that I know: ask in English."
-        elif asked.kind == "what":
+        elif asked.kind in ("what", "sounds", "summary"):
             yield from self._what(answer, hearing.embedding)
         elif asked.kind in ("present", "when"):
             yield from self._present(asked, answer)
@@ -153,6 +165,26 @@ class Conversation:
                 "there a dog?), when,"
                 " and which of several it is (a dog or a cat?)."
             )
+
+    def _timed(self, asked: Asked, answer: Answer, hearing: Hearing) -> str:
+        """What a question about time, or about a long recording as a whole, is answered from its stretches; "" for
+        another one."""
+        if asked.kind == "during":
+            return self.tape.during(*asked.during)
+        if asked.kind == "often" and not unknown(asked.things):
+            return self._often(asked.things[0], answer)
+        if not hearing.stretches:
+            return ""
+        if asked.kind == "sounds":
+            return self.tape.sounds()
+        return self.tape.summary() if asked.kind in ("what", "summary") else ""
+
+    def _often(self, thing: str, answer: Answer) -> str:
+        found = self.where(thing)
+        answer.times = [each for each in found if each.score >= YES]
+        if not answer.times:
+            return f"Perhaps {_times(found)}: {thing}." if found else f"Never: {thing} is not heard."
+        return f"{_times(answer.times).capitalize()}: {thing}."
 
     def _what(self, answer: Answer, embedding: np.ndarray) -> Iterator[str]:
         answer.labels = self.tags.best(embedding, 4) if self.tags else []
@@ -196,7 +228,11 @@ class Conversation:
 
     def _model(self, asked: Asked, answer: Answer, embedding: np.ndarray) -> Iterator[str]:
         answer.kind = "model"
-        tag = CAPTION_TAG if asked.kind == "what" and not self.turns[self.since :] else QUESTION_TAG
+        tag = (
+            CAPTION_TAG
+            if asked.kind in ("what", "sounds", "summary") and not self.turns[self.since :]
+            else QUESTION_TAG
+        )
         pieces = self.mats.stream(embedding, Question(answer.question, tag, tuple(self.turns), self.since))
         if self.strict:
             yield self._supported(asked, answer, "".join(pieces))
@@ -264,6 +300,13 @@ class Conversation:
 def statements(said: str) -> list[str]:
     """What an answer says, part by part."""
     return [part for part in (part.strip(" .,;") for part in _PARTS.split(said)) if part]
+
+
+def _times(found: list[Event]) -> str:
+    """How many, and when."""
+    when = ", ".join(f"{clock(each.start)}-{clock(each.end)}" for each in found[:6])
+    count = "once" if len(found) == 1 else "twice" if len(found) == 2 else f"{len(found)} times"
+    return f"{count}, at {when}" + (f" and {len(found) - 6} more" if len(found) > 6 else "")
 
 
 def _sentence(text: str) -> str:
