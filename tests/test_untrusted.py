@@ -347,9 +347,9 @@ def test_no_cell_is_a_formula(mats: Run, dog: Path, tmp_path: Path) -> None:
         "'=1+1", "'+x", "'-x", "'@SUM(A1)", "\\t=1", "\\r=1", "'\uff1d1", "' =1", "-5", "+1e3", "-.5", "a=b", "", "'x",
     ]  # fmt: skip
     result = Result("=cmd.wav", [Row(0, 1.5, labels=[("@x", 0.25)])])
-    assert documents.document([result], "csv", True, True).splitlines()[1] == "'=cmd.wav,0.000,1.500,'@x,0.2500,"
+    assert documents.document([result], "csv", True, True).splitlines()[1] == "'=cmd.wav,0.000,1.500,'@x,0.2500,,,"
     hit = Hit(-0.25, 0, 1, ["-x.wav"], 2.0, "=1", None)
-    assert search.document([hit], "csv").splitlines()[1] == "-0.2500,'-x.wav,0.000,1.000,'=1"
+    assert search.document([hit], "csv").splitlines()[1] == "-0.2500,'-x.wav,0.000,1.000,'=1,"
     shutil.copy(dog, tmp_path / "=dog.ogg")
     plain, marked = (mats("caption", "=dog.ogg", "--csv", *more).stdout for more in ((), ("--bom",)))
     assert (
