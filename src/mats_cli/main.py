@@ -72,9 +72,10 @@ def _top(
       mats search "kids laughing in the rain"
 
     \b
-    Exit codes: 0 done, 1 our bug, 2 usage, 3 some inputs failed, 4 all failed or none found,
-    5 model or index missing, 6 index and model differ, 7 device or memory, 8 a figure under --fail-under,
-    130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+    Exit codes: 0 done, 1 our bug, 2 usage, 3 some inputs failed,
+    4 all failed or none found, 5 model or index missing, 6 index and model
+    differ, 7 device or memory, 8 a figure under --fail-under, 130 Ctrl-C,
+    143 SIGTERM, 129 SIGHUP.
     MATS_DEBUG=1 shows where something happened that was not expected.
     """
 
