@@ -316,7 +316,7 @@ def test_train_refuses_bad_recipes(mats: Run, tmp_path: Path) -> None:
             "early.learning_rate should be a number, but YAML reads 1e-3 as text: write it as 0.001.",
         ),
         (json.dumps({**good, "examples": 3}), 2, "examples should be a group of settings"),
-        (json.dumps(good), 2, "is missing: give the folder"),
+        (json.dumps(good), 2, "is missing: give as data the folder"),
     ]
     for recipe, expected, said in cases:
         (tmp_path / "recipe.yaml").write_text(recipe)

@@ -18,7 +18,7 @@ from mats_model.errors import MatsError
 
 T = TypeVar("T")
 # settings that sentences of the library name
-_SETTING = re.compile("`(every|rebuild|template)`")
+_SETTING = re.compile("`(every|force|rebuild|template)`")
 
 
 class Stopped(Exception):

@@ -98,9 +98,10 @@ def _meant(words: list[str], verbs: list[str]) -> list[str]:
     return words
 
 
-def _verbs() -> list[str]:
-    commands = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
-    return [*commands, *(group.name or "" for group in app.registered_groups)]
+_VERBS = [
+    *(command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands),
+    *(group.name or "" for group in app.registered_groups),
+]
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -117,7 +118,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     code: Any = 0
     try:
         if "_MATS_COMPLETE" not in os.environ:
-            arguments = _meant(sys.argv[1:] if arguments is None else arguments, _verbs())
+            arguments = _meant(sys.argv[1:] if arguments is None else arguments, _VERBS)
         code = app(arguments, prog_name="mats", standalone_mode=False)
         sys.stdout.flush()
         if code == 130:

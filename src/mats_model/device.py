@@ -42,6 +42,8 @@ def check_device(device: str) -> None:
 def find_device(device: str) -> str:
     """ "auto" or a name -> the name of a device that is there. Errors: UsageError, DeviceError."""
     matched = _DEVICE.fullmatch(device)
+    if device == "cpu:0":  # as accelerate calls it
+        return "cpu"
     if matched is None and device != "auto":
         raise UsageError(f"there is no device {device!r}: choose auto, cpu, cuda, cuda:N or mps.")
     if device == "cpu" or find_spec("torch") is None:
@@ -115,7 +117,7 @@ def _quantise(config: LLMConfig, kind: str, training: bool, force: bool, weights
     if asked == "nf4" and kind != "cuda" and not force:
         raise DeviceError(
             f"llm.quantize nf4 needs CUDA: on a {kind} 4-bit weights of bitsandbytes decode about 15 times slower "
-            "than bfloat16; set it to auto or none (training takes it where it is forced)."
+            "than bfloat16; set it to auto or none (training takes it with `force`)."
         )
     if asked == "int8" and (kind != "cpu" or training):
         why = (

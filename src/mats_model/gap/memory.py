@@ -72,7 +72,9 @@ class Progress:
 def check_replaceable(folder: Path) -> None:
     """That a new memory may take this place: nothing is there, or a memory and nothing beside it. Errors:
     UsageError."""
-    if not os.path.lexists(folder):
+    try:
+        os.lstat(folder)
+    except FileNotFoundError:
         return
     held = list(folder.iterdir()) if folder.is_dir() else []
     if not (folder / "memory.json").is_file() or not all(each.name in _FILES and each.is_file() for each in held):
