@@ -11,7 +11,8 @@ import pytest
 LONGEST = 60  # lines of a function, without its signature and docstring
 SRC = Path(__file__).parent.parent / "src"
 MODEL = (
-    "errors files settings config tokens vectors labels english tensors places extras threads device parallel captions"
+    "errors files settings config tokens vectors labels english tensors places extras threads device parallel captions "
+    "tables"
     " audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.folders audio.ffmpeg audio.mix "
     "audio.decode audio.window audio.write audio.level audio.picture audio.began"
     " clap.protocol clap.mels clap.logmel clap.layers clap.onnx clap.hearing clap.text clap.nano clap.tower "
@@ -28,7 +29,7 @@ MODEL = (
     "library.describe"
     " live.ring live.stream live.events live.diary live.diarist live.clips live.excerpt "
     "live.questions live.tape live.talk"
-    " training.tables training.dialogues training.sources evaluate.words evaluate.metrics "
+    " evaluate.words evaluate.metrics training.dialogues training.sources "
     "training.recipe training.compare "
     "training.embeddings training.events training.batches training.begin training.prepare training.tune "
     "training.processes training.step training.average training.looks training.checkpoints training.loop"

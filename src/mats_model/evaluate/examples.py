@@ -11,7 +11,7 @@ from typing import Any
 
 from mats_model.audio.folders import Found
 from mats_model.errors import UsageError, is_text
-from mats_model.training.tables import rows
+from mats_model.tables import rows
 
 TASKS = ("classes", "captions", "retrieval", "answers", "events")
 PATHS = ("path", "file", "file_name", "filename", "audio", "audio_path", "audio_id", "clip")

@@ -20,7 +20,7 @@ from mats_model.errors import UsageError, is_text
 from mats_model.evaluate.words import caption_words
 from mats_model.llm.prompts import CAPTION_TAG, Question, sentence
 from mats_model.mats import Mats
-from mats_model.training.tables import cells
+from mats_model.tables import cells
 
 Grams = Counter[tuple[str, ...]]
 _SMALL, _TINY = 1e-9, 1e-15  # as the reference keeps a product from being 0 / 0

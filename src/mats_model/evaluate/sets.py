@@ -15,7 +15,7 @@ from typing import Any
 from mats_model.errors import UsageError
 from mats_model.evaluate.examples import Examples, label_of, of_rows
 from mats_model.files import read_text, sha256
-from mats_model.training.tables import cells
+from mats_model.tables import cells
 
 Row = dict[str, str]
 

@@ -14,8 +14,8 @@ from typing import Any
 from mats_model.captions import Turn, tidy
 from mats_model.errors import UsageError, is_text
 from mats_model.llm.prompts import CAPTION_TAG, QUESTION_TAG, Question
+from mats_model.tables import rows
 from mats_model.training.dialogues import conversations, yes_or_no
-from mats_model.training.tables import rows
 
 TASKS = ("caption", "question", "labels", "presence", "conversation")
 # texts that come with mats: plain captions and phrases for the class names, written for this project

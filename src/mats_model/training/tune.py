@@ -15,7 +15,7 @@ from mats_model.errors import UsageError, is_text
 from mats_model.evaluate.metrics import cider_d, rouge_l
 from mats_model.gap.santa import Memory, changed
 from mats_model.mats import Mats
-from mats_model.training.tables import cells
+from mats_model.tables import cells
 
 # way and settings, each as `gap.santa.changed` takes them; `rerank` is the search's
 METHODS = (
