@@ -37,7 +37,7 @@ def listen_all(
     opened: Callable[[Item], AudioSource] = lambda item: AudioSource(item.name, path=item.path),
     changes: bool = False,
 ) -> Iterator[Listened]:
-    """Each input listened to, in order; a few at once, each on one thread, so that its company changes nothing.
+    """Each input listened to, in order; a few at once, each on one thread, whatever is beside it.
 
     `every` is the length of a stretch in seconds, a whole sound if None; with `changes` a long sound has, instead of
     one, stretches that end where it changes. `opened` gives the sound of an item. What is wrong with one input is in

@@ -62,7 +62,7 @@ def _keep_to_one() -> None:
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """`work` of each item, in order, a few ahead; each on one thread, so that company changes nothing. At the end torch
+    """`work` of each item, in order, a few ahead; each on one thread, whatever is beside it. At the end torch
     has as many threads as it had."""
     pool = ThreadPoolExecutor(workers, initializer=_keep_to_one)
     waiting: deque[Future[Result]] = deque()

@@ -2,7 +2,7 @@
 crosses otherwise.
 
 Each way is a function (heard (n, d), memory, settings) -> (n, d), unit length in and out, and treats every row by
-itself, so that company changes nothing.
+itself: a result never depends on its neighbours.
 """
 
 from __future__ import annotations
