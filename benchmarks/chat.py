@@ -16,7 +16,8 @@ from common import CLASSES, arguments, esc10
 from mats_cli import loading
 from mats_model.audio import source
 from mats_model.live.events import Tags, tag_names
-from mats_model.live.talk import Conversation, Hearing, take
+from mats_model.live.hearing import Hearing, take
+from mats_model.live.talk import Conversation
 
 PHRASES = [
     "a dog", "rain", "sea waves", "a baby crying", "a clock ticking", "somebody sneezing", "a helicopter",

@@ -27,8 +27,9 @@ import torch
 from common import CLASSES, arguments, esc10, machine
 
 from mats_model import load
+from mats_model.library.records import Matrix, Sound, State
 from mats_model.library.search import Query, Searcher, best_files, query
-from mats_model.library.store import Library, Matrix, Sound, State
+from mats_model.library.store import Library
 from mats_model.vectors import largest
 
 PARTS = ("build", "update", "search", "add", "map")

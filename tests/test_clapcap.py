@@ -19,7 +19,8 @@ from mats_model.clap.htsat import HTSAT
 from mats_model.clap.msclap import MsClap, Projection
 from mats_model.config import SearchSettings
 from mats_model.errors import MismatchError, ModelError, UsageError
-from mats_model.live.talk import Conversation, take
+from mats_model.live.hearing import take
+from mats_model.live.talk import Conversation
 from mats_model.llm.prompts import Question
 from mats_model.mats import Mats
 from mats_model.weights.clapcap import convert_clapcap, is_clapcap

@@ -21,8 +21,9 @@ from test_library import D, filled, sound
 from mats_model.errors import MatsError, ModelError, UsageError
 from mats_model.library import database
 from mats_model.library.export import export_to
+from mats_model.library.records import State
 from mats_model.library.search import Query, Searcher
-from mats_model.library.store import Library, State
+from mats_model.library.store import Library
 
 
 def beside(path: Path) -> list[str]:

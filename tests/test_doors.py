@@ -158,7 +158,7 @@ def test_a_disk_that_failed_says_nothing_of_the_file(nano: Mats, folder: Path, m
 def test_a_file_that_lacked_an_extra_is_tried_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mats_model.library.store import state_of
+    from mats_model.library.records import state_of
 
     with Library(tmp_path / "l.db", create=True) as store:
         for name, why in (
@@ -252,7 +252,7 @@ def test_a_disk_that_takes_nothing_ends_the_job(nano: Mats, folder: Path, monkey
 
 
 def test_a_sentence_of_a_name_that_is_no_text_is_kept(tmp_path: Path) -> None:
-    from mats_model.library.store import State
+    from mats_model.library.records import State
 
     with Library(tmp_path / "l.db", create=True) as store:
         store.fail(f"/{ODD}/a", State(1, 1), f"/{ODD}/a is empty.")
@@ -319,7 +319,8 @@ def test_a_memory_of_rows_that_are_none(mats: Run, tmp_path: Path) -> None:
 
 
 def test_a_recipe_of_half_a_surrogate(tmp_path: Path) -> None:
-    from mats_model.training.recipe import read_values, text_recipe
+    from mats_model.training.recipe import text_recipe
+    from mats_model.training.values import read_values
 
     (tmp_path / "r.yaml").write_text('sources:\n- file: a.txt\n  instructions: ["What \\ud83d?"]\n')
     with pytest.raises(

@@ -13,24 +13,26 @@ SRC = Path(__file__).parent.parent / "src"
 MODEL = (
     "errors files settings config tokens vectors labels english tensors places extras threads device parallel captions "
     "tables"
-    " audio.item audio.view audio.chunks audio.mpeg audio.ogg audio.find audio.folders audio.ffmpeg audio.mix "
+    " audio.item audio.view audio.chunks audio.promise audio.mpeg audio.ogg audio.find audio.folders "
+    "audio.ffmpeg audio.mix "
     "audio.decode audio.window audio.write audio.level audio.picture audio.began"
     " clap.protocol clap.mels clap.logmel clap.layers clap.onnx clap.hearing clap.text clap.nano clap.tower "
     "clap.nano_audio clap.htsat "
     "clap.huggingface clap.published clap.laion clap.msclap clap.original"
-    " gap.noise gap.kmeans gap.santa gap.memory claims numpy_layers numpy_mapper mapper"
+    " gap.noise gap.kmeans gap.santa gap.memory gap.build claims numpy_layers numpy_mapper mapper"
     " llm.prompts llm.answering llm.words llm.numpy_decoder llm.beam llm.numpy_llm llm.protocol llm.decoder "
     "llm.small llm.int8 llm.lora llm.huggingface llm.bases"
     " shown together ears stretches judge mats summary many"
     " weights.catalogue weights.resolve weights.encoders weights.folder weights.loading weights.authors "
     "weights.clapcap weights.convert weights.connect weights.fetch weights.hub weights.pull"
     " weights.bundle"
-    " library.database library.store library.export library.search library.crawl library.changes library.update "
+    " library.database library.records "
+    "library.store library.export library.search library.crawl library.changes library.update "
     "library.describe"
     " live.ring live.stream live.events live.diary live.diarist live.clips live.excerpt "
-    "live.questions live.tape live.talk"
+    "live.questions live.tape live.hearing live.talk"
     " evaluate.words evaluate.metrics training.dialogues training.sources "
-    "training.recipe training.compare "
+    "training.values training.recipe training.compare "
     "training.embeddings training.events training.batches training.begin training.prepare training.tune "
     "training.processes training.step training.average training.looks training.checkpoints training.loop"
     " training.estimate"
@@ -39,7 +41,7 @@ TEACH = "teacher clips wild examples parts listen minilm phrases align calibrate
 # all that is judged stands last: the sentence similarity borrows minilm of those who teach
 EVALUATE = "intervals examples sets hearing task classes retrieval captions answers events evaluation run"
 CLI = (
-    "formats completing helptext tracks timeline documents pages.page pages.sounds signals console inputs labels "
+    "formats completing helptext tracks timeline documents pages.page pages.sounds signals console inputs labels hits "
     "journal options loading job "
     "curve report microphone chat.status chat.session "
     "chat.commands chat.screen chat.verb starter diary listen caption classify"
@@ -67,7 +69,7 @@ DOORS |= {
 DOORS |= {
     "typer": {"mats_cli." + name for name in CLI.split()},
     "tqdm": {"mats_cli.console"},
-    "yaml": {"mats_model.training.recipe", "mats_model.training.compare"},
+    "yaml": {"mats_model.training.values", "mats_model.training.recipe", "mats_model.training.compare"},
 }
 # these are asked for by name: need("peft")
 DOORS |= {"peft": {"mats_model.llm.lora"}}

@@ -15,7 +15,8 @@ import pytest
 
 from mats_model.errors import MismatchError, ModelError, UsageError
 from mats_model.library.export import export_to
-from mats_model.library.store import Library, Sound, State, in_shard
+from mats_model.library.records import Sound, State, in_shard
+from mats_model.library.store import Library
 
 D = 8
 

@@ -15,7 +15,8 @@ from test_cli import text
 
 from mats_model.config import SantaSettings
 from mats_model.errors import MismatchError, ModelError, UsageError
-from mats_model.gap.memory import DiskMemory, MemoryCard, _Seen, build, cluster_count
+from mats_model.gap.build import _Seen, build, cluster_count
+from mats_model.gap.memory import DiskMemory, MemoryCard
 from mats_model.gap.santa import WAYS, Santa, changed, nearest
 from mats_model.mats import Mats
 from mats_model.training.sources import BadRow, captions_in

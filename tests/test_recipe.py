@@ -10,7 +10,8 @@ from conftest import ROOT
 from mats_model.errors import UsageError
 from mats_model.settings import FormerNameWarning
 from mats_model.training.compare import decisive, differences, written
-from mats_model.training.recipe import TextRecipe, override, read_values, text_recipe
+from mats_model.training.recipe import TextRecipe, override, text_recipe
+from mats_model.training.values import read_values
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 

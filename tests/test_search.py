@@ -20,8 +20,9 @@ from conftest import EXAMPLES, Run, encoded, noise
 from test_cli import text
 
 from mats_model.errors import ModelError, UsageError
+from mats_model.library.records import Matrix
 from mats_model.library.search import Query, Searcher, best_files, caution, query
-from mats_model.library.store import Library, Matrix
+from mats_model.library.store import Library
 from mats_model.mats import Mats
 from mats_model.vectors import unit
 

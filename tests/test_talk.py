@@ -16,7 +16,8 @@ from mats_model.audio import AudioSource, source
 from mats_model.captions import Turn
 from mats_model.errors import InputError, SilenceError, UsageError
 from mats_model.live.events import Event, Tags
-from mats_model.live.talk import Conversation, take
+from mats_model.live.hearing import take
+from mats_model.live.talk import Conversation
 from mats_model.llm import prompts
 from mats_model.llm.prompts import CAPTION_TAG, QUESTION_TAG, Question
 from mats_model.mats import Mats

@@ -26,7 +26,7 @@ from mats_model.teach.parts import Parts, decibels, even_odds, plain
 from mats_model.teach.phrases import Phrases, read_phrases
 from mats_model.teach.teacher import CLASSES, Teacher, kaldi_mel_bank
 from mats_model.teach.wild import texture, vary
-from mats_model.training.recipe import read_values
+from mats_model.training.values import read_values
 from mats_model.vectors import unit
 
 

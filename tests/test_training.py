@@ -35,11 +35,11 @@ from mats_model.training.recipe import (
     MemorySettings,
     NoiseSettings,
     TextRecipe,
-    read_values,
     text_recipe,
 )
 from mats_model.training.sources import CaptionSource, SourceSettings, TextExample
 from mats_model.training.step import scheduled
+from mats_model.training.values import read_values
 from mats_model.weights import loading
 from mats_model.weights.resolve import EMBEDDED
 
@@ -660,7 +660,7 @@ def test_one_process_is_the_rule() -> None:
 
 
 def test_memory_of_a_folder(data: Path, tmp_path: Path, nano: Mats) -> None:
-    from mats_model.gap.memory import build
+    from mats_model.gap.build import build
 
     told = ["a bell rings", "a horn sounds", "water drips"]
     list(build(told, nano.clap, data / "memory", ["told"]))

@@ -18,15 +18,16 @@ import torch
 from conftest import Run
 from safetensors.torch import load_file, save_file
 
-from mats_cli import documents, formats, search
+from mats_cli import documents, formats, hits
 from mats_cli.formats import Result, Row
 from mats_model.clap.text import PIECES
 from mats_model.errors import MatsError, ModelError, UsageError
 from mats_model.gap import memory, santa
+from mats_model.gap.build import build
 from mats_model.library.search import Hit
 from mats_model.mats import Mats
-from mats_model.training.recipe import read_values
 from mats_model.training.sources import SourceSettings, captions_in, read_names, read_source
+from mats_model.training.values import read_values
 from mats_model.weights import loading, resolve
 
 Change = Callable[[Path], object]
@@ -174,7 +175,7 @@ def test_a_folder_as_the_program_meets_it(mats: Run, copy: Path, dog: Path) -> N
 
 
 def test_memories(nano: Mats, tmp_path: Path) -> None:
-    list(memory.build(["a dog", "rain", "a bell"], nano.clap, tmp_path / "good", ["x"]))
+    list(build(["a dog", "rain", "a bell"], nano.clap, tmp_path / "good", ["x"]))
     card = json.loads((tmp_path / "good" / "memory.json").read_text())
 
     def array(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Change:
@@ -323,11 +324,11 @@ def test_no_format_lets_a_line_be_forged() -> None:
     ):
         said = documents.document(results, kind, True, True)
         assert said.count("\n") == lines and all(c.isprintable() or c in "\n\t\ufeff" for c in said), (kind, said)
-    hits = [Hit(0.5, 0, 1, [EVIL], 2.0, "a\n0.0\t9.0\tforged\x1b]0;x\x07", None)]
+    moments = [Hit(0.5, 0, 1, [EVIL], 2.0, "a\n0.0\t9.0\tforged\x1b]0;x\x07", None)]
     for kind, lines in (("text", 1), ("csv", 2), ("m3u8", 5), ("audacity", 1), ("jsonl", 1)):
-        said = search.document(hits, kind)
+        said = hits.document(moments, kind)
         assert said.count("\n") == lines and not set(said) & set("\x1b\x07\r\u202e\x9b"), (kind, said)
-    assert search.document([Hit(0.5, 0, 1, ["#EXTINF:1"], 2.0, None, None)], "m3u8").splitlines()[-1] == "./#EXTINF:1"
+    assert hits.document([Hit(0.5, 0, 1, ["#EXTINF:1"], 2.0, None, None)], "m3u8").splitlines()[-1] == "./#EXTINF:1"
 
 
 def test_no_sentence_lets_a_line_be_forged(mats: Run, tmp_path: Path) -> None:
@@ -349,7 +350,7 @@ def test_no_cell_is_a_formula(mats: Run, dog: Path, tmp_path: Path) -> None:
     result = Result("=cmd.wav", [Row(0, 1.5, labels=[("@x", 0.25)])])
     assert documents.document([result], "csv", True, True).splitlines()[1] == "'=cmd.wav,0.000,1.500,'@x,0.2500,,,"
     hit = Hit(-0.25, 0, 1, ["-x.wav"], 2.0, "=1", None)
-    assert search.document([hit], "csv").splitlines()[1] == "-0.2500,'-x.wav,0.000,1.000,'=1,"
+    assert hits.document([hit], "csv").splitlines()[1] == "-0.2500,'-x.wav,0.000,1.000,'=1,"
     shutil.copy(dog, tmp_path / "=dog.ogg")
     plain, marked = (mats("caption", "=dog.ogg", "--csv", *more).stdout for more in ((), ("--bom",)))
     assert (

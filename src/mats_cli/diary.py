@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from mats_cli import console
-from mats_cli.documents import document
+from mats_cli.documents import document, refused, save
 from mats_cli.formats import Result, Row, harmless
 from mats_cli.pages.page import Sound, page
 from mats_cli.tracks import marks
-from mats_model.errors import UsageError
-from mats_model.files import write
 
 if TYPE_CHECKING:
     from mats_model.live.diarist import Entry, Look
@@ -52,7 +50,7 @@ class Diary:
             # lines are added to those of earlier days
             self._file = output.open("a", encoding="utf-8") if kind in GROWING else None
         except OSError as error:
-            raise _refused(output, error) from None
+            raise refused(f"-o {output}", error) from None
 
     def line(self, text: str) -> None:
         """Of a format that grows."""
@@ -116,21 +114,9 @@ class Diary:
         if self.output is None:
             console.out(text)
         else:
-            _written(self.output, text)
+            save(self.output, text)
 
 
 def write_lines(output: Path, lines: list[str]) -> None:
     """Of several diaries, in place of what was there. Errors: UsageError."""
-    _written(output, "".join(line + "\n" for line in lines))
-
-
-def _written(output: Path, text: str) -> None:
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write(output, text.encode("utf-8", "surrogateescape"))
-    except OSError as error:
-        raise _refused(output, error) from None
-
-
-def _refused(output: Path | None, error: OSError) -> UsageError:
-    return UsageError(f"-o {output} cannot be written ({error.strerror}); choose another place.")
+    save(output, "".join(line + "\n" for line in lines))

@@ -22,6 +22,7 @@ from mats_cli.formats import (
 from mats_cli.timeline import timeline
 from mats_cli.tracks import ENDINGS, track
 from mats_model.errors import UsageError
+from mats_model.files import write
 
 # formats that are written as they come; the others need the whole
 GROWING = ("text", "jsonl", "timeline", *TABLES)
@@ -44,6 +45,25 @@ _SUFFIX = {"text": "txt", "excel": "csv", "timeline": "timeline.txt"}
 def file_name(name: str, kind: str) -> tuple[str, str]:
     """Name and ending of the file that holds what was heard in the recording `name`: mixed1.srt, mixed1.wav.json."""
     return (Path(name).stem, ENDINGS[kind]) if kind in ENDINGS else (name, f".{_SUFFIX.get(kind, kind)}")
+
+
+def save(path: Path, text: str) -> None:
+    """A whole file of results, or none of it. Errors: UsageError."""
+    try:
+        put(path, text)
+    except OSError as error:
+        raise refused(path, error) from None
+
+
+def put(path: Path, text: str) -> None:
+    """As `save`; whoever sorts the errors does so. Errors: OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, text.encode("utf-8", "surrogateescape"))
+
+
+def refused(path: Path | str | None, error: OSError) -> UsageError:
+    """That results cannot be written there."""
+    return UsageError(f"{path} cannot be written ({error.strerror}); choose another place with -o.")
 
 
 def chosen_format(

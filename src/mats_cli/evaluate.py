@@ -9,7 +9,7 @@ import typer
 
 from mats_cli import console, loading
 from mats_cli import options as shared
-from mats_cli.documents import chosen_format
+from mats_cli.documents import chosen_format, refused, save
 from mats_cli.results import FORMATS
 from mats_model.errors import InputError, UsageError
 
@@ -314,7 +314,7 @@ def _journal(output: Path | None, settings: dict[str, Any]) -> Journal | None:
         output.parent.mkdir(parents=True, exist_ok=True)
         return Journal(output.with_name(fitting(f".{output.name}", ".unfinished.jsonl")), settings)
     except OSError as error:
-        raise UsageError(f"-o {output} cannot be written ({error.strerror}); choose another place.") from None
+        raise refused(f"-o {output}", error) from None
 
 
 def _tell(one: Judged) -> None:
@@ -346,16 +346,6 @@ def _write(
     if output:
         files[output] = text
     for path, content in files.items():
-        _save(path, content)
+        save(path, content)
     if not output:
         console.out(text)
-
-
-def _save(path: Path, text: str) -> None:
-    from mats_model.files import write
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, text.encode("utf-8", "surrogateescape"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror}); choose another place.") from None

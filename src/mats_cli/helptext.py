@@ -41,11 +41,11 @@ class HelpfulCommand(TyperCommand):
     """A verb."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """As click has it."""
+        """Under headings, the daily ones first."""
         write_options(self, ctx, formatter)
 
     def get_help(self, ctx: Any) -> str:
-        """As click has it."""
+        """Fitted to the terminal, no word broken."""
         columns = _narrowed(ctx)
         return fitted(super().get_help(ctx), columns)
 
@@ -54,7 +54,7 @@ class HelpfulGroup(TyperGroup):
     """The program, or verbs that belong together."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """As click has it."""
+        """Under headings, the daily ones first."""
         write_options(self, ctx, formatter)
         self.format_commands(ctx, formatter)
 
@@ -65,7 +65,7 @@ class HelpfulGroup(TyperGroup):
         _section(formatter, "Commands", rows)
 
     def get_help(self, ctx: Any) -> str:
-        """As click has it."""
+        """Fitted to the terminal, no word broken."""
         columns = _narrowed(ctx)
         return fitted(super().get_help(ctx), columns)
 

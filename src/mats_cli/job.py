@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mats_cli import console
-from mats_cli.documents import GROWING, document, file_name, piece
+from mats_cli.documents import GROWING, document, file_name, piece, put, refused
 from mats_cli.formats import Result
 from mats_cli.inputs import expand, read_stdin
 from mats_cli.journal import Journal, fitting, unused
@@ -19,7 +19,6 @@ from mats_cli.pages.sounds import Report
 from mats_cli.tracks import ENDINGS
 from mats_model import __version__
 from mats_model.errors import InputError, UsageError
-from mats_model.files import write
 
 if TYPE_CHECKING:
     from mats_model.audio import AudioSource
@@ -122,9 +121,7 @@ class _Sink:
         try:
             return Journal(path, settings)
         except OSError as error:
-            raise UsageError(
-                f"-o {self.options.output} cannot be written ({error.strerror}); choose another place."
-            ) from None
+            raise refused(f"-o {self.options.output}", error) from None
 
     def add(self, item: Item, result: Result, source: AudioSource | None = None) -> None:
         """`source`: the sound, where its path does not lead to it. Errors: InputError where this one cannot be written,
@@ -173,12 +170,11 @@ class _Sink:
     def _write(self, path: Path, text: str, of: str = "") -> None:
         """`of`: the one input whose answer this is, where others have files of their own."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(path, text.encode("utf-8", "surrogateescape"))
+            put(path, text)
         except OSError as error:
             if of and error.errno not in _DISK:
                 raise InputError(f"what was heard in {of} cannot be written to {path} ({error.strerror}).") from None
-            raise UsageError(f"{path} cannot be written ({error.strerror}); choose another place with -o.") from None
+            raise refused(path, error) from None
 
 
 def _reopened(item: Item) -> AudioSource | None:

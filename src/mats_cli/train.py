@@ -102,7 +102,8 @@ def train(
       mats train recipes/smollm2.yaml --data data --fetch --dry-run
       mats caption song.wav --model my-model
     """
-    from mats_model.training.recipe import override, read_values
+    from mats_model.training.recipe import override
+    from mats_model.training.values import read_values
 
     if offline:
         loading.forbid_connections()
@@ -258,7 +259,8 @@ def _make_nano(
 ) -> None:
     settings = nano_recipe(values, where)
     from mats_model.teach.nano import STAGES, NanoMaker
-    from mats_model.training.recipe import read_values, text_recipe
+    from mats_model.training.recipe import text_recipe
+    from mats_model.training.values import read_values
 
     wanted = tuple(stage) if stage else STAGES
     for name in wanted:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from mats_model.audio import AudioSource
     from mats_model.live.events import Tags
     from mats_model.live.excerpt import Excerpts
+    from mats_model.live.hearing import Hearing
     from mats_model.live.stream import Stream
-    from mats_model.live.talk import Conversation, Hearing
+    from mats_model.live.talk import Conversation
     from mats_model.mats import Mats
 
 RING = 60.0
@@ -135,7 +136,7 @@ class Session:
 
     def attend(self, item: AudioSource, same: bool = False) -> None:
         """Talk about this from now on. Errors: InputError."""
-        from mats_model.live.talk import take
+        from mats_model.live.hearing import take
 
         live = item.samples is not None
         hearing = take(self.mats, item, self.settings.gate if live else None)

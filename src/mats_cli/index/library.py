@@ -18,7 +18,8 @@ from mats_model.errors import InputError, UsageError
 if TYPE_CHECKING:
     from mats_model.ears import Ears
     from mats_model.library.changes import Changes
-    from mats_model.library.store import Info, Library
+    from mats_model.library.records import Info
+    from mats_model.library.store import Library
 
 Folders = Annotated[
     Optional[list[str]],

@@ -66,7 +66,8 @@ def memory(
       mats index memory captions.csv -o memory/
       mats caption song.wav --memory memory/
     """
-    from mats_model.gap.memory import MemoryCard, build, check_replaceable
+    from mats_model.gap.build import build, check_replaceable
+    from mats_model.gap.memory import MemoryCard
 
     check_replaceable(output)  # before anything is heard
     mats = loading.load_ears(clap, model, offline, device)

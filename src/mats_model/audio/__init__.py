@@ -3,7 +3,7 @@ says what is read by what.
 
 item.py     what is to be heard, and what there is to say about it
 view.py     bytes as a decoder should see them
-find.py     what it is, by content; mpeg.py, ogg.py and chunks.py know its parts and what its header promises
+find.py     what it is, by content; mpeg.py, ogg.py and chunks.py know its parts, promise.py what its header promises
 ffmpeg.py   PyAV, the extra `media`: whatever libsndfile does not know
 decode.py   samples, mixed to mono and resampled, block by block
 window.py   windows and segments

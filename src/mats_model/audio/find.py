@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mats_model.audio import chunks, mpeg, ogg
+from mats_model.audio import chunks, mpeg, ogg, promise
 from mats_model.audio.view import Peek, Piece
 
 # endings of what can be heard, here or by the extra `media`
@@ -187,7 +187,7 @@ def _single(peek: Peek, at: int, kind: str) -> Content:
     if found.form:
         # codecs that call themselves PCM: a decoder that looks inside knows better
         part.plain = not (found.tag == 1 and _hides_codec(peek, found))
-    verdict = chunks.judge(found, size)
+    verdict = promise.judge(found, size)
     if verdict.pieces is not None:
         # lengths were measured from the beginning of the file
         part.views.insert(0, verdict.pieces)

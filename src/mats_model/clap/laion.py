@@ -77,7 +77,7 @@ class LaionClap(PublishedClap):
         return F.normalize(self.text_projection(pooled), dim=-1)
 
     def pieces(self, texts: Texts) -> list[list[int]]:
-        """As RoBERTa's tokenizer has it, with its marks at both ends."""
+        """Word pieces of RoBERTa's tokenizer, with its marks at both ends."""
         return self.encode(texts)
 
 

@@ -17,7 +17,8 @@ from mats_model.evaluate.examples import Example
 from mats_model.evaluate.hearing import hear
 from mats_model.evaluate.intervals import Statistic, mean_of
 from mats_model.evaluate.task import Record, Task, record_of
-from mats_model.live.talk import Conversation, Hearing, take
+from mats_model.live.hearing import Hearing, take
+from mats_model.live.talk import Conversation
 from mats_model.llm.prompts import QUESTION_TAG, Question, sentence
 
 _YES_NO = ["yes", "no"]

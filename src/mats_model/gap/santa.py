@@ -161,14 +161,14 @@ class Santa:
         return self.memory.mean(0, dtype=np.float64).astype(np.float32)
 
     def members(self, cluster: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `Memory` has it."""
+        """Embeddings (c, d) of a cluster, and their places (c,) in the memory."""
         if len(self.centres) == 1:
             return self.memory, np.arange(len(self.memory))
         places = np.flatnonzero(self.assign == cluster)
         return self.memory[places], places
 
     def texts(self, places: list[int]) -> list[str]:
-        """As `Memory` has it."""
+        """The captions at some places. Errors: UsageError where only their embeddings were kept."""
         if self.captions:
             return [self.captions[place] for place in places]
         raise UsageError(

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mats_model.audio.folders import Item, find_sounds
-from mats_model.library.store import Library, State, in_shard, state_of
+from mats_model.library.records import State, in_shard, state_of
+from mats_model.library.store import Library
 
 
 @dataclass

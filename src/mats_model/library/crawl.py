@@ -14,7 +14,7 @@ from mats_model.audio import AudioSource, Facts
 from mats_model.ears import Ears
 from mats_model.errors import InputError, UnexpectedError, UsageError, one_input
 from mats_model.files import sha256_of
-from mats_model.library.store import Sound, State, state_of
+from mats_model.library.records import Sound, State, state_of
 from mats_model.parallel import in_order
 from mats_model.vectors import unit
 

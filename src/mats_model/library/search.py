@@ -12,7 +12,8 @@ from mats_model.clap.nano import NanoClap
 from mats_model.ears import AudioInput, Ears
 from mats_model.english import is_english
 from mats_model.errors import ModelError, UsageError
-from mats_model.library.store import Library, Matrix
+from mats_model.library.records import Matrix
+from mats_model.library.store import Library
 from mats_model.vectors import floats, largest, long_query, short_floats
 
 # moments are looked at in their order, so many of the best at first

@@ -14,11 +14,9 @@ A library may come from others: what it holds is checked as it is read, and numb
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ import numpy as np
 
 from mats_model.errors import MismatchError
 from mats_model.library.database import Database
+from mats_model.library.records import Info, Matrix, Sound, State
 
 VERSION = 1
 # 1.016 in the bits of a float16, whose order is that of the numbers; what is infinite or no number lies above
@@ -42,64 +41,6 @@ CREATE TABLE files (
   path PRIMARY KEY, sound INTEGER REFERENCES sounds (id), size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, error TEXT);
 CREATE INDEX files_of_sound ON files (sound);
 """
-
-
-@dataclass(frozen=True)
-class Sound:
-    """What was heard in one content; windows that are silent have no vector."""
-
-    hash: str
-    seconds: float
-    format: str
-    sample_rate: int
-    channels: int
-    times: np.ndarray  # (windows, 2) seconds
-    vectors: np.ndarray  # (windows, d) float16, unit length
-    vector: np.ndarray  # (d,) float16, unit length; zeros where all is silent
-
-
-@dataclass(frozen=True)
-class State:
-    """Of a file when it was read: the same again means that it need not be read again."""
-
-    size: int
-    mtime_ns: int
-    error: str | None = None
-
-    def same(self, other: State) -> bool:
-        """Unchanged since."""
-        return (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """All windows at once, in the order of their sounds."""
-
-    vectors: np.ndarray  # (windows, d) float16
-    times: np.ndarray  # (windows, 2) float32
-    sounds: np.ndarray  # (windows,) ids
-
-
-@dataclass
-class Info:
-    """What an index holds."""
-
-    path: str
-    pipeline: str
-    files: int = 0
-    sounds: int = 0
-    failed: int = 0
-    captions: int = 0
-    windows: int = 0
-    seconds: float = 0.0
-    bytes: int = 0
-    roots: list[str] = field(default_factory=list)
-
-
-def state_of(path: str | Path) -> State:
-    """Errors: OSError."""
-    stat = os.stat(path)
-    return State(stat.st_size, stat.st_mtime_ns)
 
 
 def _stored(path: str) -> str | bytes:
@@ -124,13 +65,6 @@ def _under(folder: str) -> tuple[str, tuple[str | bytes, ...]]:
         "(path = ? OR (path >= ? AND path < ?) OR (path >= ? AND path < ?))",
         (_stored(folder), _stored(first), _stored(last), os.fsencode(first), os.fsencode(last)),
     )
-
-
-def in_shard(path: str, shard: tuple[int, int]) -> bool:
-    """Whether a path, as it stands in the folder that was named, is of part i (from 1) of n: the same on every
-    machine."""
-    number, count = shard
-    return int.from_bytes(hashlib.sha256(os.fsencode(path)).digest()[:8], "big") % count == number - 1
 
 
 class Library(Database):

@@ -57,8 +57,6 @@ _JUDGED = r"(?:good|bad|dangerous|safe|real|fake|ok|true|right|wrong|loud|quiet|
 
 _UNIT = r"(seconds?|secs?|s|minutes?|mins?|m|hours?|h)"
 _TIME = rf"(?:\d+(?::\d\d){{1,2}}(?:\.\d+)?|\d+(?:\.\d+)? ?{_UNIT}?)"
-
-
 _SOUNDS = r"(?:which|what|list)(?: all)?(?: the| different)? sounds\b(?: (?:are|is|were|do|can)\b.*| there)?"
 _OFTEN = r"how (?:often|many times) (?:do|does|did|is|are|was|were|can) (?:(?:you|i|we) hear )?(.+)"
 
@@ -109,13 +107,9 @@ def understand(question: str) -> Asked:
         return asked
     if re.fullmatch(r"summari[sz]e(?: .*)?|(?:give (?:me )?)?(?:a |the )?summary(?: .*)?", text):
         return Asked("summary")
-    if re.fullmatch(
-        r"(?:which|what|list)(?: all)?(?: the| different)? sounds\b(?: (?:are|is|were|do|can)\b.*| there)?", text
-    ):
+    if re.fullmatch(_SOUNDS, text):
         return Asked("sounds")
-    if found := re.match(
-        r"how (?:often|many times) (?:do|does|did|is|are|was|were|can) (?:(?:you|i|we) hear )?(.+)", text
-    ):
+    if found := re.match(_OFTEN, text):
         return Asked("beyond") if re.match(_NOBODY, found[1]) else Asked("often", (_thing(found[1]),))
     if re.match(r"how (?:loud|quiet|noisy)\b|what(?:'s| is) the (?:level|volume|loudness)\b", text):
         return Asked("loud")

@@ -160,7 +160,7 @@ class HubLLM(LanguageModel):
 
     @property
     def rows(self) -> int:
-        """As `LanguageModel` has it; a small card answers fewer."""
+        """Answers that are made together; a small card makes fewer."""
         return ROWS if self.memory is None else ROWS_ON_GPU
 
     def _fitting_rows(self, positions: int, settings: SearchSettings) -> int:

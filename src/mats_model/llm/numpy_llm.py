@@ -23,7 +23,7 @@ class NumpyLLM(Answering):
 
     @property
     def rows(self) -> int:
-        """As `Answering` has it."""
+        """Answers that are made together: as many as one product takes."""
         return _TOGETHER
 
     def answers(self, prefix: np.ndarray, asked: Question, settings: SearchSettings) -> list[list[Candidate]]:

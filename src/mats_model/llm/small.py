@@ -25,7 +25,7 @@ class SmallLLM(LanguageModel):
 
     @property
     def rows(self) -> int:
-        """As `LanguageModel` has it."""
+        """Answers that are made together."""
         return 16
 
     def encode(self, asked: Question, answer: str) -> Tokens:
