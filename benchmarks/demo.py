@@ -16,7 +16,7 @@ def show(*words: str) -> None:
     print(f"\n$ mats {shlex.join(words)}", flush=True)
     began = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "mats_cli", *words], cwd=ROOT, check=False)
-    print(f"# {time.perf_counter() - began:.1f} s, start of Python and torch included", flush=True)
+    print(f"# {time.perf_counter() - began:.1f} s, start of Python included", flush=True)
     if done.returncode:
         sys.exit(done.returncode)
 
