@@ -35,11 +35,11 @@ class AudioHead(nn.Module):
 
     def forward(self, feature: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         made = torch.sigmoid(logits + self.bias) @ self.names + self.residual(feature)
-        if not self.hidden:
-            return made
-        return made + self.down(
-            self.drop(F.hardswish(self.up(torch.cat([feature, (logits - LOGIT_MEAN) / LOGIT_SPREAD], -1))))
-        )
+        if self.hidden:
+            level = (logits - LOGIT_MEAN) / LOGIT_SPREAD
+            hidden = F.hardswish(self.up(torch.cat([feature, level], -1)))
+            made = made + self.down(self.drop(hidden))
+        return made
 
 
 class NanoAudio(nn.Module):
