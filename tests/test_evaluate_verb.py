@@ -113,7 +113,7 @@ def test_it_goes_on_after_a_stop(
         (["t.csv", "--task", "sounds"], "choose one of classes"),
         (["--set", "esc50"], "needs --data DIR"),
         (["sounds", "--set", "esc50", "--data", "."], "name a folder or a table"),
-        (["sounds", "-o", "r.html"], "--format html: choose one of table, json, csv, mteb"),
+        (["sounds", "--format", "xml"], "--format xml: choose one of table, json, csv, html, mteb"),
         (["sounds", "-o", "r.csv", "--json"], "asks for csv and --format json for another"),
         (["sounds", "--fail-under", "top1"], "give a figure and a number"),
         (["sounds", "--against", "t.csv"], "is no result of mats evaluate"),

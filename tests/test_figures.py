@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mats_model.evaluate import answers, captions, classes, events, retrieval
+from mats_model.evaluate import answers, captions, classes, events, naming, retrieval
 from mats_model.evaluate.intervals import draws, mean_of, measured, paired
 
 LABELS = ["dog", "rain", "bell", "car"]
@@ -83,11 +83,11 @@ def test_calibration_error_by_hand() -> None:
 
 def test_an_answer_is_matched_by_its_words_then_by_nearness() -> None:
     near = np.array([0.1, 0.9, 0.2, 0.3])
-    assert classes.matched("A bell and a car.", LABELS, near) == {"generated": "car", "by_words": True}
-    assert classes.matched("Something drips.", LABELS, near) == {"generated": "rain", "by_words": False}
+    assert naming.matched("A bell and a car.", LABELS, near) == {"generated": "car", "by_words": True}
+    assert naming.matched("Something drips.", LABELS, near) == {"generated": "rain", "by_words": False}
     # dogs is another word than dog, and half of a name of two words is not the name
-    assert not classes.matched("Two dogs.", LABELS, near)["by_words"]
-    assert not classes.matched("The church.", ["church bell"], near[:1])["by_words"]
+    assert not naming.matched("Two dogs.", LABELS, near)["by_words"]
+    assert not naming.matched("The church.", ["church bell"], near[:1])["by_words"]
 
 
 def test_all_together_gathers_what_lies_together() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from mats_cli import console, loading
+from mats_cli import console, loading, truth
 from mats_cli import options as shared
 from mats_cli.documents import chosen_format, refused, save
 from mats_cli.results import FORMATS
@@ -26,8 +26,8 @@ Input = Annotated[
     Optional[Path],
     typer.Argument(
         metavar="FOLDER|TABLE|RESULT",
-        help="A folder with a folder per class; a CSV, TSV or JSONL of what is true; or the records of an earlier "
-        "result, whose figures are computed again.",
+        help="A folder with a folder per class; a CSV, TSV or JSONL of what is true; or an earlier result or its "
+        "records, whose figures are computed again. - is a table or a result on stdin.",
         show_default=False,
     ),
 ]
@@ -61,6 +61,14 @@ Prompt = Annotated[
 ]
 NoGenerated = Annotated[
     bool, typer.Option("--no-generated", help="Classes by cosine alone: the model is not asked, which is faster.")
+]
+Synonyms = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--synonyms",
+        metavar="FILE",
+        help="A table label,words (; between): also count answers that hold a word of their own class.",
+    ),
 ]
 Together = Annotated[
     bool, typer.Option("--together", help="Also judge all recordings as one set (transductive); reported apart.")
@@ -109,6 +117,7 @@ def evaluate(
     template: Template = "{}",
     prompt: Prompt = "",
     no_generated: NoGenerated = False,
+    synonyms: Synonyms = None,
     together: Together = False,
     every: Every = 1.0,
     threshold: Threshold = 0.5,
@@ -121,6 +130,7 @@ def evaluate(
     json: shared.Json = False,
     csv: shared.Csv = False,
     output: Output = None,
+    embed: shared.Embed = False,
     seed: Seed = 0,
     model: shared.Model = "nano",
     clap: shared.Clap = None,
@@ -145,23 +155,27 @@ def evaluate(
       mats evaluate truth.csv --task captions --data clips/ -o captions.json
       mats evaluate --set esc50 --data ~/ESC-50 --clap laion/larger_clap_music_and_speech
       mats evaluate sounds/ --against before.json --fail-under top1=0.8
+      mats evaluate sounds/ -o page.html
     """
     from mats_model.evaluate.evaluation import read_result
     from mats_model.evaluate.task import EvaluationSettings
 
+    output = None if str(output) == "-" else output
     kind = chosen_format(
         format or _plain(output, json or csv), json, csv, FORMATS, output="" if format == "mteb" else str(output or "")
     )
+    shared.check_goes_with(kind, trace=False, embed=embed)
     least = [_least(text) for text in fail_under or []]
-    settings = EvaluationSettings(template, prompt, not no_generated, together, every, threshold)
     other = read_result(against, seed=seed) if against else None
     if output is None:
         console.check_output()
-    code = 0
-    if input is not None and _is_result(input):
-        result = read_result(input, seed=seed)
+    code, source = 0, truth.given(input, quiet)
+    if source.is_result():
+        result = source.result(seed)
     else:
-        found = _examples(input, task, set_name, data, labels, text_to_text, quiet)
+        found = truth.examples_of(source, truth.Wanted(task, set_name, data, labels, text_to_text, quiet))
+        named = truth.synonyms_of(synonyms, found)
+        settings = EvaluationSettings(template, prompt, not no_generated, together, every, threshold, named)
         if clap:
             ears: Any = loading.load_ears(clap, model, offline, device)
             across: dict[str, str] = {}
@@ -169,7 +183,7 @@ def evaluate(
             ears = loading.load_model(model, offline, llm, quantize, device)
             across = loading.apply_santa(ears, memory, santa, no_santa) | loading.apply_search(ears, search)
         result, code = _judged(ears, found, settings, {**across, "llm": llm, "quantize": quantize}, output, seed, quiet)
-    _write(result, other, against, kind, output, records, export, seed)
+    _write(result, other, against, kind, output, embed, records, export, seed)
     under = [text for name, value, text in least if _value(result, name) < value]
     for text in under:
         name = text.partition("=")[0]
@@ -197,55 +211,6 @@ def _value(result: Evaluation, name: str) -> float:
     if name not in result.figures:
         raise UsageError(f"--fail-under {name}: there is no such figure; there are {', '.join(result.figures)}.")
     return result.figures[name].value
-
-
-def _is_result(path: Path) -> bool:
-    """Whether a file holds a result or its records, not rows of what is true."""
-    if path.suffix.lower() not in (".json", ".jsonl", ".ndjson") or not path.is_file():
-        return False
-    with path.open("rb") as handle:
-        return b'"protocol"' in handle.read(4096)
-
-
-def _examples(
-    input: Path | None,
-    task: str | None,
-    set_name: str | None,
-    data: Path | None,
-    labels: str | None,
-    text_to_text: bool,
-    quiet: bool,
-) -> Examples:
-    """What is to be judged. Errors: UsageError."""
-    from mats_cli.labels import read_labels
-    from mats_model.evaluate import examples, sets
-
-    if (input is None) == (set_name is None):
-        raise UsageError("name a folder or a table of what is true, or a public set with --set and --data.")
-    if task and task not in examples.TASKS:
-        raise UsageError(f"--task {task}: choose one of {', '.join(examples.TASKS)}.")
-    if text_to_text and (task or (sets.SETS[set_name].task if set_name in sets.SETS else "captions")) != "captions":
-        raise UsageError("--text-to-text is for the task captions.")
-    if set_name is not None:
-        if data is None:
-            raise UsageError(f"--set {set_name} needs --data DIR, the folder in which it lies: mats fetches no set.")
-        found = sets.of_set(set_name, data, task or "", text_to_text)
-    elif input is not None and input.is_dir():
-        if task not in (None, "classes"):
-            raise UsageError(f"--task {task} needs a table of what is true, and {input} is a folder.")
-        found = examples.of_folder(input)
-        if not quiet and found.passed_over:
-            console.note(found.passed_over)
-    else:
-        assert input is not None
-        if not input.is_file():
-            raise UsageError(f"there is no {input}: give a folder with a folder per class, or a table of what is true.")
-        if task is None and not text_to_text:
-            raise UsageError(f"say what {input} holds: --task {', '.join(examples.TASKS)}.")
-        found = examples.of_table(input, task or "captions", data, text_to_text)
-    if labels:
-        found = examples.renamed(found, read_labels(labels, any_words=True).names)
-    return found
 
 
 def _judged(
@@ -329,6 +294,7 @@ def _write(
     against: Path | None,
     kind: str,
     output: Path | None,
+    embed: bool,
     records: Path | None,
     export: Path | None,
     seed: int,
@@ -342,7 +308,13 @@ def _write(
     files = exported(result, export) if export else {}
     if records:
         files[records] = record_lines(result)
-    text = document(result, kind, gains, against.name if against else "")
+    name = against.name if against else ""
+    if kind == "html":
+        from mats_cli.pages.evaluation import evaluation_page
+
+        text = evaluation_page(result, gains, name, output, embed)
+    else:
+        text = document(result, kind, gains, name)
     if output:
         files[output] = text
     for path, content in files.items():

@@ -174,30 +174,44 @@ def read_result(path: Path, draws: int = DRAWS, seed: int = SEED) -> Evaluation:
     """A result as JSON, or its records as lines; figures are computed again. Errors: UsageError."""
     try:
         text = read_text(path, _MOST)
-        if path.suffix.lower() in (".jsonl", ".ndjson"):
-            head, *records = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise _no_result(str(path), error) from None
+    return result_of(text, str(path), draws, seed)
+
+
+def result_of(text: str, name: str, draws: int = DRAWS, seed: int = SEED) -> Evaluation:
+    """The same of a text called `name`. Errors: UsageError."""
+    try:
+        first, _, rest = text.partition("\n")
+        head = _line(first)
+        if head is not None:
+            records = [json.loads(line) for line in rest.splitlines() if line.strip()]
         else:
             head = json.loads(text)
             records = head["records"]
         if head["format"] != FORMAT:
-            raise UsageError(f"{path} is of format {head['format']}, which this mats does not read.")
+            raise UsageError(f"{name} is of format {head['format']}, which this mats does not read.")
         if head["task"] not in _FIGURES:
             raise ValueError
         return score(head["task"], records, head["protocol"], draws, seed)
     except (UsageError, InputError):
         raise
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:
-        why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        raise UsageError(
-            f"{path} is no result of mats evaluate that can be read ({str(why)[:100]}): give one written as json, or "
-            "its records."
-        ) from None
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise _no_result(name, error) from None
+
+
+def _line(text: str) -> Any:
+    """The head of records as lines, or None: a result is one object, which holds its records."""
+    try:
+        head = json.loads(text)
+        return head if "records" not in head else None
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _no_result(name: str, error: Exception) -> UsageError:
+    why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    return UsageError(
+        f"{name} is no result of mats evaluate that can be read ({str(why)[:100]}): give one written as json, or its "
+        "records."
+    )

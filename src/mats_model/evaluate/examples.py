@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mats_model.audio.folders import Found
+from mats_model.audio.folders import STDIN, Found
 from mats_model.errors import UsageError, is_text
-from mats_model.tables import rows
+from mats_model.tables import rows, rows_of
 
 TASKS = ("classes", "captions", "retrieval", "answers", "events")
 PATHS = ("path", "file", "file_name", "filename", "audio", "audio_path", "audio_id", "clip")
@@ -104,15 +104,27 @@ def renamed(found: Examples, names: list[str]) -> Examples:
 def of_table(path: Path, task: str, audio: Path | None = None, text_only: bool = False) -> Examples:
     """A CSV, TSV or JSONL with a row for each truth; files lie relative to `audio`, or to the table. Errors:
     UsageError."""
+    return _of_lines(rows(path, []), task, path.stem, str(path), audio or path.parent, text_only)
+
+
+def of_piped(data: bytes, task: str, audio: Path | None = None, text_only: bool = False) -> Examples:
+    """The same of a table without a name; files lie relative to `audio`, or to the working folder. Errors:
+    UsageError."""
+    return _of_lines(rows_of(data, STDIN), task, STDIN, STDIN, audio or Path(), text_only)
+
+
+def _of_lines(
+    lines: Iterable[tuple[int, dict[str, Any] | str]], task: str, name: str, source: str, audio: Path, text_only: bool
+) -> Examples:
     read, bad = [], []
-    for line, row in rows(path, []):
+    for line, row in lines:
         if isinstance(row, str):
-            bad.append((f"{path}:{line}", row))
+            bad.append((f"{source}:{line}", row))
         else:
             read.append({str(key): _text(value) for key, value in row.items() if key is not None and value is not None})
     if not read:
-        raise UsageError(f"{path} holds no rows: give a table with a header, such as path,caption.")
-    found = of_rows(read, task, path.stem, "", audio or path.parent, str(path), text_only)
+        raise UsageError(f"{source} holds no rows: give a table with a header, such as path,caption.")
+    found = of_rows(read, task, name, "", audio, source, text_only)
     return replace(found, left_out=[*bad, *found.left_out])
 
 

@@ -4,7 +4,7 @@ need."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class EvaluationSettings:
     together: bool = False  # classes: all recordings at once too, which is transductive
     every: float = 1.0  # events: seconds of the stretches that are scored
     threshold: float = 0.5  # events: the least probability of one
+    synonyms: dict[str, list[str]] = field(default_factory=dict)  # classes: words by which an answer names each label
 
 
 class Task(ABC):
