@@ -23,6 +23,16 @@ CLASSES = [
     "rooster",
     "fire crackling",
 ]
+# twenty labels, none of them a tag or a file label of the training clips (some hold a word of one): two other ways to
+# say each class
+NEW_LABELS = [
+    ["hound baying", "downpour on a roof", "surf at the seaside", "infant wailing", "pocket watch", "achoo",
+    "chopper hovering", "lumberjack at work",
+     "cockerel at dawn", "campfire"],
+    ["puppy yapping", "drizzle", "breakers rolling ashore", "newborn sobbing", "grandfather clock", "hay fever",
+    "rotorcraft overhead",
+     "felling trees with a power saw", "bantam on the farm", "burning logs in a hearth"],
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -90,18 +90,6 @@ def test_an_answer_is_matched_by_its_words_then_by_nearness() -> None:
     assert not naming.matched("The church.", ["church bell"], near[:1])["by_words"]
 
 
-def test_all_together_gathers_what_lies_together() -> None:
-    rng = np.random.default_rng(1)
-    centres = np.eye(3, 16)
-    truth = np.repeat(np.arange(3), 30)
-    vectors = centres[truth] + rng.normal(size=(90, 16)) * 0.05
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    # the labels point somewhere between: alone, a third of the second class is taken for the first
-    cosines = vectors @ (centres + 0.45 * centres[[0, 0, 2]] * [[0], [2.1], [0]]).T
-    alone, gathered = (cosines.argmax(1) == truth).mean(), (classes.together(vectors, cosines) == truth).mean()
-    assert alone < 1.0 and gathered >= alone
-
-
 def test_several_labels() -> None:
     records = [
         {"key": "a", "labels": ["dog", "rain"], "cosines": [0.9, 0.8, 0.1, 0.0]},

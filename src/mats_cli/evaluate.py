@@ -75,7 +75,8 @@ Together = Annotated[
 ]
 Every = Annotated[float, typer.Option("--every", metavar="SECONDS", min=0.1, help="Events: length of a stretch.")]
 Threshold = Annotated[
-    float, typer.Option("--threshold", min=0.0, max=1.0, help="Events: the least probability of one.")
+    Optional[float],
+    typer.Option("--threshold", min=0.0, max=1.0, help="Events: the least probability of one; 0.5 if not given."),
 ]
 TextToText = Annotated[
     bool,
@@ -120,7 +121,7 @@ def evaluate(
     synonyms: Synonyms = None,
     together: Together = False,
     every: Every = 1.0,
-    threshold: Threshold = 0.5,
+    threshold: Threshold = None,
     text_to_text: TextToText = False,
     against: Against = None,
     fail_under: FailUnder = None,
@@ -171,11 +172,17 @@ def evaluate(
         console.check_output()
     code, source = 0, truth.given(input, quiet)
     if source.is_result():
-        result = source.result(seed)
+        truth.check_nothing_is_heard({
+            "task": task, "set": set_name, "data": data, "labels": labels, "template": template != "{}",
+            "prompt": prompt, "no_generated": no_generated, "together": together, "text_to_text": text_to_text,
+            "clap": clap, "memory": memory, "santa": santa, "no_santa": no_santa, "search": search, "llm": llm,
+        })  # fmt: skip
+        result = truth.rescored(source.result(seed), synonyms, threshold, seed)
     else:
         found = truth.examples_of(source, truth.Wanted(task, set_name, data, labels, text_to_text, quiet))
-        named = truth.synonyms_of(synonyms, found)
-        settings = EvaluationSettings(template, prompt, not no_generated, together, every, threshold, named)
+        named = truth.synonyms_of(synonyms, found.task, found.several, found.labels)
+        least_sure = 0.5 if threshold is None else threshold
+        settings = EvaluationSettings(template, prompt, not no_generated, together, every, least_sure, named)
         if clap:
             ears: Any = loading.load_ears(clap, model, offline, device)
             across: dict[str, str] = {}

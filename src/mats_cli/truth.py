@@ -116,13 +116,34 @@ def _of_input(source: Given, wanted: Wanted) -> Examples:
     return examples.of_table(path, task or "captions", wanted.data, wanted.text_to_text)
 
 
-def synonyms_of(path: Path | None, found: Examples) -> dict[str, list[str]]:
+def synonyms_of(path: Path | None, task: str, several: bool, labels: list[str]) -> dict[str, list[str]]:
     """The words of a table label,words. Errors: UsageError."""
     from mats_model.evaluate.naming import synonyms_of
     from mats_model.tables import cells
 
     if path is None:
         return {}
-    if found.task != "classes" or found.several:
+    if task != "classes" or several:
         raise UsageError("--synonyms is for recordings with one class each.")
-    return synonyms_of(cells(path), str(path), found.labels)
+    return synonyms_of(cells(path), str(path), labels)
+
+
+def rescored(result: Evaluation, synonyms: Path | None, threshold: float | None, seed: int) -> Evaluation:
+    """An earlier result by other synonyms or another threshold, which need no hearing. Errors: UsageError."""
+    from mats_model.evaluate.evaluation import rescored
+
+    protocol, changes = result.protocol, {}
+    if named := synonyms_of(synonyms, result.task, bool(protocol.get("several")), protocol.get("labels", [])):
+        changes["synonyms"] = named
+    if threshold is not None:
+        if result.task != "events":
+            raise UsageError("--threshold is for the task events.")
+        changes["threshold"] = threshold
+    return rescored(result, changes, seed=seed)
+
+
+def check_nothing_is_heard(asked: dict[str, object]) -> None:
+    """Errors: UsageError for an option that would have to be known when the recordings were heard."""
+    given = [f"--{name.replace('_', '-')}" for name, value in asked.items() if value]
+    if given:
+        raise UsageError(f"{given[0]} changes nothing in an earlier result: evaluate the recordings again with it.")

