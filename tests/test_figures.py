@@ -164,6 +164,11 @@ def test_consistency_and_guessing() -> None:
         {"key": "b", "answer": "cat", "options": options, "said": ["dog", "cat"], "without_audio": "cat"},
     ]
     found = figures(answers, records, {})
+    assert answers.tables(records, {}) == {}
+    kinds = [{**row, "category": kind} for row, kind in zip(records, ("speech", "music"), strict=True)]
+    assert [(row["label"], row["count"], row["accuracy"]) for row in answers.tables(kinds, {})["per_class"]] == [
+        ("music", 1, 0.0), ("speech", 1, 1.0),
+    ]  # fmt: skip
     assert found == {
         "accuracy": 0.5, "accuracy_permuted": 0.75, "consistency": 0.5, "accuracy_without_audio": 0.5, "chance": 0.5,
     }  # fmt: skip

@@ -48,6 +48,8 @@ class AnswerTask(Task):
     def _record(self, heard: Any, one: Example) -> Record:
         question, options = one.truth["question"], one.truth["options"]
         made = record_of(one, question=question, answer=one.truth["answer"], options=options)
+        if "category" in one.truth:
+            made["category"] = one.truth["category"]
         if heard.embedding is None:
             return {**made, "said": [""]}
         if not self.free:
@@ -135,5 +137,13 @@ def _same(row: Record) -> float:
 
 
 def tables(records: list[Record], protocol: dict[str, Any]) -> dict[str, Any]:
-    """None."""
-    return {}
+    """Per category, where the questions have one."""
+    hits: dict[str, list[bool]] = {}
+    for row in records:
+        if "category" in row:
+            hits.setdefault(row["category"], []).append(right(row["answer"], row["said"][0], row["options"]))
+    rows = [
+        {"label": name, "count": len(some), "accuracy": round(float(np.mean(some)), 6)}
+        for name, some in sorted(hits.items())
+    ]
+    return {"per_class": rows} if rows else {}

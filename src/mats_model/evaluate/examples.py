@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +135,19 @@ def _text(value: Any) -> str:
 
 
 def of_rows(
-    table: list[dict[str, str]], task: str, name: str, version: str, folder: Path, source: str, text_only: bool = False
+    table: list[dict[str, str]],
+    task: str,
+    name: str,
+    version: str,
+    folder: Path,
+    source: str,
+    text_only: bool = False,
+    checked: bool = True,
 ) -> Examples:
-    """Rows with columns as the tasks name them -> examples. Errors: UsageError."""
-    readers = {"classes": _classes, "captions": _captions, "retrieval": _captions, "answers": _answers}
+    """Rows with columns as the tasks name them -> examples; those of a public set are taken as they are, where not
+    `checked`. Errors: UsageError."""
+    answers = partial(_answers, checked=checked)
+    readers = {"classes": _classes, "captions": _captions, "retrieval": _captions, "answers": answers}
     examples: list[Example] = []
     left_out: list[tuple[str, str]] = []
     grouped: dict[str, list[dict[str, str]]] = {}
@@ -210,8 +220,9 @@ def _captions(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
     return [{"captions": told}]
 
 
-def _answers(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """Rows of the same question are several people's answers; the one that most gave is the truth."""
+def _answers(rows: list[dict[str, str]], checked: bool) -> list[dict[str, Any]]:
+    """Rows of the same question are several people's answers; the one that most gave is the truth. MMAU has options
+    twice, and answers that are none of them: its own rule judges those too."""
     asked: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         if question := _first(row, _QUESTIONS):
@@ -224,15 +235,16 @@ def _answers(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
         answer = max(dict.fromkeys(given), key=given.count)
         if not re.search(r"\w", answer):
             raise ValueError(f"has no answer to {question!r}")
-        options = _options(_first(some[0], _OPTIONS))
-        if options and answer not in options:
+        options = _options(_first(some[0], _OPTIONS), checked)
+        if checked and options and answer not in options:
             raise ValueError(f"has an answer that is none of its options: {answer!r}")
-        truths.append({"question": question, "answer": answer, "options": options})
+        truth = {"question": question, "answer": answer, "options": options}
+        truths.append(truth | ({"category": some[0]["category"]} if some[0].get("category") else {}))
     return truths
 
 
-def _options(text: str) -> list[str]:
-    """JSON, or options with ; or | between them."""
+def _options(text: str, checked: bool) -> list[str]:
+    """JSON, or options with ; or | between them; each once."""
     if not text:
         return []
     if text.startswith("["):
@@ -243,9 +255,10 @@ def _options(text: str) -> list[str]:
     else:
         values = [part.strip() for part in re.split(r"[;|]", text)]
     options = [str(value) for value in values if str(value).strip()]
-    if len(options) < 2 or len(options) > _MOST_OPTIONS or len(set(options)) != len(options):
-        raise ValueError(f"has {len(options)} options; 2 to {_MOST_OPTIONS} different ones are read")
-    return options
+    once = list(dict.fromkeys(options))
+    if not 2 <= len(once) <= _MOST_OPTIONS or (checked and len(once) < len(options)):
+        raise ValueError(f"has {len(once)} different options of {len(options)}; 2 to {_MOST_OPTIONS} are read")
+    return once
 
 
 def _events(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
