@@ -7,13 +7,14 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import EXAMPLES, Run, encoded
 
 from mats_cli import console
-from mats_cli import evaluate as verb
+from mats_cli.judging import judged
 from mats_model.errors import InputError, UsageError
 from mats_model.evaluate.evaluation import compare, read_result, rescored, task_of
 from mats_model.evaluate.examples import Example, of_folder, of_table
@@ -119,21 +120,44 @@ def test_it_goes_on_after_a_stop(
     settings = EvaluationSettings(together=True)
     whole = evaluate(task_of(nano, found, settings))
 
-    def stopped(task: Task, recordings: list[list[Example]]) -> Iterator[Judged]:
-        yield from itertools.islice(judge(task, recordings), 2)
-        raise KeyboardInterrupt
-
     out = tmp_path / "out" / "r.json"
     with monkeypatch.context() as patch:
-        patch.setattr("mats_model.evaluate.run.judge", stopped)
+        patch.setattr("mats_model.evaluate.run.judge", stopped_after(2))
         with pytest.raises(console.Stopped):
-            verb._judged(nano, found, settings, {}, out, 0, False)
+            judged(nano, found, settings, {}, out, 0, False)
     assert "2 of 6 recordings are done. The same command goes on from there" in capsys.readouterr().err
     journal = out.with_name(".r.json.unfinished.jsonl")
     journal.write_text(journal.read_text() + "nonsense\n" + journal.read_text()[:50])  # as a kill leaves it
-    again, code = verb._judged(nano, found, settings, {}, out, 0, False)
+    again, code = judged(nano, found, settings, {}, out, 0, False)
     assert "going on: 2 of 6 recordings were done before" in capsys.readouterr().err
     assert again.to_json() == whole.to_json() and code == 3 and not journal.exists()
+
+
+def stopped_after(count: int) -> Any:
+    """The loop over recordings, ended by Ctrl-C after so many."""
+
+    def some(task: Task, recordings: list[list[Example]]) -> Iterator[Judged]:
+        yield from itertools.islice(judge(task, recordings), count)
+        raise KeyboardInterrupt
+
+    return some
+
+
+def test_a_truth_that_was_corrected_is_judged_anew(
+    nano: Mats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, out = EvaluationSettings(), tmp_path / "r.json"
+    rows = "path,caption,caption_2\na,a dog barks,the dog barks\nb,rain falls,it rains\nc,a bell rings,bells\n"
+    before = of_table(truth(tmp_path, rows), "captions", text_only=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("mats_model.evaluate.run.judge", stopped_after(2))
+        with pytest.raises(console.Stopped):
+            judged(nano, before, settings, {}, out, 0, False)
+    found = of_table(truth(tmp_path, rows.replace("it rains", "rain drops")), "captions", text_only=True)
+    result, code = judged(nano, found, settings, {}, out, 0, False)
+    assert "going on: 1 of 3 recordings were done before" in capsys.readouterr().err and code == 0
+    assert [row["captions"] for row in result.records] == [["the dog barks"], ["rain drops"], ["bells"]]
+    assert result.to_json() == evaluate(task_of(nano, found, settings)).to_json()
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ CLI = (
     "curve report microphone chat.status chat.session "
     "chat.commands chat.screen chat.verb starter diary listen caption classify"
     " index.library index.memory index.tune index.verb search train models results "
-    "pages.charts pages.faults pages.evaluation truth evaluate main generated __main__"
+    "pages.charts pages.faults pages.evaluation truth judging evaluate main generated __main__"
 )
 ORDER = (
     ["mats_model." + name for name in MODEL.split()]

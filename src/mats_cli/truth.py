@@ -132,7 +132,7 @@ def rescored(result: Evaluation, synonyms: Path | None, threshold: float | None,
     """An earlier result by other synonyms or another threshold, which need no hearing. Errors: UsageError."""
     from mats_model.evaluate.evaluation import rescored
 
-    protocol, changes = result.protocol, {}
+    protocol, changes = result.protocol, dict[str, object]()
     if named := synonyms_of(synonyms, result.task, bool(protocol.get("several")), protocol.get("labels", [])):
         changes["synonyms"] = named
     if threshold is not None:

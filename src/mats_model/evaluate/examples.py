@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -146,8 +146,10 @@ def of_rows(
 ) -> Examples:
     """Rows with columns as the tasks name them -> examples; those of a public set are taken as they are, where not
     `checked`. Errors: UsageError."""
-    answers = partial(_answers, checked=checked)
-    readers = {"classes": _classes, "captions": _captions, "retrieval": _captions, "answers": answers}
+    readers: dict[str, Callable[[list[dict[str, str]]], list[dict[str, Any]]]] = {
+        "classes": _classes, "captions": _captions, "retrieval": _captions, "events": _events,
+        "answers": partial(_answers, checked=checked),
+    }  # fmt: skip
     examples: list[Example] = []
     left_out: list[tuple[str, str]] = []
     grouped: dict[str, list[dict[str, str]]] = {}
@@ -164,7 +166,7 @@ def of_rows(
     for key, some in grouped.items():
         place, problem = (None, "") if text_only else _inside(folder, key)
         try:
-            truths = _events(some) if task == "events" else readers[task](some)
+            truths = readers[task](some)
             if text_only and len(truths[0]["captions"]) < 2:
                 raise ValueError("has one caption only, and nothing to compare it with")
         except ValueError as error:
