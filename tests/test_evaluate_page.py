@@ -187,6 +187,17 @@ def test_a_sound_that_has_gone_is_said() -> None:
     assert notes(card)["sound"] == "nowhere/gone.wav is not there any more" and "link" not in card
 
 
+def test_records_that_mats_did_not_write(mats: Run, tmp_path: Path) -> None:
+    lines = record_lines(classes(["dog", "rain", "bell"])).splitlines()
+    lines[1] = lines[1].replace('"by_words": true', '"other": 1')
+    (tmp_path / "r.jsonl").write_text("\n".join(lines))
+    (tmp_path / "p.jsonl").write_text("\n".join([lines[0].replace('"pipeline"', '"other"'), *lines[1:]]))
+    for name, kind in (("r.jsonl", "html"), ("p.jsonl", "html"), ("p.jsonl", "table")):
+        done = mats("evaluate", name, "--format", kind)
+        assert done.returncode == 2 and b"is not as mats writes them (KeyError" in done.stderr, (name, kind)
+        assert done.stderr.count(b"\n") == 1 and not done.stdout
+
+
 # ---- in a browser
 
 

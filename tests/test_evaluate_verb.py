@@ -20,6 +20,7 @@ from mats_model.evaluate.evaluation import compare, read_result, rescored, task_
 from mats_model.evaluate.examples import Example, of_folder, of_table
 from mats_model.evaluate.run import Judged, conclude, evaluate, judge
 from mats_model.evaluate.task import EvaluationSettings, Task
+from mats_model.llm.prompts import Question, is_caption
 from mats_model.mats import Ears, Mats
 from mats_model.together import together
 
@@ -257,6 +258,21 @@ def test_nothing_on_standard_input(mats: Run) -> None:
     assert empty.returncode == strange.returncode == 2
     assert b"standard input is empty: pipe a table in" in empty.stderr
     assert b"say what standard input holds: --task classes" in strange.stderr
+
+
+def test_prompt_and_tag_reach_the_language_model(nano: Mats, sounds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, plain = list[Question](), nano.llm.answers
+
+    def answers(prefix: Any, question: Question, settings: Any) -> Any:
+        asked.append(question)
+        return plain(prefix, Question(), settings)
+
+    monkeypatch.setattr(nano.llm, "answers", answers)
+    found = of_folder(sounds)
+    for prompt, tag, told in (("", "", "[audio caption]"), ("Which?", "", "[audio qa]"), ("Which?", "[x]", "[x]")):
+        result = evaluate(task_of(nano, found, EvaluationSettings(prompt=prompt, tag=tag)), draws=5)
+        assert asked[-1] == Question(prompt, told) and result.protocol["tag"] == told
+    assert is_caption("[audio caption clotho]") and not is_caption("[audio qa]")
 
 
 def test_text_to_text_hears_nothing(nano: Mats, tmp_path: Path) -> None:

@@ -56,6 +56,15 @@ Template = Annotated[str, typer.Option("--template", help="A sentence around eac
 Prompt = Annotated[
     str, typer.Option("--prompt", metavar="TEXT", help="What the model is asked about a class; a caption if not given.")
 ]
+Tag = Annotated[
+    str,
+    typer.Option(
+        "--tag",
+        metavar="TEXT",
+        help="The task as a MATS checkpoint was taught to be told it, such as '[single event]'; that of --prompt or of "
+        "a caption if not given.",
+    ),
+]
 NoGenerated = Annotated[
     bool, typer.Option("--no-generated", help="Classes by cosine alone: the model is not asked, which is faster.")
 ]
@@ -114,6 +123,7 @@ def evaluate(
     labels: Labels = None,
     template: Template = "{}",
     prompt: Prompt = "",
+    tag: Tag = "",
     no_generated: NoGenerated = False,
     synonyms: Synonyms = None,
     together: Together = False,
@@ -171,15 +181,16 @@ def evaluate(
     if source.is_result():
         truth.check_nothing_is_heard({
             "task": task, "set": set_name, "data": data, "labels": labels, "template": template != "{}",
-            "prompt": prompt, "no_generated": no_generated, "together": together, "text_to_text": text_to_text,
-            "clap": clap, "memory": memory, "santa": santa, "no_santa": no_santa, "search": search, "llm": llm,
+            "prompt": prompt, "tag": tag, "no_generated": no_generated, "together": together, "clap": clap,
+            "text_to_text": text_to_text, "memory": memory, "santa": santa, "no_santa": no_santa, "search": search,
+            "llm": llm, "quantize": quantize,
         })  # fmt: skip
         result = truth.rescored(source.result(seed), synonyms, threshold, seed)
     else:
         found = truth.examples_of(source, truth.Wanted(task, set_name, data, labels, text_to_text, quiet))
         named = truth.synonyms_of(synonyms, found.task, found.several, found.labels)
         least_sure = 0.5 if threshold is None else threshold
-        settings = EvaluationSettings(template, prompt, not no_generated, together, every, least_sure, named)
+        settings = EvaluationSettings(template, prompt, tag, not no_generated, together, every, least_sure, named)
         if clap:
             ears: Any = loading.load_ears(clap, model, offline, device)
             across: dict[str, str] = {}
@@ -187,7 +198,13 @@ def evaluate(
             ears = loading.load_model(model, offline, llm, quantize, device)
             across = loading.apply_santa(ears, memory, santa, no_santa) | loading.apply_search(ears, search)
         result, code = judged(ears, found, settings, {**across, "llm": llm, "quantize": quantize}, output, seed, quiet)
-    _write(result, other, against, kind, output, embed, records, export, seed)
+    try:
+        _write(result, other, against, kind, output, embed, records, export, seed)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        if not source.is_result() and other is None:
+            raise
+        why = f"{type(error).__name__}: {error}"[:100]
+        raise UsageError(f"the earlier result is not as mats writes them ({why}): evaluate anew.") from None
     under = [text for name, value, text in least if _value(result, name) < value]
     for text in under:
         name = text.partition("=")[0]

@@ -39,7 +39,7 @@ class CaptionTask(Task):
     def records(self, some: list[tuple[Heard, list[Example]]]) -> list[list[Record]]:
         assert self.mats is not None
         loud = [heard.embedding for heard, _ in some if heard.embedding is not None]
-        said = iter(self.mats.answer(np.stack(loud)) if loud else [])
+        said = iter(self.mats.answer(np.stack(loud), tag=self.settings.tag) if loud else [])
         rows = []
         for heard, examples in some:
             answer, unsupported = "", []
@@ -53,7 +53,7 @@ class CaptionTask(Task):
     def told_again(self, examples: list[Example]) -> list[Record]:
         """Text to text: nothing is heard."""
         assert self.mats is not None
-        said = tell_again(self.mats, [one.truth["captions"][0] for one in examples])
+        said = tell_again(self.mats, [one.truth["captions"][0] for one in examples], self.settings.tag)
         return [
             record_of(one, read=one.truth["captions"][0], captions=one.truth["captions"][1:], said=answer)
             for one, answer in zip(examples, said, strict=True)

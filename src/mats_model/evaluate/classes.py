@@ -50,7 +50,7 @@ class ClassTask(Task):
         if not self.generates or not loud:
             return [{} for _ in loud]
         assert self.mats is not None
-        answers = self.mats.answer(np.stack(loud), self.settings.prompt or None)
+        answers = self.mats.answer(np.stack(loud), self.settings.prompt or None, self.settings.tag)
         likeness = self.ears.clap.embed_text(answers) @ self.plain_vectors.T
         return [
             {"answer": answer, **matched(answer, self.found.labels, near)}
