@@ -35,10 +35,10 @@ class AudioHead(nn.Module):
             with torch.no_grad():
                 # logits are about -6, and spread by 3: it begins as if they were about 0, and spread by 1
                 self.up.weight[:, FEATURE:] /= 3.0
-                self.up.bias += 6.0 * self.up.weight[:, FEATURE:].sum(1)
+                self.up.bias.add_(self.up.weight[:, FEATURE:].sum(1), alpha=6.0)
 
     def forward(self, feature: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = torch.sigmoid(logits + self.bias) @ self.names + self.residual(feature)
+        made = torch.sigmoid(logits + self.bias) @ self.names + self.residual(feature)
         if not self.hidden:
             return made
         return made + self.down(self.drop(F.hardswish(self.up(torch.cat([feature, logits], -1)))))
