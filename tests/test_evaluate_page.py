@@ -128,6 +128,7 @@ def test_a_comparison_stands_beside_the_figures() -> None:
     theirs.records[5]["cosines"] = [0.1, 0.1, 0.9]
     text = evaluation_page(ours, compare(ours, theirs, 20), "<before>", None, False)
     assert "less &lt;before&gt;" in text and ">-0.167<" in text
+    assert "Differences over the 6 records that both results have." in text
 
 
 def test_nothing_that_was_typed_or_heard_is_run() -> None:

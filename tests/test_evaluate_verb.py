@@ -112,6 +112,8 @@ def test_against_another_and_fail_under(mats: Run, sounds: Path) -> None:
     gain = json.loads(done.stdout)["against"]
     assert gain["result"] == "before.json" and gain["differences"]["top1"]["value"] < 0
     assert mats("evaluate", "before.json", "--fail-under", "top1=0.8").returncode == 0
+    shown = mats("evaluate", "before.json", "--against", "before.json").stdout
+    assert b"differences over the 5 records that both results have" in shown
 
 
 def test_it_goes_on_after_a_stop(

@@ -54,6 +54,12 @@ def span(figure: Figure | None) -> str:
     return "" if figure is None or not math.isfinite(figure.low) else f"{number(figure.low)} to {number(figure.high)}"
 
 
+def shared(against: dict[str, Figure]) -> str:
+    """Over what the differences are; nothing where there are none."""
+    counts = {one.count for one in against.values()}
+    return f"differences over the {max(counts)} records that both results have\n" if counts else ""
+
+
 def _columns(rows: list[list[str]]) -> str:
     """Columns of equal width, the first to the left, numbers to the right."""
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
@@ -79,7 +85,7 @@ def _terminal(result: Evaluation, against: dict[str, Figure], other: str) -> str
             gain = against.get(key)
             row += [f"{round(gain.value, 3) + 0.0:+.3f}" if gain else "-", span(gain)]
         rows.append(row)
-    text = f"{head}{protocol['mats']}\n\n{_columns(rows)}"
+    text = f"{head}{protocol['mats']}\n\n{_columns(rows)}{shared(against)}"
     if result.tables.get("per_class"):
         text += "\n" + _per_class(result.tables["per_class"])
     if result.tables.get("confusion"):

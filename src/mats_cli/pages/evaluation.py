@@ -11,7 +11,7 @@ from mats_cli.formats import visible
 from mats_cli.pages.charts import bar, interval, reliability
 from mats_cli.pages.faults import cards
 from mats_cli.pages.page import Front, page
-from mats_cli.results import number, span
+from mats_cli.results import number, shared, span
 
 if TYPE_CHECKING:
     from mats_model.evaluate.evaluation import Evaluation
@@ -115,6 +115,7 @@ def _figures(result: Evaluation, against: dict[str, Figure], other: str) -> str:
     missing = "".join(f"<li>{_text(key)}: not computed ({_text(why)})</li>" for key, why in result.not_computed.items())
     drawn = result.protocol["bootstrap"]
     told = f"Intervals: bootstrap over {_text(drawn['over'])}, {drawn['draws']} draws, seed {drawn['seed']}."
+    told += f" {shared(against).strip().capitalize()}." if against else ""
     rest = f"<ul>{missing}</ul>" if missing else ""
     return _section("figures", "Figures", f'{_scrolling("figures", table)}{rest}<p class="meaning">{told}</p>')
 
