@@ -10,7 +10,11 @@ from pathlib import Path
 
 import torch
 
+from mats_model.evaluate.naming import names_it, synonyms_of
+from mats_model.tables import cells
+
 ROOT = Path(__file__).parent.parent
+SYNONYMS = ROOT / "benchmarks" / "esc10.csv"
 CLASSES = [
     "dog bark",
     "rain",
@@ -47,6 +51,11 @@ def esc10(data: Path) -> list[Clip]:
     if len(clips) != 400:
         raise SystemExit(f"{data}/esc10 holds {len(clips)} clips instead of 400: give the data folder with --data.")
     return clips
+
+
+def named(caption: str, label: str) -> bool:
+    """The caption holds a word for the sound, as `mats evaluate --synonyms benchmarks/esc10.csv` counts."""
+    return names_it(caption, synonyms_of(cells(SYNONYMS), str(SYNONYMS), CLASSES)[label])
 
 
 def arguments(description: str, answers: bool = False) -> argparse.ArgumentParser:

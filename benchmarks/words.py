@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from common import CLASSES, ROOT, arguments, esc10, machine
+from common import CLASSES, arguments, esc10, machine, named
 
 from mats_model import load
-from mats_model.evaluate.naming import names_it, synonyms_of
-from mats_model.tables import cells
 
 PHRASES = {
     "espresso": "milk is frothed in a coffee bar",
@@ -50,15 +48,13 @@ def main() -> None:
     before, after = load(options.model), load(options.taught)
     vectors = before.clap.embed_text(list(PHRASES.values()))
     clips = esc10(options.data)
-    synonyms = synonyms_of(cells(ROOT / "benchmarks" / "esc10.csv"), "esc10.csv", CLASSES)
     heard = np.stack([before.embed_audio(clip.path) for clip in clips])
     print(f"{machine()}\n\n| model | new words said, of 20 | ESC-10 captions that name the sound |\n|---|---|---|")
     for name, mats in ((before.config.name, before), (after.config.name, after)):
         said = mats.answer(vectors)
         right = sum(word in answer.lower() for word, answer in zip(PHRASES, said, strict=True))
         kept = sum(
-            names_it(caption, synonyms[CLASSES[clip.target]])
-            for caption, clip in zip(mats.answer(heard), clips, strict=True)
+            named(caption, CLASSES[clip.target]) for caption, clip in zip(mats.answer(heard), clips, strict=True)
         )
         print(f"| {name} {mats.config.id} | {right} | {kept / len(clips):.4f} |")
     print("\n" + "\n".join(f"- {phrase}: {answer}" for phrase, answer in zip(PHRASES.values(), said, strict=True)))
