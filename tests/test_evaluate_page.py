@@ -131,6 +131,11 @@ def test_a_comparison_stands_beside_the_figures() -> None:
     assert "Differences over the 6 records that both results have." in text
 
 
+def test_a_count_of_different_things_has_no_interval_in_a_comparison_either() -> None:
+    gain = compare(captions(), captions(), 20)
+    assert np.isnan([gain["vocabulary"].low, gain["different_captions"].high]).all() and gain["CIDEr-D"].low == 0
+
+
 def test_nothing_that_was_typed_or_heard_is_run() -> None:
     labels = [EVIL, "rain", "bell"]
     text = evaluation_page(classes(labels, {"template": EVIL}), {}, "", None, False)

@@ -117,8 +117,7 @@ def score(
         raise InputError("nothing could be judged: no recording is left.")
     module = _FIGURES[task]
     figures = measured(module.statistics(records, protocol), _groups(records), draws, seed)
-    for name in _WITHOUT_INTERVAL & figures.keys():
-        figures[name] = replace(figures[name], low=math.nan, high=math.nan)
+    figures = _without_interval(figures)
     missing: dict[str, str] = {}
     if task == "captions":
         missing = dict(captions.NOT_COMPUTED)
@@ -132,6 +131,13 @@ def score(
         missing |= {"PSDS": why} if why else {}
     made = {**protocol, "bootstrap": {"draws": draws, "seed": seed, "over": "recordings", "interval": 0.95}}
     return Evaluation(task, made, figures, records, module.tables(records, protocol), missing)
+
+
+def _without_interval(figures: dict[str, Figure]) -> dict[str, Figure]:
+    return {
+        name: replace(one, low=math.nan, high=math.nan) if name in _WITHOUT_INTERVAL else one
+        for name, one in figures.items()
+    }
 
 
 def rescored(result: Evaluation, changes: dict[str, Any], draws: int = DRAWS, seed: int = SEED) -> Evaluation:
@@ -155,9 +161,8 @@ def compare(ours: Evaluation, theirs: Evaluation, draws: int = DRAWS, seed: int 
         raise UsageError("the other result shares no recording with this one: they do not compare.")
     yours = [other[row["key"]] for row in mine]
     module = _FIGURES[ours.task]
-    return paired(
-        module.statistics(mine, ours.protocol), module.statistics(yours, theirs.protocol), _groups(mine), draws, seed
-    )
+    both = module.statistics(mine, ours.protocol), module.statistics(yours, theirs.protocol)
+    return _without_interval(paired(*both, _groups(mine), draws, seed))
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
