@@ -37,9 +37,10 @@ class AudioHead(nn.Module):
         made = torch.sigmoid(logits + self.bias) @ self.names + self.residual(feature)
         if not self.hidden:
             return made
-        return made + self.down(
-            self.drop(F.hardswish(self.up(torch.cat([feature, (logits - LOGIT_MEAN) / LOGIT_SPREAD], -1))))
-        )
+        level = (logits - LOGIT_MEAN) / LOGIT_SPREAD
+        hidden = F.hardswish(self.up(torch.cat([feature, level], -1)))
+        made = made + self.down(self.drop(hidden))
+        return made
 
 
 class NanoAudio(nn.Module):
