@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from common import CLASSES, arguments, esc10, machine
-from esc10 import named
+from common import CLASSES, arguments, esc10, machine, named
 
 from mats_model import load
 

@@ -39,13 +39,14 @@ MODEL = (
 )
 TEACH = "teacher clips wild examples parts listen minilm phrases align calibrate retell carry nano"
 # all that is judged stands last: the sentence similarity borrows minilm of those who teach
-EVALUATE = "intervals examples sets hearing task classes retrieval captions answers events evaluation run"
+EVALUATE = "intervals examples sets hearing task naming classes retrieval captions answers events evaluation worst run"
 CLI = (
     "formats completing helptext tracks timeline documents pages.page pages.sounds signals console inputs labels hits "
     "journal options loading job "
     "curve report microphone chat.status chat.session "
     "chat.commands chat.screen chat.verb starter diary listen caption classify"
-    " index.library index.memory index.tune index.verb search train models results evaluate main generated __main__"
+    " index.library index.memory index.tune index.verb search train models results "
+    "pages.charts pages.faults pages.evaluation truth judging evaluate main generated __main__"
 )
 ORDER = (
     ["mats_model." + name for name in MODEL.split()]
