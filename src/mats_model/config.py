@@ -24,7 +24,7 @@ class SantaSettings:
     names: int = 0  # class names beside the texts: a second look, at the nearest of these
     near_names: int = 2  # of them
     taught: int = 0  # words of the user's own
-    taught_odds: float = 3.0  # one of them is heard where the logarithm of its odds against the memory reaches this
+    taught_odds: float = 5.0  # one of them is heard where the logarithm of its odds against the memory reaches this
     way: str = "blend"  # blend (eq. 6-7), project (the whole memory), shift (by the mean gap) or none
     prompt: int = 0  # of kind transformers: so many of the nearest captions are put into the prompt as text
 

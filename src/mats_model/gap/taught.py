@@ -9,7 +9,7 @@ from mats_model.vectors import unit
 # of the memory's mean variance, added to each direction, so that directions in which it hardly varies count for little
 _SHRINK = 0.1
 # in cosines; both measured on recordings that are there to choose by, and on phrases of twenty words
-_NEARER = 0.25
+_NEARER = 0.22
 
 
 class Taught:

@@ -16,6 +16,21 @@ from mats_model.training.recipe import TextRecipe
 from mats_model.training.sources import SourceSettings, TextExample
 
 _TOGETHER = 64  # texts that are answered in one go
+_TIMES = 3  # that all descriptions of a word come as one text, beside each alone
+
+
+def gathered(recipe: TextRecipe, told: list[list[TextExample]]) -> list[list[TextExample]]:
+    """The same, and in each source that teaches words all descriptions of a word as one text, some times over: about
+    that is what a sound becomes in which the word is heard."""
+    more = []
+    for source, examples in zip(recipe.sources, told, strict=True):
+        by_word: dict[str, list[TextExample]] = {}
+        if (source.name or source.file) in recipe.memory.taught:
+            for example in examples:
+                by_word.setdefault(example.answer, []).append(example)
+        joined = [replace(some[0], text="; ".join(each.text for each in some)) for some in by_word.values()]
+        more.append(examples + _TIMES * joined)
+    return more
 
 
 def recalled(
