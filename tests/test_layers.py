@@ -35,7 +35,7 @@ MODEL = (
     "training.values training.recipe training.compare "
     "training.embeddings training.events training.recall training.pace training.batches training.begin training.prepare training.tune "
     "training.processes training.step training.average training.looks training.checkpoints training.loop"
-    " training.estimate"
+    " training.trial training.estimate"
 )
 TEACH = "teacher clips wild examples parts listen minilm phrases align calibrate retell carry nano"
 # all that is judged stands last: the sentence similarity borrows minilm of those who teach

@@ -115,6 +115,7 @@ def table(recipe: TextRecipe, sources: list[CaptionSource], found: Estimate) -> 
     ]
     lines += [
         f"{'activations':<16}{'':>14}{'':>14}{found.activations:>9,.0f} MB",
+        *(f"{name:<44}{megabytes:>9,.0f} MB" for name, megabytes in found.others.items()),
         f"{'together':<44}{found.megabytes:>9,.0f} MB",
         "",
     ]
@@ -122,10 +123,14 @@ def table(recipe: TextRecipe, sources: list[CaptionSource], found: Estimate) -> 
         rows = f", {len(source.bad)} bad rows" if source.bad else ""
         lines.append(f"{source.name}: {len(source.examples)} examples, ratio {source.settings.ratio:g}{rows}")
     lines += [
-        f"{found.passes:.1f} passes over {found.examples} examples; roughly {found.minutes:.0f} minutes here (memory "
-        "and minutes are estimates)"
+        f"{found.passes:.1f} passes over {found.examples} examples; about {_minutes(found.minutes)} here, if nothing else "
+        "runs (memory and minutes are estimates)"
     ]
     return "\n".join(lines) + "\n"
+
+
+def _minutes(minutes: float) -> str:
+    return f"{max(1, round(minutes))} minute{'' if round(minutes) <= 1 else 's'}"
 
 
 def plain(found: Estimate) -> str:
