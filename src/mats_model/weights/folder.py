@@ -70,7 +70,7 @@ def identified(config: MatsConfig, weights: bytes | Path) -> str:
     for name in _LATER:
         if values["search"][name] == getattr(SearchSettings(), name):
             del values["search"][name]
-    for name in ("audio", "background"):
+    for name in ("audio", "audio_hidden", "background"):
         if not values[name]:
             del values[name]
     if not values["santa"]["taught"]:
