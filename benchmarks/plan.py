@@ -28,7 +28,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="of a recipe that takes more; 0 takes them all")
     options = parser.parse_args()
     print(f"{machine()}\n")
-    print("| recipe | memory planned | used | minutes planned | by the clock | by work alone |\n|---|---|---|---|---|---|")
+    print(
+        "| recipe | memory planned | used | minutes planned | by the clock | by work alone |\n|---|---|---|---|---|---|"
+    )
     for name in options.recipe:
         own = name == "custom-labels"
         recipe = [str(ROOT / "recipes" / f"{name}.yaml"), *([] if own else ["--data", str(options.data)])]
@@ -57,8 +59,8 @@ def row(name: str, recipe: list[str], steps: int) -> str:
         work += more * work / clock
         clock += more
     return (
-        f"| {name} | {plan['megabytes']} MB | {used.ru_maxrss / 1e3:.0f} MB | {plan['minutes']:.1f} | {clock / 60:.1f} | "
-        f"{work / 60:.1f} |"
+        f"| {name} | {plan['megabytes']} MB | {used.ru_maxrss / 1e3:.0f} MB | {plan['minutes']:.1f} | "
+        f"{clock / 60:.1f} | {work / 60:.1f} |"
     )
 
 

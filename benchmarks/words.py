@@ -139,8 +139,8 @@ def main() -> None:
     clips = esc10(options.data)
     heard = np.stack([before.embed_audio(clip.path) for clip in clips])
     sets = [{word: phrases[number] for word, phrases in PHRASES.items()} for number in range(3)]
-    print(f"{machine()}\n\n| model | held out, of 20 | chosen by, of 40 | ESC-10 captions that name the sound | with a taught word |")
-    print("|---|---|---|---|---|")
+    print(f"{machine()}\n\n| model | held out, of 20 | chosen by, of 40 ", end="")
+    print("| ESC-10 captions that name the sound | with a taught word |\n|---|---|---|---|---|")
     for mats in (before, after):
         counts = [said(mats, phrases)[0] for phrases in sets]
         captions = mats.answer(heard)

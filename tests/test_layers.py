@@ -33,7 +33,8 @@ MODEL = (
     "live.questions live.tape live.hearing live.talk"
     " evaluate.words evaluate.metrics training.dialogues training.sources "
     "training.values training.recipe training.compare "
-    "training.embeddings training.events training.recall training.pace training.batches training.begin training.prepare training.tune "
+    "training.embeddings training.events training.recall training.pace "
+    "training.batches training.begin training.prepare training.tune "
     "training.processes training.step training.average training.looks training.checkpoints training.loop"
     " training.trial training.estimate"
 )
@@ -41,7 +42,8 @@ TEACH = "teacher clips wild examples parts listen minilm phrases align calibrate
 # all that is judged stands last: the sentence similarity borrows minilm of those who teach
 EVALUATE = "intervals examples sets hearing task classes retrieval captions answers events evaluation run"
 CLI = (
-    "formats completing helptext tracks timeline documents pages.page pages.training pages.sounds signals console inputs labels hits "
+    "formats completing helptext tracks timeline documents pages.page pages.training "
+    "pages.sounds signals console inputs labels hits "
     "journal options loading job "
     "curve report microphone chat.status chat.session "
     "chat.commands chat.screen chat.verb starter diary listen caption classify"

@@ -128,7 +128,9 @@ def test_classify_knows_them(taught: Path, mats: Run, nano: Mats) -> None:
 
 
 def test_all_descriptions_of_a_word_come_as_one_text_too() -> None:
-    recipe = TextRecipe(sources=[SourceSettings(name="w"), SourceSettings(name="o")], memory=MemorySettings(taught=["w"]))
+    recipe = TextRecipe(
+        sources=[SourceSettings(name="w"), SourceSettings(name="o")], memory=MemorySettings(taught=["w"])
+    )
     told = [[TextExample("a", "", "", "x"), TextExample("b", "", "", "x")], [TextExample("c", "", "", "c")]]
     words, others = gathered(recipe, told)
     assert [each.text for each in words] == ["a", "b", *["a; b"] * 3] and others == told[1]

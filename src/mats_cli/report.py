@@ -123,8 +123,8 @@ def table(recipe: TextRecipe, sources: list[CaptionSource], found: Estimate) -> 
         rows = f", {len(source.bad)} bad rows" if source.bad else ""
         lines.append(f"{source.name}: {len(source.examples)} examples, ratio {source.settings.ratio:g}{rows}")
     lines += [
-        f"{found.passes:.1f} passes over {found.examples} examples; about {_minutes(found.minutes)} here, if nothing else "
-        "runs (memory and minutes are estimates)"
+        f"{found.passes:.1f} passes over {found.examples} examples; about {_minutes(found.minutes)} here, if nothing "
+        "else runs (memory and minutes are estimates)"
     ]
     return "\n".join(lines) + "\n"
 

@@ -184,8 +184,8 @@ class Ears:
     ) -> list[Label]:
         """All labels with their scores, best first; `labels.none_fits` tells whether any is likely to be there.
 
-        Without `labels` they are the names that the encoder knows, and the words that a user taught; those in another language than English are left
-        out, unless they have `examples`. Errors: SilenceError, InputError, UsageError.
+        Without `labels` they are the names that the encoder knows, and the words that a user taught; those in another
+        language than English are left out, unless they have `examples`. Errors: SilenceError, InputError, UsageError.
         """
         names = self.known() if labels is None else list(labels)
         names = without(names, set(unknown(names)) - set(examples or {}) - set(self.taught))

@@ -90,7 +90,9 @@ def _curve(steps: list[Row], evaluated: list[Row]) -> str:
         drawn.append(f'<polyline class="{kind}" points="{path}"/>')
     for point in lines["evaluated"]:
         x, y = place(*point)
-        drawn.append(f'<circle class="dot" cx="{x}" cy="{y}" r="3.5"><title>{point[0]}: {point[1]:.3f}</title></circle>')
+        drawn.append(
+            f'<circle class="dot" cx="{x}" cy="{y}" r="3.5"><title>{point[0]}: {point[1]:.3f}</title></circle>'
+        )
     said = f"from {points[0][1]:.2f} to {lines['step'][-1][1]:.2f}" if lines["step"] else "held out"
     key = '<p class="key"><span>training</span>' + ('<span class="held">held out</span>' if evaluated else "") + "</p>"
     return f'<svg viewBox="0 0 {_WIDE} {_HIGH}" role="img" aria-label="Loss, {said}">{"".join(drawn)}</svg>{key}'
@@ -135,7 +137,7 @@ def _evaluated(rows: list[Row]) -> str:
     return (
         '<section aria-labelledby="held"><h2 id="held">On what is held out</h2><div class="scroll"><table><thead><tr>'
         '<th scope="col" class="number">Step</th><th scope="col" class="number">Loss</th>'
-        f'{head}<th></th></tr></thead><tbody>{"".join(lines)}</tbody></table></div></section>\n'
+        f"{head}<th></th></tr></thead><tbody>{''.join(lines)}</tbody></table></div></section>\n"
     )
 
 

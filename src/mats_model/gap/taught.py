@@ -1,4 +1,4 @@
-"""Words that a user taught by descriptions alone: how much likelier one of them is heard than anything of the memory."""
+"""Words that a user taught by descriptions alone: how much likelier one of them is heard than what is known already."""
 
 from __future__ import annotations
 

@@ -231,9 +231,10 @@ def memory_texts(recipe: TextRecipe, parts: list[list[TextExample]]) -> list[str
     memory = recipe.memory
     names = [source.name or source.file for source in recipe.sources]
     # a taught word is known by the mean of its texts, so that what is said of other sounds stays as it was
-    sources, parts = [name for name in names if name not in memory.taught], [
-        part for name, part in zip(names, parts, strict=True) if name not in memory.taught
-    ]
+    sources, parts = (
+        [name for name in names if name not in memory.taught],
+        [part for name, part in zip(names, parts, strict=True) if name not in memory.taught],
+    )
     first = {e.text: None for name, part in zip(sources, parts, strict=True) if name in memory.whole for e in part}
     texts = sorted(
         {e.text for part in parts for e in part if not memory.max_words or len(e.text.split()) <= memory.max_words}

@@ -27,7 +27,8 @@ _TRAINED = 4 + 4 + 8
 # without the second quantization)
 _NF4 = 0.5 + 4 / 64
 # megabytes on a CPU: the encoder and Santa's memory, with the files that they came from; the model of `start` beside
-# them; checkpoints, answers and the picture of the loss. Measured with nano, as are the numbers below (benchmarks/plan.py)
+# them; checkpoints, answers and the picture of the loss. Measured with nano, as are the numbers below, by
+# benchmarks/plan.py
 _EARS, _START, _BESIDE = 105, 105, 90
 # bytes of an example: its texts as tokens, and where its embedding lies
 _EXAMPLE = 1100

@@ -55,7 +55,10 @@ class Looks:
         """Answers to held-out texts, or where there are none to some that are trained on, and to the sounds that the
         recipe names."""
         with self.average.in_place(), torch.inference_mode(), memory_said(_FEWER_ANSWERS):
-            told = [Sample(step, e.text, e.answer, self._answer(e)) for e in self._examples(count) or self.told[:: -(-len(self.told) // count)]]
+            told = [
+                Sample(step, e.text, e.answer, self._answer(e))
+                for e in self._examples(count) or self.told[:: -(-len(self.told) // count)]
+            ]
             return told + [Sample(step, path, "", self._heard(path)) for path in self.recipe.held_out.audio]
 
     def _examples(self, count: int) -> list[TextExample]:

@@ -21,7 +21,17 @@ from mats_model.weights.catalogue import ENTRIES, INSIDE, KINDS, TOKENIZERS, Ent
 from mats_model.weights.connect import Say, is_offline
 from mats_model.weights.convert import as_safetensors, convert, renamed, write_index
 from mats_model.weights.fetch import Progress, nobody
-from mats_model.weights.folder import CLAP_TOKENIZER, CONFIG, MEMORY, NAMES, RECIPE, TAUGHT, TOKENIZER, WEIGHTS, read_config
+from mats_model.weights.folder import (
+    CLAP_TOKENIZER,
+    CONFIG,
+    MEMORY,
+    NAMES,
+    RECIPE,
+    TAUGHT,
+    TOKENIZER,
+    WEIGHTS,
+    read_config,
+)
 from mats_model.weights.loading import load_ears
 from mats_model.weights.resolve import PICKLES, Place, resolve
 
