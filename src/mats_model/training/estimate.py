@@ -29,11 +29,11 @@ _NF4 = 0.5 + 4 / 64
 # megabytes on a CPU: the encoder and Santa's memory, with the files that they came from; the model of `start` beside
 # them; checkpoints, answers and the picture of the loss. Measured with nano, as are the numbers below, by
 # benchmarks/plan.py
-_EARS, _START, _BESIDE = 105, 105, 90
+_EARS, _START, _BESIDE = 105, 105, 200
 # bytes of an example: its texts as tokens, and where its embedding lies
 _EXAMPLE = 1100
 # times the bytes of activations on a CPU: batches are of many lengths, and torch keeps plans and room for each
-_LENGTHS = 1.0
+_LENGTHS = 4.5
 # times the time of an example in a step: an answer word by word, one that is searched for, the loss alone
 _ANSWER, _SEARCHED, _LOOK = 3.0, 30.0, 0.4
 _STARTING = 6.0  # seconds before the first step and after the last: libraries, texts, the model's file
@@ -126,6 +126,7 @@ def _speed(placement: Placement) -> float:
 
 def estimate(recipe: TextRecipe, sources: list[CaptionSource], device: str = "auto", force: bool = False) -> Estimate:
     """Errors: ModelError when a base or an encoder is not at hand, DeviceError."""
+    program = _program()  # before anything is tried
     train, configs = recipe.train, _configs(recipe)
     base = resolve(configs.llm.base, "base").found() if configs.llm.kind == "transformers" else None
     placement = place(configs.llm, device, force, weights=stored(base) if base else 0)
@@ -138,7 +139,7 @@ def estimate(recipe: TextRecipe, sources: list[CaptionSource], device: str = "au
     each = positions * (_FORWARD_AND_BACK * shape.parameters + _OF_WEIGHTS * language.trained)
     each += (_FORWARD_AND_BACK + _OF_WEIGHTS) * mapper  # once for an example
     here = placement.device.type == "cpu"
-    others = _others(recipe, examples) if here else {}
+    others = _others(recipe, examples, program) if here else {}
     if base:
         work = train.batch * each * (_RECOMPUTED_WORK if train.checkpointing else 1)
         step = work / (_REACHED * _speed(placement))
@@ -158,10 +159,10 @@ def estimate(recipe: TextRecipe, sources: list[CaptionSource], device: str = "au
     )
 
 
-def _others(recipe: TextRecipe, examples: int) -> dict[str, float]:
+def _others(recipe: TextRecipe, examples: int, program: float) -> dict[str, float]:
     """Megabytes on a CPU besides what is trained and what a step keeps."""
     return {
-        "program and texts": _program() + examples * _EXAMPLE / 1e6,
+        "program and texts": program + examples * _EXAMPLE / 1e6,
         "encoder and memory": _EARS + (_START if recipe.start else 0),
         "checkpoints and pictures": _BESIDE,
     }

@@ -43,7 +43,8 @@ def step_seconds(config: MatsConfig, settings: LoopSettings, positions: int, dev
     batch = [Tokens([], [0] * _PROMPT, answer) for _ in range(rows)]
     bf16 = settings.bf16 and fast_bf16(device)
     meant = torch.nn.functional.normalize(torch.ones(rows, config.width, device=device), dim=-1)
-    forward, update = [], []
+    forward: list[float] = []
+    update: list[float] = []
     ends = time.monotonic() + _SECONDS
     while not forward or time.monotonic() < ends:
         began = clock()
