@@ -29,11 +29,11 @@ _NF4 = 0.5 + 4 / 64
 # megabytes on a CPU: the encoder and Santa's memory, with the files that they came from; the model of `start` beside
 # them; checkpoints, answers and the picture of the loss. Measured with nano, as are the numbers below, by
 # benchmarks/plan.py
-_EARS, _START, _BESIDE = 105, 105, 200
+_EARS, _START, _BESIDE = 105, 105, 220
 # bytes of an example: its texts as tokens, and where its embedding lies
 _EXAMPLE = 1100
 # times the bytes of activations on a CPU: batches are of many lengths, and torch keeps plans and room for each
-_LENGTHS = 4.5
+_LENGTHS = 7.0
 # times the time of an example in a step: an answer word by word, one that is searched for, the loss alone
 _ANSWER, _SEARCHED, _LOOK = 3.0, 30.0, 0.4
 _STARTING = 6.0  # seconds before the first step and after the last: libraries, texts, the model's file
@@ -47,8 +47,9 @@ _LOGIT, _ANSWERED = 6, 0.4
 _FORWARD_AND_BACK, _OF_WEIGHTS, _RECOMPUTED_WORK = 4, 2, 4 / 3
 # of the speed of a plain multiplication, a step reaches about so much: measured once, on two CPU cores
 _REACHED = 0.5
-# tokens of a word, and of what stands around question and answer, as byte-level tokenizers of English have them
-_TOKENS_A_WORD, _PROMPT = 1.4, 16
+# tokens of a word, and of what stands around question and answer, as byte-level tokenizers of English have them; the
+# small decoder has a few marks of its own there
+_TOKENS_A_WORD, _PROMPT, _MARKS = 1.4, 16, 3
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ def estimate(recipe: TextRecipe, sources: list[CaptionSource], device: str = "au
     language = _language_part(configs.llm, shape, placement)
     width = embedding_width(recipe)
     mapper = sum(w.numel() for w in make_mapper(configs.mapper, width, shape.width).parameters())
-    positions = configs.mapper.prefix_length + _answer_positions(sources)
+    behind = _answer_positions(sources, _PROMPT if base else _MARKS)
+    positions = configs.mapper.prefix_length + behind
     examples = sum(len(source.examples) for source in sources) + recipe.recall.texts
     each = positions * (_FORWARD_AND_BACK * shape.parameters + _OF_WEIGHTS * language.trained)
     each += (_FORWARD_AND_BACK + _OF_WEIGHTS) * mapper  # once for an example
@@ -144,8 +146,7 @@ def estimate(recipe: TextRecipe, sources: list[CaptionSource], device: str = "au
         work = train.batch * each * (_RECOMPUTED_WORK if train.checkpointing else 1)
         step = work / (_REACHED * _speed(placement))
     else:
-        behind = round(_answer_positions(sources))
-        step = step_seconds(replace(configs, width=width), train, behind, placement.device)
+        step = step_seconds(replace(configs, width=width), train, round(behind), placement.device)
     return Estimate(
         placement.reason,
         [Part("mapper", mapper, mapper, mapper * _TRAINED / 1e6), language],
@@ -207,10 +208,10 @@ def _language_part(config: LLMConfig, shape: _Shape, placement: Placement) -> Pa
     return Part("language model", total, trained, ((total - trained) * size + trained * _TRAINED) / 1e6)
 
 
-def _answer_positions(sources: list[CaptionSource]) -> float:
+def _answer_positions(sources: list[CaptionSource], prompt: int) -> float:
     """Positions of an example behind the prefix, on average."""
     words = [len(e.answer.split()) + len(e.instruction.split()) for source in sources for e in source.examples]
-    return sum(words) / len(words) * _TOKENS_A_WORD + _PROMPT
+    return sum(words) / len(words) * _TOKENS_A_WORD + prompt
 
 
 def _activations(shape: _Shape, positions: float, placement: Placement, train: LoopSettings) -> float:
