@@ -32,8 +32,9 @@ _NF4 = 0.5 + 4 / 64
 _EARS, _START, _BESIDE = 105, 105, 220
 # bytes of an example: its texts as tokens, and where its embedding lies
 _EXAMPLE = 1100
-# times the bytes of activations on a CPU: batches are of many lengths, and torch keeps plans and room for each
-_LENGTHS = 7.0
+# times the bytes of activations on a CPU, of the small decoder and of a base: batches are of many lengths, and torch
+# keeps plans and room for each
+_LENGTHS, _LENGTHS_OF_BASE = 7.0, 2.5
 # times the time of an example in a step: an answer word by word, one that is searched for, the loss alone
 _ANSWER, _SEARCHED, _LOOK = 3.0, 30.0, 0.4
 _STARTING = 6.0  # seconds before the first step and after the last: libraries, texts, the model's file
@@ -141,6 +142,7 @@ def estimate(recipe: TextRecipe, sources: list[CaptionSource], device: str = "au
     each = positions * (_FORWARD_AND_BACK * shape.parameters + _OF_WEIGHTS * language.trained)
     each += (_FORWARD_AND_BACK + _OF_WEIGHTS) * mapper  # once for an example
     here = placement.device.type == "cpu"
+    lengths = (_LENGTHS_OF_BASE if base else _LENGTHS) if here else 1.0
     others = _others(recipe, examples, program) if here else {}
     if base:
         work = train.batch * each * (_RECOMPUTED_WORK if train.checkpointing else 1)
@@ -150,7 +152,7 @@ def estimate(recipe: TextRecipe, sources: list[CaptionSource], device: str = "au
     return Estimate(
         placement.reason,
         [Part("mapper", mapper, mapper, mapper * _TRAINED / 1e6), language],
-        _activations(shape, positions, placement, train) / 1e6 * (_LENGTHS if here else 1.0),
+        _activations(shape, positions, placement, train) / 1e6 * lengths,
         others,
         examples,
         train.steps,
