@@ -35,11 +35,10 @@ class AudioHead(nn.Module):
 
     def forward(self, feature: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         made = torch.sigmoid(logits + self.bias) @ self.names + self.residual(feature)
-        if not self.hidden:
-            return made
-        level = (logits - LOGIT_MEAN) / LOGIT_SPREAD
-        hidden = F.hardswish(self.up(torch.cat([feature, level], -1)))
-        made = made + self.down(self.drop(hidden))
+        if self.hidden:
+            level = (logits - LOGIT_MEAN) / LOGIT_SPREAD
+            hidden = F.hardswish(self.up(torch.cat([feature, level], -1)))
+            made = made + self.down(self.drop(hidden))
         return made
 
 
