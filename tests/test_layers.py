@@ -23,19 +23,19 @@ MODEL = (
     " llm.prompts llm.answering llm.words llm.numpy_decoder llm.beam llm.numpy_llm llm.protocol llm.decoder "
     "llm.small llm.int8 llm.lora llm.huggingface llm.bases"
     " shown together ears stretches judge mats summary many"
-    " weights.catalogue weights.resolve weights.encoders weights.folder weights.loading weights.authors "
-    "weights.clapcap weights.convert weights.connect weights.fetch weights.hub weights.pull"
+    " weights.data_sets weights.catalogue weights.resolve weights.encoders weights.folder weights.loading "
+    "weights.authors weights.clapcap weights.convert weights.connect weights.fetch weights.hub weights.pull"
     " weights.bundle"
     " library.database library.records "
     "library.store library.export library.search library.crawl library.changes library.update "
     "library.describe"
     " live.ring live.stream live.events live.diary live.diarist live.clips live.excerpt "
     "live.questions live.tape live.hearing live.talk"
-    " evaluate.words evaluate.metrics training.dialogues training.sources "
+    " evaluate.words evaluate.metrics training.dialogues training.texts training.sources "
     "training.values training.recipe training.compare "
     "training.embeddings training.events training.batches training.begin training.prepare training.tune "
     "training.processes training.step training.average training.looks training.checkpoints training.loop"
-    " training.estimate"
+    " training.estimate training.plan"
 )
 TEACH = "teacher clips wild examples parts listen minilm phrases align calibrate retell carry nano"
 # all that is judged stands last: the sentence similarity borrows minilm of those who teach
@@ -43,7 +43,7 @@ EVALUATE = "intervals examples sets hearing task classes retrieval captions answ
 CLI = (
     "formats completing helptext tracks timeline documents pages.page pages.sounds signals console inputs labels hits "
     "journal options loading job "
-    "curve report microphone chat.status chat.session "
+    "curve report plan microphone chat.status chat.session "
     "chat.commands chat.screen chat.verb starter diary listen caption classify"
     " index.library index.memory index.tune index.verb search train models results evaluate main generated __main__"
 )

@@ -6,7 +6,7 @@ import json as jsonlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mats_cli import console
 from mats_cli.curve import Curve
@@ -86,8 +86,8 @@ class Report:
             self.curve.close()
 
 
-def table(recipe: TextRecipe, sources: list[CaptionSource], found: Estimate) -> str:
-    """What a run would take, for people."""
+def table(recipe: TextRecipe, sources: list[CaptionSource], found: Estimate, where: str = "here") -> str:
+    """What a run would take, for people, `where` it would run."""
     lines = [f"{recipe.name}: {recipe.train.steps} steps of {recipe.train.batch} on {found.device}", ""]
     lines += [f"{'part':<16}{'parameters':>14}{'trained':>14}{'memory':>12}"]
     lines += [
@@ -102,12 +102,12 @@ def table(recipe: TextRecipe, sources: list[CaptionSource], found: Estimate) -> 
         rows = f", {len(source.bad)} bad rows" if source.bad else ""
         lines.append(f"{source.name}: {len(source.examples)} examples, ratio {source.settings.ratio:g}{rows}")
     lines += [
-        f"{found.passes:.1f} passes over {found.examples} examples; roughly {found.minutes:.0f} minutes here (memory "
-        "and minutes are estimates)"
+        f"{found.passes:.1f} passes over {found.examples} examples; roughly {found.minutes:.0f} minutes {where} "
+        "(memory and minutes are estimates)"
     ]
     return "\n".join(lines) + "\n"
 
 
-def plain(found: Estimate) -> str:
-    """The same as JSON."""
-    return jsonlib.dumps({**asdict(found), "megabytes": round(found.megabytes)}) + "\n"
+def plain(found: Estimate) -> dict[str, Any]:
+    """The same as JSON has it."""
+    return {**asdict(found), "megabytes": round(found.megabytes)}

@@ -4,6 +4,7 @@ encoder)."""
 from __future__ import annotations
 
 import json as jsonlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -11,11 +12,12 @@ import typer
 
 from mats_cli import console, loading, signals
 from mats_cli import options as shared
-from mats_model.errors import UsageError
+from mats_model.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     from mats_model.settings import Where
     from mats_model.teach.nano import NanoRecipe
+    from mats_model.training.plan import Plan
     from mats_model.training.prepare import Prepared
     from mats_model.training.processes import Crew
     from mats_model.training.recipe import TextRecipe
@@ -118,15 +120,16 @@ def train(
     from mats_model.training.recipe import text_recipe
 
     settings = text_recipe(values, where)
+    if data is not None and not data.is_dir():
+        raise UsageError(f"--data {data} is no folder; check the path.")
     folder = data or recipe.parent
     out = output or Path("runs") / settings.name
-    if fetch:
-        _fetch(settings, offline, quiet)
-    if dry_run:
-        _dry_run(settings, folder, strict, device, force, json)
-    elif evaluate:
-        _evaluate(settings, folder, out, device, json, quiet)
+    if evaluate:
+        _evaluate(settings, folder, out, device, json, quiet, offline)
+    elif dry_run:
+        _dry_run(settings, folder, strict, device, force, json, (offline, quiet) if fetch else None)
     else:
+        _begin(settings, recipe, folder, device, force, offline, quiet)
         crew, show = _open(out, resume, restart, quiet)
         prepared = _prepare(settings, folder, crew, device, strict, force, show)
         asked: list[bool] = []
@@ -134,14 +137,38 @@ def train(
             _run(prepared, out, crew, json, show, asked)
 
 
-def _fetch(settings: TextRecipe, offline: bool, quiet: bool) -> None:
+def _begin(
+    settings: TextRecipe, recipe: Path, data: Path, device: str, force: bool, offline: bool, quiet: bool
+) -> None:
+    """Say what the run needs and takes, and fetch what is not here. Errors: DeviceError where this machine cannot
+    train it, before anything is fetched."""
+    from mats_cli.plan import need_lines, takes, trainable_lines
+    from mats_model.training.plan import plan, trainable
+
+    first = os.environ.get("RANK", "0") == "0"  # of several processes one speaks; all wait for what it fetches
+    planned = plan(settings, data, device, force, read=False)
+    if first and not quiet:
+        for line in [*(["it needs"] if planned.needs else []), *need_lines(planned), *takes(settings, planned)]:
+            console.note(line)
+    if planned.cannot:
+        if first and not quiet and (others := trainable(recipe.parent, device)):
+            for line in ["this machine can train", *trainable_lines(others)]:
+                console.note(line)
+        raise DeviceError(f"{recipe} cannot be trained here: {planned.cannot}")
+    _fetch(settings, planned, offline, quiet or not first)
+
+
+def _fetch(settings: TextRecipe, planned: Plan, offline: bool, quiet: bool) -> None:
     """What a recipe needs and is not here yet."""
     pull = loading.puller(offline, quiet)
-    if settings.llm.kind == "transformers":
-        pull.base(settings.llm.base)
-    pull.encoder(settings.clap)
+    for need in planned.lacking:
+        if need.kind == "data":
+            pull.pull(need.name)
     if settings.start:
         pull.model(settings.start)
+    elif settings.llm.kind == "transformers":
+        pull.base(settings.llm.base)
+    pull.encoder(settings.clap)
 
 
 def _open(out: Path, resume: bool, restart: bool, quiet: bool) -> tuple[Crew, bool]:
@@ -214,24 +241,35 @@ def _run(prepared: Prepared, out: Path, crew: Crew, json: bool, show: bool, aske
             console.note(f"{out} written, id {config.id}. Try: mats caption FILE --model {out}")
 
 
-def _dry_run(settings: TextRecipe, data: Path, strict: bool, device: str, force: bool, json: bool) -> None:
-    from mats_cli.report import plain, table
-    from mats_model.training.estimate import estimate
-    from mats_model.training.prepare import read_all
+def _dry_run(
+    settings: TextRecipe, data: Path, strict: bool, device: str, force: bool, json: bool,
+    fetch: tuple[bool, bool] | None,
+) -> None:  # fmt: skip
+    """`fetch`: first of all what is not here, offline and quiet or not."""
+    from mats_cli.plan import as_json, as_text
+    from mats_model.training.plan import plan
 
-    sources = read_all(settings, data, strict)
-    found = estimate(settings, sources, device, force)
-    console.out(plain(found) if json else table(settings, sources, found))
+    if fetch:
+        _fetch(settings, plan(settings, data, device, force, read=False), *fetch)
+    planned = plan(settings, data, device, force, strict)
+    console.out((as_json if json else as_text)(settings, planned))
 
 
-def _evaluate(settings: TextRecipe, data: Path, out: Path, device: str, json: bool, quiet: bool) -> None:
+def _evaluate(settings: TextRecipe, data: Path, out: Path, device: str, json: bool, quiet: bool, offline: bool) -> None:
     from mats_model.evaluate.metrics import references, text_to_text
+    from mats_model.training.texts import locate
+    from mats_model.weights.data_sets import DATA_SETS
     from mats_model.weights.loading import load
 
-    if not settings.held_out.file:
-        raise UsageError("--evaluate: the recipe names no held_out.file of captions with several references a clip.")
+    name = settings.held_out.text_of
+    if not name:
+        raise UsageError(
+            "--evaluate: the recipe names no held_out.data or held_out.file of captions with several references a clip."
+        )
+    if name in DATA_SETS and not (data / DATA_SETS[name].file).is_file():
+        loading.puller(offline, quiet).pull(name)
     groups = references(
-        data / settings.held_out.file, settings.held_out.recording, settings.held_out.text, settings.held_out.limit
+        locate(name, data), settings.held_out.recording, settings.held_out.text, settings.held_out.limit
     )
     mats = load("nano" if not out.exists() and settings.name == "nano" else str(out), device)
     bar = console.Meter(len(groups), not quiet)

@@ -34,6 +34,8 @@ _LOGIT, _ANSWERED = 6, 0.4
 _FORWARD_AND_BACK, _OF_WEIGHTS, _RECOMPUTED_WORK = 4, 2, 4 / 3
 # of the speed of a plain multiplication, a step reaches about so much: measured once, on two CPU cores
 _REACHED = 0.5
+# rated multiplications and additions a second of a card that this machine lacks: an RTX 3090's in bfloat16
+_OF_A_CARD = 71e12
 # tokens of a word, and of what stands around question and answer, as byte-level tokenizers of English have them
 _TOKENS_A_WORD, _PROMPT = 1.4, 16
 
@@ -75,10 +77,16 @@ class _Shape:
 
 
 def _base_shape(config: LLMConfig) -> _Shape:
-    """Sizes of a base that is at hand, its weights not read. Errors: ModelError."""
+    """Sizes of a base, its weights not read: of its folder, or as they are known of one that is not here. Errors:
+    ModelError."""
     from mats_model.llm.bases import empty_base
 
-    base = empty_base(resolve(config.base, "base").found())
+    here = resolve(config.base, "base")
+    if here.path is None and here.entry and (known := here.entry.sizes):
+        pairs = sum(both for name, both in known.projections.items() if name in (config.targets or known.projections))
+        lora = config.rank * known.layers * pairs
+        return _Shape(known.parameters, lora, known.width, known.layers, known.vocabulary)
+    base = empty_base(here.found())
     targets = config.targets or ["q_proj", "v_proj", "c_attn"]
     lora = 0
     for name, module in base.named_modules():
@@ -108,12 +116,16 @@ def _speed(placement: Placement) -> float:
     return 2 * 1024**3 * done / (time.monotonic() - began)
 
 
-def estimate(recipe: TextRecipe, sources: list[CaptionSource], device: str = "auto", force: bool = False) -> Estimate:
-    """Errors: ModelError when a base or an encoder is not at hand, DeviceError."""
-    train, configs = recipe.train, _configs(recipe)
-    base = resolve(configs.llm.base, "base").found() if configs.llm.kind == "transformers" else None
-    placement = place(configs.llm, device, force, weights=stored(base) if base else 0)
-    shape = _base_shape(configs.llm) if base else _decoder_shape(configs.decoder)
+def estimate(
+    recipe: TextRecipe, sources: list[CaptionSource], device: str = "auto", force: bool = False,
+    card: Placement | None = None,
+) -> Estimate:  # fmt: skip
+    """`card` stands for a device that this machine lacks. Errors: ModelError when the sizes of a base or an encoder
+    are not known, DeviceError."""
+    train, configs = recipe.train, configs_of(recipe)
+    own = configs.llm.kind == "decoder"
+    shape = _decoder_shape(configs.decoder) if own else _base_shape(configs.llm)
+    placement = card or place(configs.llm, device, force, weights=0 if own else _weights(configs.llm, shape))
     language = _language_part(configs.llm, shape, placement)
     mapper = sum(w.numel() for w in make_mapper(configs.mapper, embedding_width(recipe), shape.width).parameters())
     positions = configs.mapper.prefix_length + _answer_positions(sources)
@@ -128,11 +140,17 @@ def estimate(recipe: TextRecipe, sources: list[CaptionSource], device: str = "au
         examples,
         train.steps,
         train.steps * train.batch / examples,
-        work / (_REACHED * _speed(placement)) / 60,
+        work / (_REACHED * (_OF_A_CARD if card else _speed(placement))) / 60,
     )
 
 
-def _configs(recipe: TextRecipe) -> MatsConfig:
+def _weights(config: LLMConfig, shape: _Shape) -> float:
+    """Bytes of a base's weights, as they lie in its folder, or would in 16 bits."""
+    folder = resolve(config.base, "base").path
+    return stored(folder) if folder else 2 * shape.parameters
+
+
+def configs_of(recipe: TextRecipe) -> MatsConfig:
     """Sizes of mapper and language model: the recipe's, or those of the model that it starts from. Errors:
     ModelError."""
     if recipe.start:
