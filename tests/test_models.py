@@ -229,9 +229,9 @@ def test_training_beside_a_published_encoder(hub: Site, mats: Run, dog: Path, tm
         "decoder: {vocabulary: 300, width: 32, layers: 1, heads: 2, hidden: 48}\nmemory: {captions: 20}\ntrain: "
         "{steps: 4, batch: 8, warmup: 1}\n"
     )
-    code, _, err = text(mats("train", "r.yaml", "--device", "cpu"))
+    code, _, err = text(mats("train", "r.yaml", "--device", "cpu", "--offline"))
     assert code == 5 and f"the encoder {CLAP} is not here: `mats models pull {CLAP}`" in err, err
-    code, _, err = text(mats("train", "r.yaml", "--fetch", "--device", "cpu"))
+    code, _, err = text(mats("train", "r.yaml", "--device", "cpu"))
     assert code == 0, err
     config = json.loads((tmp_path / "runs" / "mine" / "config.json").read_text())
     assert (
@@ -250,9 +250,9 @@ def test_training_on_from_a_published_model(hub: Site, mats: Run, dog: Path, tmp
         texts(tmp_path) + f"clap: {CLAP}\nstart: {MODEL}\nmemory: {{captions: 20}}\n"
         "train: {steps: 2, batch: 4, warmup: 0, learning_rate: 1.0e-6}\n"
     )
-    code, _, err = text(mats("train", "r.yaml", "--device", "cpu"))
+    code, _, err = text(mats("train", "r.yaml", "--device", "cpu", "--offline"))
     assert code == 5 and f"the model {MODEL} is not here: `mats models pull {MODEL}`" in err, err
-    code, _, err = text(mats("train", "r.yaml", "--fetch", "--device", "cpu"))
+    code, _, err = text(mats("train", "r.yaml", "--device", "cpu"))
     assert code == 0, err
     config = json.loads((tmp_path / "runs" / "mine" / "config.json").read_text())
     assert config["llm"]["base"] == BASE and config["llm"]["quantize"] == "auto" and config["santa"]["size"] == 20

@@ -16,13 +16,13 @@ _ELSEWHERE = "on a card like an RTX 3090, by its rated speed"
 
 
 def need_lines(planned: Plan) -> list[str]:
-    """One for each thing that the recipe names: what it is, its terms, its size, and whether it is here."""
+    """A head, and a line for each thing that the recipe names: its terms, its size, and whether it is here."""
     rows = [
         (need.kind, need.name, need.licence, _size(need.megabytes), "here" if need.path else "to fetch")
         for need in planned.needs
     ]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(4)]
-    return [
+    return ["needs"] * bool(rows) + [
         f"  {kind:<{widths[0]}}  {name:<{widths[1]}}  {terms:<{widths[2]}}  {size:>{widths[3]}}  {here}"
         for kind, name, terms, size, here in rows
     ]
@@ -41,14 +41,16 @@ def takes(recipe: TextRecipe, planned: Plan) -> list[str]:
 
 
 def trainable_lines(recipes: list[tuple[Path, float]]) -> list[str]:
-    """What to type for each, and how long it takes."""
-    width = max(len(str(path)) for path, _ in recipes)
-    return [f"  mats train {path!s:<{width}}   roughly {duration(minutes)}" for path, minutes in recipes]
+    """What to type for each, and how long it takes; nothing where there is none."""
+    width = max((len(str(path)) for path, _ in recipes), default=0)
+    return ["this machine can train"] * bool(recipes) + [
+        f"  mats train {path!s:<{width}}   roughly {duration(minutes)}" for path, minutes in recipes
+    ]
 
 
 def as_text(recipe: TextRecipe, planned: Plan) -> str:
     """The whole plan, for people."""
-    lines = [*(["needs", *need_lines(planned), ""] if planned.needs else [])]
+    lines = [*need_lines(planned), ""] if planned.needs else []
     if planned.estimate:
         where = _ELSEWHERE if planned.cannot else "here"
         lines += [table(recipe, planned.sources, planned.estimate, where).rstrip("\n"), ""]

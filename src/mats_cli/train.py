@@ -4,7 +4,6 @@ encoder)."""
 from __future__ import annotations
 
 import json as jsonlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -129,33 +128,37 @@ def train(
     elif dry_run:
         _dry_run(settings, folder, strict, device, force, json, (offline, quiet) if fetch else None)
     else:
-        _begin(settings, recipe, folder, device, force, offline, quiet)
+        planned = _planned(settings, recipe, folder, device, force, quiet)
         crew, show = _open(out, resume, restart, quiet)
+        if show:
+            _say_plan(settings, planned)
+        _fetch(settings, planned, offline, not show)
         prepared = _prepare(settings, folder, crew, device, strict, force, show)
         asked: list[bool] = []
         with signals.gently(lambda: asked.append(True)):
             _run(prepared, out, crew, json, show, asked)
 
 
-def _begin(
-    settings: TextRecipe, recipe: Path, data: Path, device: str, force: bool, offline: bool, quiet: bool
-) -> None:
-    """Say what the run needs and takes, and fetch what is not here. Errors: DeviceError where this machine cannot
-    train it, before anything is fetched."""
-    from mats_cli.plan import need_lines, takes, trainable_lines
+def _planned(settings: TextRecipe, recipe: Path, data: Path, device: str, force: bool, quiet: bool) -> Plan:
+    """What the run needs and takes. Errors: DeviceError where this machine cannot train it, with those that it can."""
+    from mats_cli.plan import trainable_lines
     from mats_model.training.plan import plan, trainable
 
-    first = os.environ.get("RANK", "0") == "0"  # of several processes one speaks; all wait for what it fetches
     planned = plan(settings, data, device, force, read=False)
-    if first and not quiet:
-        for line in [*(["it needs"] if planned.needs else []), *need_lines(planned), *takes(settings, planned)]:
-            console.note(line)
     if planned.cannot:
-        if first and not quiet and (others := trainable(recipe.parent, device)):
-            for line in ["this machine can train", *trainable_lines(others)]:
+        if not quiet:
+            _say_plan(settings, planned)
+            for line in trainable_lines(trainable(recipe.parent, device)):
                 console.note(line)
         raise DeviceError(f"{recipe} cannot be trained here: {planned.cannot}")
-    _fetch(settings, planned, offline, quiet or not first)
+    return planned
+
+
+def _say_plan(settings: TextRecipe, planned: Plan) -> None:
+    from mats_cli.plan import need_lines, takes
+
+    for line in [*need_lines(planned), *takes(settings, planned)]:
+        console.note(line)
 
 
 def _fetch(settings: TextRecipe, planned: Plan, offline: bool, quiet: bool) -> None:

@@ -124,8 +124,8 @@ def estimate(
     are not known, DeviceError."""
     train, configs = recipe.train, configs_of(recipe)
     own = configs.llm.kind == "decoder"
+    placement = card or place(configs.llm, device, force, weights=0 if own else _weights(configs.llm))
     shape = _decoder_shape(configs.decoder) if own else _base_shape(configs.llm)
-    placement = card or place(configs.llm, device, force, weights=0 if own else _weights(configs.llm, shape))
     language = _language_part(configs.llm, shape, placement)
     mapper = sum(w.numel() for w in make_mapper(configs.mapper, embedding_width(recipe), shape.width).parameters())
     positions = configs.mapper.prefix_length + _answer_positions(sources)
@@ -144,10 +144,10 @@ def estimate(
     )
 
 
-def _weights(config: LLMConfig, shape: _Shape) -> float:
-    """Bytes of a base's weights, as they lie in its folder, or would in 16 bits."""
-    folder = resolve(config.base, "base").path
-    return stored(folder) if folder else 2 * shape.parameters
+def _weights(config: LLMConfig) -> float:
+    """Bytes of a base's weights, as they lie in its folder, or as they are known of one that is not here."""
+    here = resolve(config.base, "base")
+    return stored(here.path) if here.path else 1e6 * here.entry.megabytes if here.entry else 0
 
 
 def configs_of(recipe: TextRecipe) -> MatsConfig:

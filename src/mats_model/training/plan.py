@@ -64,14 +64,15 @@ def plan(
     sources = read_all(recipe, data, strict) if read else [_unread(source) for source in recipe.sources]
     cannot, found = None, None
     try:
-        found = estimate(recipe, sources, device, force)
-    except DeviceError as error:
-        if configs_of(recipe).llm.quantize != "nf4":
-            raise
-        cannot, found = error, estimate(recipe, sources, device, force, _CARD)
+        try:
+            found = estimate(recipe, sources, device, force)
+        except DeviceError as error:
+            if configs_of(recipe).llm.quantize != "nf4":
+                raise
+            cannot, found = error, estimate(recipe, sources, device, force, _CARD)
     except ModelError:
         # what is not here may have sizes that nobody wrote down
-        if all(need.path for need in needs):
+        if not cannot and all(need.path for need in needs):
             raise
     return Plan(needs, sources, read, found, cannot, has)
 

@@ -242,7 +242,7 @@ def _wrong_text(here: str, given: SourceSettings | HeldOutSettings) -> Wrong:
         yield f"{here}.file", f"{given.file} is a data set: write data in the place of file"
     elif given.data and given.data not in DATA_SETS:
         path = "; a path is given as file" if given.data.lower().endswith(ENDINGS) else ""
-        yield f"{here}.data", f"{given.data!r} is no data set: {near(given.data, 'data').rstrip('.')}{path}"
+        yield f"{here}.data", f"{given.data!r} is no data set ({near(given.data, 'data').rstrip('.')}){path}"
 
 
 _BESIDE_START = "says nothing beside start, whose mapper and language model are gone on with: leave it out"

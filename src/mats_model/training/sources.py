@@ -250,11 +250,9 @@ def read_source(settings: SourceSettings, folder: Path, strict: bool = False) ->
     path = locate(settings.text_of, folder)
     never: set[str] = set()
     kind = "caption" if settings.task in _OF_CAPTIONS else settings.task
+    whole = replace(settings, data="", leave_out=[], task=kind, words=0, without=[])
     for other in settings.leave_out:
-        never |= {
-            example.text
-            for example in read_source(replace(settings, file=other, data="", leave_out=[], task=kind), folder).examples
-        }
+        never |= {example.text for example in read_source(replace(whole, file=other), folder).examples}
     examples: dict[TextExample, None] = {}
     bad: list[BadRow] = []
     asked = _Columns(settings, path)

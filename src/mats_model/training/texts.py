@@ -25,7 +25,7 @@ def wrong_name(text: str) -> str:
     """What is wrong with a data set's name or a table's path; "" where nothing is, or only the table can tell."""
     if text in DATA_SETS or text.lower().endswith(ENDINGS):
         return ""
-    return f"{text!r} is no data set, {near(text, 'data')} A file's name ends in {', '.join(ENDINGS)}"
+    return f"{text!r} is no data set ({near(text, 'data').rstrip('.')}), and a file ends in {', '.join(ENDINGS)}"
 
 
 def columns_of(text: str) -> list[str]:

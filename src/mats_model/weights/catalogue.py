@@ -163,8 +163,8 @@ def kept_in(kind: str) -> Path:
 def near(name: str, kind: str = "") -> str:
     """ " did you mean ..?" for a name that is nearly one of ours, else what can be asked for."""
     if kind == "data":
-        close = difflib.get_close_matches(name, DATA_SETS, 3) or list(DATA_SETS)
-        return f"there are {', '.join(close[:-1])} and {close[-1]}." if close[1:] else f"did you mean {close[0]}?"
+        close = difflib.get_close_matches(name, DATA_SETS, 3)
+        return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(DATA_SETS)}."
     ours = [each.name for each in ENTRIES.values() if kind in ("", each.kind)]
     # of that kind first, then any of a model; an owner's name is often left out
     last = name.split("/")[-1].lower()
