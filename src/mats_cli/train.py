@@ -26,7 +26,11 @@ Recipe = Annotated[
 ]
 Data = Annotated[
     Optional[Path],
-    typer.Option("--data", metavar="DIR", help="Where the recipe's files lie; its own folder if not given."),
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Where the recipe's files and data sets lie; its own folder, and what was fetched, if not given.",
+    ),
 ]
 Out = Annotated[
     Optional[Path],
@@ -41,7 +45,10 @@ Set = Annotated[
 DryRun = Annotated[
     bool,
     typer.Option(
-        "-n", "--dry-run", help="Say what would be trained: parameters, memory, examples, minutes; start nothing."
+        "-n",
+        "--dry-run",
+        help="Say what the run needs and has, with terms and sizes, and its parameters, memory and time; fetch and "
+        "start nothing.",
     ),
 ]
 Resume = Annotated[
@@ -55,10 +62,15 @@ Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad ro
 Evaluate = Annotated[
     bool,
     typer.Option(
-        "--evaluate", help="Train nothing: CIDEr-D and ROUGE-L of the model, text told again, on held_out.file."
+        "--evaluate", help="Train nothing: CIDEr-D and ROUGE-L of the model, text told again, on what held_out names."
     ),
 ]
-Fetch = Annotated[bool, typer.Option("--fetch", help="Get the recipe's base language model and encoder first, once.")]
+Fetch = Annotated[
+    bool,
+    typer.Option(
+        "--fetch", help="With --dry-run: fetch what is not here and start nothing, as for a machine without a network."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Use 4-bit weights even where they are slow.")]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Reports as JSON lines on stdout.")]
@@ -94,13 +106,14 @@ def train(
     work: Work = Path("build/nano"),
     stage: Stage = None,
 ) -> None:
-    """Make a model from text alone, by a recipe; a killed run goes on with the same command.
+    """Make a model from text alone, by a recipe; a killed run goes on with the same command. It says first what it
+    needs, and fetches what is not here.
 
     \b
     Examples:
       mats train recipes/custom-labels.yaml
-      mats train recipes/nano.yaml --data data --set train.steps=200 -o my-model
-      mats train recipes/smollm2.yaml --data data --fetch --dry-run
+      mats train recipes/audiocaps.yaml -n
+      mats train recipes/nano.yaml --set train.steps=200 -o my-model
       mats caption song.wav --model my-model
     """
     from mats_model.training.recipe import override
