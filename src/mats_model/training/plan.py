@@ -62,14 +62,16 @@ def plan(
     needs = needs_of(recipe, data)
     read = read and all(need.path for need in needs if need.kind == "data")
     sources = read_all(recipe, data, strict) if read else [_unread(source) for source in recipe.sources]
-    cannot, found = None, None
+    cannot: DeviceError | None = None
+    found: Estimate | None = None
     try:
         try:
             found = estimate(recipe, sources, device, force)
         except DeviceError as error:
             if configs_of(recipe).llm.quantize != "nf4":
                 raise
-            cannot, found = error, estimate(recipe, sources, device, force, _CARD)
+            cannot = error
+            found = estimate(recipe, sources, device, force, _CARD)
     except ModelError:
         # what is not here may have sizes that nobody wrote down
         if not cannot and all(need.path for need in needs):
