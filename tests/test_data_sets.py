@@ -16,6 +16,7 @@ from formula import FIXTURES
 from webserver import Site, cut, status
 
 from mats_cli.main import app
+from mats_model import extras
 from mats_model.errors import DeviceError, MatsError, ModelError, UsageError
 from mats_model.tables import rows
 from mats_model.training.plan import needs_of
@@ -291,6 +292,18 @@ def test_without_cuda_it_is_said_before_a_byte_is_fetched(site: Site, capsys: py
     for other in ("nano", "custom-labels", "smollm2"):
         assert f"mats train {path.parent / other}.yaml " in told
     assert "llama.yaml" not in told
+
+
+def test_what_is_to_be_installed_is_said_before_a_byte_is_fetched(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda module: None if module == "peft" else module)
+    path, said = ROOT / "recipes" / "gpt2.yaml", "needs peft, not installed here: pip install 'mats[llm]'."
+    run("train", path, "-n", "--device", "cpu")
+    assert said in capsys.readouterr().out
+    with pytest.raises(UsageError) as error:
+        run("train", path, "--device", "cpu")
+    assert said in str(error.value) and not site.seen
 
 
 SMALL = (

@@ -57,6 +57,8 @@ def as_text(recipe: TextRecipe, planned: Plan) -> str:
     if not planned.read:
         lines += ["the texts were not read, since not all of them are here: examples are the rows of the data sets"]
     lines += takes(recipe, planned)
+    if planned.install:
+        lines += [planned.install]
     if planned.cannot:
         lines += [f"this machine cannot train it: {planned.cannot}"]
     return "\n".join(lines) + "\n"
@@ -67,15 +69,9 @@ def as_json(recipe: TextRecipe, planned: Plan) -> str:
     told = plain(planned.estimate) if planned.estimate else {}
     needs = [{**vars(need), "path": str(need.path or "")} for need in planned.needs]
     device, megabytes = planned.memory
-    return (
-        jsonlib.dumps(
-            {
-                **told, "needs": needs, "read": planned.read, "cannot": str(planned.cannot or ""),
-                "memory": {"device": device, "megabytes": round(megabytes)},
-            }
-        )
-        + "\n"
-    )  # fmt: skip
+    told |= {"needs": needs, "read": planned.read, "cannot": str(planned.cannot or ""), "install": planned.install}
+    told |= {"memory": {"device": device, "megabytes": round(megabytes)}}
+    return jsonlib.dumps(told) + "\n"
 
 
 def _size(megabytes: float) -> str:

@@ -164,6 +164,8 @@ def _planned(settings: TextRecipe, recipe: Path, data: Path, device: str, force:
             for line in trainable_lines(trainable(recipe.parent, device)):
                 console.note(line)
         raise DeviceError(f"{recipe} cannot be trained here: {planned.cannot}")
+    if planned.install:
+        raise UsageError(planned.install)
     return planned
 
 

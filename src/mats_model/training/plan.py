@@ -10,6 +10,7 @@ import torch
 
 from mats_model.device import Placement, memory
 from mats_model.errors import DeviceError, MatsError, ModelError
+from mats_model.extras import not_installed
 from mats_model.training.estimate import Estimate, configs_of, estimate
 from mats_model.training.prepare import read_all
 from mats_model.training.recipe import TextRecipe, text_recipe
@@ -47,6 +48,7 @@ class Plan:
     estimate: Estimate | None  # None where the sizes of the base are not known before it is here
     cannot: DeviceError | None  # why this machine cannot train it; the estimate is then for one that can
     memory: tuple[str, float]  # the device's name and megabytes
+    install: str  # what is to be installed first, "" for nothing
 
     @property
     def lacking(self) -> list[Need]:
@@ -76,7 +78,18 @@ def plan(
         # what is not here may have sizes that nobody wrote down
         if not cannot and all(need.path for need in needs):
             raise
-    return Plan(needs, sources, read, found, cannot, has)
+    return Plan(needs, sources, read, found, cannot, has, _install(recipe))
+
+
+def _install(recipe: TextRecipe) -> str:
+    """Of libraries that not every install has; those of a model that is not here yet are not known."""
+    try:
+        llm = configs_of(recipe).llm
+    except ModelError:
+        return ""
+    own = {"transformers": True, "peft": llm.tuning == "lora", "bitsandbytes": llm.quantize == "nf4"}
+    wanted = [name for name, used in own.items() if used and llm.kind == "transformers"]
+    return not_installed(wanted, f"the language model {llm.base}")
 
 
 def needs_of(recipe: TextRecipe, data: Path) -> list[Need]:
