@@ -205,7 +205,9 @@ def test_head_and_words_learn_to_meet(nano: Mats) -> None:
     assert float(((audio @ meant.T).argmax(1) == right).float().mean()) > 0.9
     assert not head.hidden
     # the words fixed, the head that ships is fitted to them
-    ships = fit(heard, Words(nano.clap.text, phrases, learn=False), phrases, replace(settings, hidden=16))  # type: ignore[attr-defined]
+    ships = fit(
+        heard, Words(nano.clap.text, phrases, learn=False), phrases, replace(settings, head_steps=250, hidden=16)
+    )  # type: ignore[attr-defined]
     with torch.no_grad():
         audio = torch.nn.functional.normalize(ships(feature, wrong), dim=-1)
         unmoved = Words(nano.clap.text, phrases, learn=False)(list(range(len(texts))))  # type: ignore[attr-defined]

@@ -29,9 +29,10 @@ class AlignSettings:
     steps: int = 1500
     batch: int = 512
     learning_rate: float = 1e-3
-    temperature: float = 0.07  # of the table of word pieces
-    head_temperature: float = 0.2  # of the head: gentle, so that it orders all that may be said, not the best alone
-    hidden: int = 512  # width of the head's hidden layer
+    temperature: float = 0.07  # while the table of word pieces is taught
+    head_steps: int = 3000  # of the head that ships
+    head_temperature: float = 0.14  # of that head: gentle, so that it orders all that may be said, not the best alone
+    hidden: int = 1024  # width of its hidden layer
     dropout: float = 0.1  # of the hidden layer
     jitter: float = (
         0.1  # standard deviation of noise on what the tower hears, which it hears better where it was taught
@@ -130,9 +131,9 @@ def fit(heard: Heard, words: Words, phrases: Phrases, settings: AlignSettings) -
     """The head, and where `words` may learn its pieces too. InfoNCE both ways against the texts of the batch."""
     torch.manual_seed(settings.seed)
     head = _begun(words, phrases, settings)
-    temperature, jitter = settings.head_temperature, settings.jitter
+    steps, temperature, jitter = settings.head_steps, settings.head_temperature, settings.jitter
     if words.moved.requires_grad:
-        temperature, jitter = settings.temperature, 0.0
+        steps, temperature, jitter = settings.steps, settings.temperature, 0.0
     teller = _Teller(heard, phrases, settings.labels, settings.seed)
     first = [phrases.of_clips[row][0] if phrases.of_clips[row] else -1 for row in heard.clips[: heard.single, 0]]
     often = Counter(first)
@@ -143,9 +144,9 @@ def fit(heard: Heard, words: Words, phrases: Phrases, settings: AlignSettings) -
     optimiser = torch.optim.AdamW(learned, settings.learning_rate)
     diagonal, target = torch.eye(settings.batch, dtype=torch.bool), torch.arange(settings.batch)
     singles = round(settings.batch * settings.single) if odds.any() else 0
-    for step in range(settings.steps):
+    for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * (1.0 - step / settings.steps)
+            group["lr"] = settings.learning_rate * (1.0 - step / steps)
         rows = np.concatenate([
             teller.rng.choice(heard.single, singles, p=odds / odds.sum()) if singles else np.zeros(0, int),
             teller.rng.integers(heard.single if len(heard.feature) > heard.single else 0, len(heard.feature),
