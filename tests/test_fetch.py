@@ -96,7 +96,7 @@ def test_fetches_and_says_so(site: Site, to: Path) -> None:
         f"{site.url}/model.bin?key=1", to, digest=DIGEST.upper(), say=said.append, progress=lambda *n: counts.append(n)
     )
     assert got == to and to.read_bytes() == DATA and left(to) == ["model.bin"]
-    assert said == ["fetching model.bin of 1 MB from 127.0.0.1"]
+    assert said == ["fetching model.bin of 0.5 MB from 127.0.0.1"]
     assert counts[-1] == (len(DATA), len(DATA)) and counts == sorted(counts)
 
 

@@ -181,7 +181,8 @@ def test_a_model_and_all_it_needs(
     ) and out == "bases/somebody--tiny-llama\nencoders/somebody--tiny-clap\nmodels/somebody--tiny-mats\n"
     assert text(mats("caption", dog, "--model", MODEL, "--offline")) == (0, said, "")
     listed = text(mats("models", "list", "--json"))[1]
-    assert {row["name"] for row in map(json.loads, listed.splitlines()) if row["here"]} == {"nano", MODEL, CLAP, BASE}
+    here = {row["name"] for row in map(json.loads, listed.splitlines()) if row["here"] and row["kind"] != "data"}
+    assert here == {"nano", MODEL, CLAP, BASE}
     assert text(mats("models", "path", CLAP)) == (
         0,
         f"{tmp_path / 'elsewhere' / 'encoders' / 'somebody--tiny-clap'}\n",
@@ -228,9 +229,9 @@ def test_training_beside_a_published_encoder(hub: Site, mats: Run, dog: Path, tm
         "decoder: {vocabulary: 300, width: 32, layers: 1, heads: 2, hidden: 48}\nmemory: {captions: 20}\ntrain: "
         "{steps: 4, batch: 8, warmup: 1}\n"
     )
-    code, _, err = text(mats("train", "r.yaml", "--device", "cpu"))
+    code, _, err = text(mats("train", "r.yaml", "--device", "cpu", "--offline"))
     assert code == 5 and f"the encoder {CLAP} is not here: `mats models pull {CLAP}`" in err, err
-    code, _, err = text(mats("train", "r.yaml", "--fetch", "--device", "cpu"))
+    code, _, err = text(mats("train", "r.yaml", "--device", "cpu"))
     assert code == 0, err
     config = json.loads((tmp_path / "runs" / "mine" / "config.json").read_text())
     assert (
@@ -249,9 +250,9 @@ def test_training_on_from_a_published_model(hub: Site, mats: Run, dog: Path, tmp
         texts(tmp_path) + f"clap: {CLAP}\nstart: {MODEL}\nmemory: {{captions: 20}}\n"
         "train: {steps: 2, batch: 4, warmup: 0, learning_rate: 1.0e-6}\n"
     )
-    code, _, err = text(mats("train", "r.yaml", "--device", "cpu"))
+    code, _, err = text(mats("train", "r.yaml", "--device", "cpu", "--offline"))
     assert code == 5 and f"the model {MODEL} is not here: `mats models pull {MODEL}`" in err, err
-    code, _, err = text(mats("train", "r.yaml", "--fetch", "--device", "cpu"))
+    code, _, err = text(mats("train", "r.yaml", "--device", "cpu"))
     assert code == 0, err
     config = json.loads((tmp_path / "runs" / "mine" / "config.json").read_text())
     assert config["llm"]["base"] == BASE and config["llm"]["quantize"] == "auto" and config["santa"]["size"] == 20
@@ -577,7 +578,7 @@ def test_terms_are_shown_before_anything_is_fetched(hub: Site) -> None:
 
 def test_terms_are_known_of_all_that_can_be_asked_for() -> None:
     for entry in ENTRIES.values():
-        assert entry.licence and (entry.page.startswith("https://") or entry.name in ("nano", "mini"))
+        assert entry.licence and (entry.page.startswith("https://") or entry.name in ("nano", "mini", "mats/plain"))
         assert all(need in ENTRIES for need in entry.needs)
     with pytest.raises(ModelError, match="msclap-2023 is not here"):
         resolve("msclap-2023", "encoder").found()

@@ -39,17 +39,16 @@ def quantize(incomplete: str) -> list[str]:
 
 def anything(incomplete: str) -> list[str]:
     """A name of `mats models`."""
-    return [name for kind in ("model", "encoder", "base") for name in _named(kind, incomplete)]
+    return [name for kind in ("model", "encoder", "base", "data") for name in _named(kind, incomplete)]
 
 
 def _named(kind: str, incomplete: str) -> list[str]:
     """What is known by name, and what was fetched or imported under others."""
-    from mats_model.places import cache
-    from mats_model.weights.catalogue import ENTRIES
+    from mats_model.weights.catalogue import ENTRIES, kept_in
 
     known = [entry.name for entry in ENTRIES.values() if entry.kind == kind]
     try:
-        here = [path.name.replace("--", "/") for path in sorted((cache() / f"{kind}s").iterdir())]
+        here = [path.name.replace("--", "/") for path in sorted(kept_in(kind).iterdir())]
     except OSError:
         here = []
     names = dict.fromkeys([*known, *(name for name in here if not name.startswith("."))])

@@ -1,5 +1,5 @@
-"""docs/cli.md, docs/design.md and the completions, made from the program itself: `python -m mats_cli.generated FOLDER`
-writes them."""
+"""docs/cli.md, docs/data.md, docs/design.md and the completions, made from the program itself: `python -m
+mats_cli.generated FOLDER` writes them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import mats_model
 from mats_cli.main import app
+from mats_model.weights.data_sets import DATA_SETS
 
 SHELLS = {"bash": "mats.bash", "zsh": "_mats", "fish": "mats.fish"}
 
@@ -100,6 +101,38 @@ def design() -> str:
     return _DESIGN + "\n".join(line for tree in trees for line in tree) + "\n"
 
 
+_DATA = """# Data sets by name
+
+Made by `make generated` from [the catalogue](../src/mats_model/weights/data_sets.py); a test compares it.
+
+A recipe may write `data: audiocaps/train` in the place of `file:`, in a source and in `held_out`; `leave_out` and
+`names` take a name or a file. A name is looked for below `--data DIR`, as the file of the third column, then among what
+mats fetched, which it keeps in the folder `data` of `mats models path`, and is else fetched once, its terms shown first
+and its SHA-256 checked. Without a network: `mats models bundle` and `import`, or the file itself below `--data DIR`.
+
+    mats models pull audiocaps/train
+    mats models info audiocaps/train     address, SHA-256, columns, terms, where it is
+    mats models rm audiocaps/train
+
+Those marked "evaluation" are what models are measured with. A source that names one of them, or a file with the same
+bytes, is refused; `leave_out` and `held_out` take them.
+
+| name | rows | file | MB | terms | |
+|---|---|---|---|---|---|
+"""
+
+
+def data_sets() -> str:
+    """docs/data.md."""
+    rows = []
+    for each in DATA_SETS.values():
+        terms = f"[{each.licence}]({each.page})" if each.page else each.licence
+        remark = f"{each.remark}{'; evaluation' if each.evaluation else ''}"
+        place = f"`{each.file}`" if not each.inside else "comes with mats"
+        rows.append(f"| `{each.name}` | {each.rows} | {place} | {each.megabytes:g} | {terms} | {remark} |\n")
+    return _DATA + "".join(rows)
+
+
 def contents() -> dict[str, str]:
     """Path in the repository -> text."""
     from typer._completion_shared import get_completion_script
@@ -109,7 +142,7 @@ def contents() -> dict[str, str]:
     parts = ["# The command line\n\nMade by `make generated`; a test compares it with the program.\n"]
     for words in ([], *(list(filter(None, verb)) for verb in verbs)):
         parts.append(f"## {' '.join(['mats', *words])}\n\n```\n{_help(words)}\n```\n")
-    made = {"docs/cli.md": "\n".join(parts), "docs/design.md": design()}
+    made = {"docs/cli.md": "\n".join(parts), "docs/data.md": data_sets(), "docs/design.md": design()}
     for shell, name in SHELLS.items():
         made[f"completions/{name}"] = (
             get_completion_script(prog_name="mats", complete_var="_MATS_COMPLETE", shell=shell).strip() + "\n"

@@ -1,4 +1,4 @@
-"""mats models: what there is, what is here, and how it comes and goes."""
+"""mats models: what there is, what is here, and how it comes and goes; data sets as well."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mats_model.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from mats_model.weights.catalogue import Entry
+    from mats_model.weights.data_sets import DataSet
 
 app = shared.App(no_args_is_help=True, rich_markup_mode=None)
 
@@ -37,12 +38,13 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 @app.callback()
 def _top() -> None:
-    """Models, encoders and language models: what there is, what is here, and how it comes and goes.
+    """Models, encoders, language models and data sets: what there is, what is here, and how it comes and goes.
 
     \b
     Examples:
       mats models list
       mats models pull mini
+      mats models pull audiocaps/train
       mats models bundle mini -o mini.tar
     """
 
@@ -73,7 +75,10 @@ def _row(entry: Entry) -> dict[str, Any]:
     # a folder of the user's that happens to bear the name is not it
     path = resolve(entry.name, entry.kind).path
     kept = path is not None and (
-        entry.name in ("nano", "mini") or path == place_of(entry.name, entry.kind) or "/" in entry.name
+        entry.data is not None
+        or entry.name in ("nano", "mini")
+        or path == place_of(entry.name, entry.kind)
+        or "/" in entry.name
     )
     row = {
         key: value
@@ -87,15 +92,14 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 def _others(known: set[str]) -> list[dict[str, Any]]:
     """What was fetched or imported under other names."""
-    from mats_model.places import cache
-    from mats_model.weights.catalogue import ENTRIES, place_of
+    from mats_model.weights.catalogue import ENTRIES, kept_in, place_of
 
     ours = {place_of(name, ENTRIES[name].kind) for name in known}
     rows: list[dict[str, Any]] = []
-    for kind in ("model", "encoder", "base"):
+    for kind in ("model", "encoder", "base", "data"):
         for folder in sorted(
             path
-            for path in (cache() / f"{kind}s").glob("*")
+            for path in kept_in(kind).glob("*")
             if path.is_dir() and not path.name.startswith(".") and path not in ours
         ):
             size = round(sum(file.stat().st_size for file in folder.iterdir() if file.is_file()) / 1e6)
@@ -125,7 +129,8 @@ def _terms(folder: Path) -> str:
 
 @app.command()
 def pull(name: Name, kind: Kind = "", offline: shared.Offline = False, quiet: shared.Quiet = False) -> None:
-    """Get a model and all it needs, once: its terms are shown first, its files are checked and kept as safetensors."""
+    """Get a model and all it needs, or a data set, once: its terms are shown first, its files are checked, and weights
+    are kept as safetensors."""
     if kind not in ("", "model", "encoder", "base"):
         raise UsageError(f"--kind {kind}: choose model, encoder or base.")
     if offline:
@@ -160,6 +165,8 @@ def _info(name: str) -> dict[str, Any]:
             "remark": known.remark,
         }
         told["needs"] = list(known.needs)
+        if known.data:
+            told |= _of_data_set(known.data)
     path = resolve(name).path
     if path is None:
         if known is None:
@@ -193,6 +200,11 @@ def _info(name: str) -> dict[str, Any]:
     return told | {"path": str(path)}
 
 
+def _of_data_set(known: DataSet) -> dict[str, Any]:
+    own = {"rows": known.rows, "columns": list(known.columns)}
+    return own if known.inside else {**own, "address": known.url, "SHA-256": known.digest, "bytes": known.size}
+
+
 def _settings(path: Path) -> dict[str, Any]:
     from mats_model.files import read_json
 
@@ -221,12 +233,14 @@ def path(name: Annotated[Optional[str], typer.Argument(metavar="[NAME]", show_de
 def rm(name: Name, quiet: shared.Quiet = False) -> None:
     """Remove what was fetched or imported under a name; what it needed stays. Nothing outside mats' own cache is
     touched."""
-    from mats_model.weights.catalogue import ENTRIES, place_of
+    from mats_model.weights.catalogue import ENTRIES, INSIDE, KINDS, place_of
 
-    kinds = (ENTRIES[name].kind,) if name in ENTRIES else ("model", "encoder", "base")
+    known = ENTRIES.get(name)
+    kinds = (known.kind,) if known else (*KINDS, "data")
     places = [place_of(name, kind) for kind in kinds if place_of(name, kind).is_dir()] if name.strip("./") else []
     if not places:
-        inside = " It lies inside mats itself." if name in ("nano", "mini") else ""
+        within = name in INSIDE or (known and known.data and known.data.inside)
+        inside = " It lies inside mats itself." if within else ""
         raise ModelError(f"{name!r} was not fetched: there is nothing to remove.{inside}")
     for each in places:
         shutil.rmtree(each)
@@ -242,7 +256,7 @@ def bundle(
     ],
     quiet: shared.Quiet = False,
 ) -> None:
-    """Put a model and all it needs into one tar, for a machine without a network."""
+    """Put a model and all it needs, or a data set, into one tar, for a machine without a network."""
     from mats_model.weights.bundle import bundle as write
 
     if output.is_dir() or not output.parent.is_dir():

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mats_cli import console
 from mats_cli.curve import Curve
@@ -106,8 +106,8 @@ class Report:
             self._write_page()
 
 
-def table(recipe: TextRecipe, sources: list[CaptionSource], found: Estimate) -> str:
-    """What a run would take, for people."""
+def table(recipe: TextRecipe, sources: list[CaptionSource], found: Estimate, where: str = "here") -> str:
+    """What a run would take, for people, `where` it would run."""
     lines = [f"{recipe.name}: {recipe.train.steps} steps of {recipe.train.batch} on {found.device}", ""]
     lines += [f"{'part':<16}{'parameters':>14}{'trained':>14}{'memory':>12}"]
     lines += [
@@ -123,16 +123,19 @@ def table(recipe: TextRecipe, sources: list[CaptionSource], found: Estimate) -> 
         rows = f", {len(source.bad)} bad rows" if source.bad else ""
         lines.append(f"{source.name}: {len(source.examples)} examples, ratio {source.settings.ratio:g}{rows}")
     lines += [
-        f"{found.passes:.1f} passes over {found.examples} examples; about {_minutes(found.minutes)} here, if nothing "
-        "else runs (memory and minutes are estimates)"
+        f"{found.passes:.1f} passes over {found.examples} examples; about {duration(found.minutes)} {where}, if "
+        "nothing else runs (memory and minutes are estimates)"
     ]
     return "\n".join(lines) + "\n"
 
 
-def _minutes(minutes: float) -> str:
-    return f"{max(1, round(minutes))} minute{'' if round(minutes) <= 1 else 's'}"
+def duration(minutes: float) -> str:
+    """Of a run, as people say it."""
+    if minutes < 90:
+        return f"{max(minutes, 1):.0f} minutes" if minutes >= 1.5 else "a minute"
+    return f"{minutes / 60:.1f} hours" if minutes < 48 * 60 else f"{minutes / 60 / 24:.0f} days"
 
 
-def plain(found: Estimate) -> str:
-    """The same as JSON."""
-    return jsonlib.dumps({**asdict(found), "megabytes": round(found.megabytes)}) + "\n"
+def plain(found: Estimate) -> dict[str, Any]:
+    """The same as JSON has it."""
+    return {**asdict(found), "megabytes": round(found.megabytes)}

@@ -11,11 +11,12 @@ import typer
 
 from mats_cli import console, loading, signals
 from mats_cli import options as shared
-from mats_model.errors import UsageError
+from mats_model.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     from mats_model.settings import Where
     from mats_model.teach.nano import NanoRecipe
+    from mats_model.training.plan import Plan
     from mats_model.training.prepare import Prepared
     from mats_model.training.processes import Crew
     from mats_model.training.recipe import TextRecipe
@@ -25,7 +26,11 @@ Recipe = Annotated[
 ]
 Data = Annotated[
     Optional[Path],
-    typer.Option("--data", metavar="DIR", help="Where the recipe's files lie; its own folder if not given."),
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Where the recipe's files and data sets lie; its own folder, and what was fetched, if not given.",
+    ),
 ]
 Out = Annotated[
     Optional[Path],
@@ -40,7 +45,10 @@ Set = Annotated[
 DryRun = Annotated[
     bool,
     typer.Option(
-        "-n", "--dry-run", help="Say what would be trained: parameters, memory, examples, minutes; start nothing."
+        "-n",
+        "--dry-run",
+        help="Say what the run needs and has, with terms and sizes, and its parameters, memory and time; fetch and "
+        "start nothing.",
     ),
 ]
 Resume = Annotated[
@@ -66,10 +74,15 @@ Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad ro
 Evaluate = Annotated[
     bool,
     typer.Option(
-        "--evaluate", help="Train nothing: CIDEr-D and ROUGE-L of the model, text told again, on held_out.file."
+        "--evaluate", help="Train nothing: CIDEr-D and ROUGE-L of the model, text told again, on what held_out names."
     ),
 ]
-Fetch = Annotated[bool, typer.Option("--fetch", help="Get the recipe's base language model and encoder first, once.")]
+Fetch = Annotated[
+    bool,
+    typer.Option(
+        "--fetch", help="With --dry-run: fetch what is not here and start nothing, as for a machine without a network."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Use 4-bit weights even where they are slow.")]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Reports as JSON lines on stdout.")]
@@ -107,13 +120,14 @@ def train(
     work: Work = Path("build/nano"),
     stage: Stage = None,
 ) -> None:
-    """Make a model from text alone, by a recipe; a killed run goes on with the same command.
+    """Make a model from text alone, by a recipe; a killed run goes on with the same command. It says first what it
+    needs, and fetches what is not here.
 
     \b
     Examples:
       mats train recipes/custom-labels.yaml
-      mats train recipes/nano.yaml --data data --set train.steps=200 -o my-model --report run.html
-      mats train recipes/smollm2.yaml --data data --fetch --dry-run
+      mats train recipes/audiocaps.yaml -n
+      mats train recipes/nano.yaml --set train.steps=200 -o my-model
       mats caption song.wav --model my-model
     """
     from mats_model.training.recipe import override
@@ -132,30 +146,61 @@ def train(
     from mats_model.training.recipe import text_recipe
 
     settings = text_recipe(values, where)
+    if data is not None and not data.is_dir():
+        raise UsageError(f"--data {data} is no folder; check the path.")
     folder = data or recipe.parent
     out = output or Path("runs") / settings.name
-    if fetch:
-        _fetch(settings, offline, quiet)
-    if dry_run:
-        _dry_run(settings, folder, strict, device, force, json)
-    elif evaluate:
-        _evaluate(settings, folder, out, device, json, quiet)
+    if evaluate:
+        _evaluate(settings, folder, out, device, json, quiet, offline)
+    elif dry_run:
+        _dry_run(settings, folder, strict, device, force, json, (offline, quiet) if fetch else None)
     else:
+        planned = _planned(settings, recipe, folder, device, force, quiet)
         crew, show = _open(out, resume, restart, quiet)
+        if show:
+            _say_plan(settings, planned)
+        _fetch(settings, planned, offline, not show)
         prepared = _prepare(settings, folder, crew, device, strict, force, show)
         asked: list[bool] = []
         with signals.gently(lambda: asked.append(True)):
             _run(prepared, out, crew, json, show, asked, keep, report)
 
 
-def _fetch(settings: TextRecipe, offline: bool, quiet: bool) -> None:
+def _planned(settings: TextRecipe, recipe: Path, data: Path, device: str, force: bool, quiet: bool) -> Plan:
+    """What the run needs and takes. Errors: DeviceError where this machine cannot train it, with those that it can."""
+    from mats_cli.plan import trainable_lines
+    from mats_model.training.plan import plan, trainable
+
+    planned = plan(settings, data, device, force, read=False)
+    if planned.cannot:
+        if not quiet:
+            _say_plan(settings, planned)
+            for line in trainable_lines(trainable(recipe.parent, device)):
+                console.note(line)
+        raise DeviceError(f"{recipe} cannot be trained here: {planned.cannot}")
+    if planned.install:
+        raise UsageError(planned.install)
+    return planned
+
+
+def _say_plan(settings: TextRecipe, planned: Plan) -> None:
+    from mats_cli.plan import need_lines, takes
+
+    for line in [*need_lines(planned), *takes(settings, planned)]:
+        console.note(line)
+
+
+def _fetch(settings: TextRecipe, planned: Plan, offline: bool, quiet: bool) -> None:
     """What a recipe needs and is not here yet."""
     pull = loading.puller(offline, quiet)
-    if settings.llm.kind == "transformers":
-        pull.base(settings.llm.base)
-    pull.encoder(settings.clap)
+    for need in planned.lacking:
+        if need.kind == "data":
+            pull.pull(need.name)
     if settings.start:
         pull.model(settings.start)
+    elif settings.llm.kind == "transformers":
+        pull.base(settings.llm.base)
+    pull.encoder(settings.clap)
 
 
 def _open(out: Path, resume: bool, restart: bool, quiet: bool) -> tuple[Crew, bool]:
@@ -231,24 +276,35 @@ def _run(
             console.note(f"{out} written, id {config.id}. Try: mats caption FILE --model {out}")
 
 
-def _dry_run(settings: TextRecipe, data: Path, strict: bool, device: str, force: bool, json: bool) -> None:
-    from mats_cli.report import plain, table
-    from mats_model.training.estimate import estimate
-    from mats_model.training.prepare import read_all
+def _dry_run(
+    settings: TextRecipe, data: Path, strict: bool, device: str, force: bool, json: bool,
+    fetch: tuple[bool, bool] | None,
+) -> None:  # fmt: skip
+    """`fetch`: first of all what is not here, offline and quiet or not."""
+    from mats_cli.plan import as_json, as_text
+    from mats_model.training.plan import plan
 
-    sources = read_all(settings, data, strict)
-    found = estimate(settings, sources, device, force)
-    console.out(plain(found) if json else table(settings, sources, found))
+    if fetch:
+        _fetch(settings, plan(settings, data, device, force, read=False), *fetch)
+    planned = plan(settings, data, device, force, strict)
+    console.out((as_json if json else as_text)(settings, planned))
 
 
-def _evaluate(settings: TextRecipe, data: Path, out: Path, device: str, json: bool, quiet: bool) -> None:
+def _evaluate(settings: TextRecipe, data: Path, out: Path, device: str, json: bool, quiet: bool, offline: bool) -> None:
     from mats_model.evaluate.metrics import references, text_to_text
+    from mats_model.training.texts import locate
+    from mats_model.weights.data_sets import DATA_SETS
     from mats_model.weights.loading import load
 
-    if not settings.held_out.file:
-        raise UsageError("--evaluate: the recipe names no held_out.file of captions with several references a clip.")
+    name = settings.held_out.text_of
+    if not name:
+        raise UsageError(
+            "--evaluate: the recipe names no held_out.data or held_out.file of captions with several references a clip."
+        )
+    if name in DATA_SETS and not (data / DATA_SETS[name].file).is_file():
+        loading.puller(offline, quiet).pull(name)
     groups = references(
-        data / settings.held_out.file, settings.held_out.recording, settings.held_out.text, settings.held_out.limit
+        locate(name, data), settings.held_out.recording, settings.held_out.text, settings.held_out.limit
     )
     mats = load("nano" if not out.exists() and settings.name == "nano" else str(out), device)
     bar = console.Meter(len(groups), not quiet)

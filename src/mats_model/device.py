@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,6 +67,21 @@ def _there() -> tuple[int, bool]:
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0, torch.backends.mps.is_available()
+
+
+def memory(device: str = "auto") -> tuple[str, float]:
+    """What a device is called, and the megabytes of its memory, 0 where it does not say. Errors: UsageError,
+    DeviceError."""
+    import torch
+
+    device = find_device(device)
+    if device.startswith("cuda"):
+        told = torch.cuda.get_device_properties(torch.device(device))
+        return str(told.name), told.total_memory / 1e6
+    try:
+        return "this machine", os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except (AttributeError, OSError, ValueError):  # Windows
+        return "this machine", 0.0
 
 
 def fast_bf16(device: torch.device | str = "cpu") -> bool:

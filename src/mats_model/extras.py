@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
 from mats_model.errors import UsageError
@@ -22,6 +24,13 @@ def need(module: str, user: str = "this language model") -> Any:
         raise UsageError(
             f"{user} needs {library}, which is not installed: pip install 'mats[{_EXTRA.get(library, 'llm')}]'."
         ) from None
+
+
+def not_installed(modules: Iterable[str], user: str) -> str:
+    """What `user` needs of these and how to install it; "" where all are here. Nothing is imported."""
+    lacking = [module for module in modules if find_spec(module) is None]
+    extras = ",".join(dict.fromkeys(_EXTRA.get(module, "llm") for module in lacking))
+    return f"{user} needs {', '.join(lacking)}, not installed here: pip install 'mats[{extras}]'." if lacking else ""
 
 
 def hush() -> None:

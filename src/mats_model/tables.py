@@ -11,6 +11,8 @@ from typing import Any, TextIO
 
 from mats_model.errors import UsageError
 
+ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
+
 
 def rows(path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """(line, row or what is wrong with it); `columns` name those of a CSV without a header. Errors: UsageError."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mats_model.teach.clips import Clip
-from mats_model.training.sources import OURS
+from mats_model.weights.data_sets import WORDS
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def read_phrases(folder: Path, clips: list[Clip]) -> Phrases:
 
     labels = {(row["source"], row["label"]): _split(row["phrases"]) for row in _read(folder / "phrases.csv")}
     of_tags = []
-    for row in _read(OURS / "tags.csv"):
+    for row in _read(WORDS / "tags.csv"):
         name = row["name"].lower()
         parts = [part.strip() for part in re.split(r"[,()]", name) if part.strip()]
         of_tags.append(keep([name, *parts, *_split(row["phrases"])]))

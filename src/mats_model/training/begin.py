@@ -23,6 +23,7 @@ from mats_model.mats import Mats
 from mats_model.tensors import take
 from mats_model.training.recipe import NO_FLOAT16, TextRecipe, refuse_unheeded
 from mats_model.training.sources import TextExample, read_names
+from mats_model.training.texts import locate
 from mats_model.weights.encoders import load_encoder
 from mats_model.weights.folder import WEIGHTS, Kept, read, read_config, tensors_of
 from mats_model.weights.loading import borrowed_clap, build, load_llm
@@ -189,7 +190,7 @@ def _memory(given: Given, clap: Clap) -> _Memory:
         captions = memory_texts(given.recipe, given.told)
         generator = torch.Generator().manual_seed(settings.seed)
         vectors = noised(clap.embed_text(captions), settings.variance, generator).numpy()
-    name_texts = read_names(data / settings.names) if settings.names else []
+    name_texts = read_names(locate(settings.names, data)) if settings.names else []
     names = clap.embed_text(name_texts) if settings.names else vectors[:0]
     return _Memory(captions, vectors, name_texts, names, _taught(given, clap))
 
@@ -229,7 +230,7 @@ def _taught(given: Given, clap: Clap) -> dict[str, np.ndarray]:
 def memory_texts(recipe: TextRecipe, parts: list[list[TextExample]]) -> list[str]:
     """Texts of the training captions and labels: all of the sources that enter whole, the rest drawn with a seed."""
     memory = recipe.memory
-    names = [source.name or source.file for source in recipe.sources]
+    names = [source.name or source.text_of for source in recipe.sources]
     # a taught word is known by the mean of its texts, so that what is said of other sounds stays as it was
     sources, parts = (
         [name for name in names if name not in memory.taught],

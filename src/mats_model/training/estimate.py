@@ -48,6 +48,8 @@ _LOGIT, _ANSWERED = 6, 0.4
 _FORWARD_AND_BACK, _OF_WEIGHTS, _RECOMPUTED_WORK = 4, 2, 4 / 3
 # of the speed of a plain multiplication, a step reaches about so much: measured once, on two CPU cores
 _REACHED = 0.5
+# rated multiplications and additions a second of a card that this machine lacks: an RTX 3090's in bfloat16
+_OF_A_CARD = 71e12
 # tokens of a word, and of what stands around question and answer, as byte-level tokenizers of English have them; the
 # small decoder has a few marks of its own there
 _TOKENS_A_WORD, _PROMPT, _MARKS = 1.4, 16, 3
@@ -93,10 +95,16 @@ class _Shape:
 
 
 def _base_shape(config: LLMConfig) -> _Shape:
-    """Sizes of a base that is at hand, its weights not read. Errors: ModelError."""
+    """Sizes of a base, its weights not read: of its folder, or as they are known of one that is not here. Errors:
+    ModelError."""
     from mats_model.llm.bases import empty_base
 
-    base = empty_base(resolve(config.base, "base").found())
+    here = resolve(config.base, "base")
+    if here.path is None and here.entry and (known := here.entry.sizes):
+        pairs = sum(both for name, both in known.projections.items() if name in (config.targets or known.projections))
+        lora = config.rank * known.layers * pairs
+        return _Shape(known.parameters, lora, known.width, known.layers, known.vocabulary)
+    base = empty_base(here.found())
     targets = config.targets or ["q_proj", "v_proj", "c_attn"]
     lora = 0
     for name, module in base.named_modules():
@@ -126,29 +134,33 @@ def _speed(placement: Placement) -> float:
     return 2 * 1024**3 * done / (time.monotonic() - began)
 
 
-def estimate(recipe: TextRecipe, sources: list[CaptionSource], device: str = "auto", force: bool = False) -> Estimate:
-    """Errors: ModelError when a base or an encoder is not at hand, DeviceError."""
+def estimate(
+    recipe: TextRecipe, sources: list[CaptionSource], device: str = "auto", force: bool = False,
+    card: Placement | None = None,
+) -> Estimate:  # fmt: skip
+    """`card` stands for a device that this machine lacks. Errors: ModelError when the sizes of a base or an encoder
+    are not known, DeviceError."""
     program = _program()  # before anything is tried
-    train, configs = recipe.train, _configs(recipe)
-    base = resolve(configs.llm.base, "base").found() if configs.llm.kind == "transformers" else None
-    placement = place(configs.llm, device, force, weights=stored(base) if base else 0)
-    shape = _base_shape(configs.llm) if base else _decoder_shape(configs.decoder)
+    train, configs = recipe.train, configs_of(recipe)
+    own = configs.llm.kind == "decoder"
+    placement = card or place(configs.llm, device, force, weights=0 if own else _weights(configs.llm))
+    shape = _decoder_shape(configs.decoder) if own else _base_shape(configs.llm)
     language = _language_part(configs.llm, shape, placement)
     width = embedding_width(recipe)
     mapper = sum(w.numel() for w in make_mapper(configs.mapper, width, shape.width).parameters())
-    behind = _answer_positions(sources, _PROMPT if base else _MARKS)
+    behind = _answer_positions(sources, _MARKS if own else _PROMPT)
     positions = configs.mapper.prefix_length + behind
     examples = sum(len(source.examples) for source in sources) + recipe.recall.texts
     each = positions * (_FORWARD_AND_BACK * shape.parameters + _OF_WEIGHTS * language.trained)
     each += (_FORWARD_AND_BACK + _OF_WEIGHTS) * mapper  # once for an example
     here = placement.device.type == "cpu"
-    lengths = (_LENGTHS_OF_BASE if base else _LENGTHS) if here else 1.0
+    lengths = (_LENGTHS if own else _LENGTHS_OF_BASE) if here else 1.0
     others = _others(recipe, examples, program) if here else {}
-    if base:
-        work = train.batch * each * (_RECOMPUTED_WORK if train.checkpointing else 1)
-        step = work / (_REACHED * _speed(placement))
-    else:
+    if own:
         step = step_seconds(replace(configs, width=width), train, round(behind), placement.device)
+    else:
+        work = train.batch * each * (_RECOMPUTED_WORK if train.checkpointing else 1)
+        step = work / (_REACHED * (_OF_A_CARD if card else _speed(placement)))
     return Estimate(
         placement.reason,
         [Part("mapper", mapper, mapper, mapper * _TRAINED / 1e6), language],
@@ -192,7 +204,13 @@ def _seconds(recipe: TextRecipe, sources: list[CaptionSource], step: float) -> f
     return _STARTING + train.steps * step + each * (looks + samples + recipe.recall.texts * _ANSWER)
 
 
-def _configs(recipe: TextRecipe) -> MatsConfig:
+def _weights(config: LLMConfig) -> float:
+    """Bytes of a base's weights, as they lie in its folder, or as they are known of one that is not here."""
+    here = resolve(config.base, "base")
+    return stored(here.path) if here.path else 1e6 * here.entry.megabytes if here.entry else 0
+
+
+def configs_of(recipe: TextRecipe) -> MatsConfig:
     """Sizes of mapper and language model: the recipe's, or those of the model that it starts from. Errors:
     ModelError."""
     if recipe.start:

@@ -21,6 +21,7 @@ from mats_model.training.events import Note
 from mats_model.training.recall import gathered, recalled
 from mats_model.training.recipe import TextRecipe
 from mats_model.training.sources import CaptionSource, SourceSettings, read_names, read_source
+from mats_model.training.texts import locate, refuse_evaluation
 
 _SHOWN = 5  # bad rows of a source
 
@@ -38,7 +39,9 @@ class Prepared:
 
 
 def read_all(recipe: TextRecipe, data: Path, strict: bool) -> list[CaptionSource]:
-    """Every source of a recipe. Errors: UsageError."""
+    """Every source of a recipe, none of which is one that models are measured with. Errors: UsageError, ModelError."""
+    for source in recipe.sources:
+        refuse_evaluation(locate(source.text_of, data))
     return [read_source(source, data, strict) for source in recipe.sources]
 
 
@@ -68,7 +71,9 @@ def prepare(
     )
     store = TextCache(cache() / "text", clap.space, clap.dim)
     held = [example for _, out in parts for example in out][: recipe.held_out.most]
-    names = torch.from_numpy(clap.embed_text(read_names(data / recipe.noise.names))) if recipe.noise.names else None
+    names = (
+        torch.from_numpy(clap.embed_text(read_names(locate(recipe.noise.names, data)))) if recipe.noise.names else None
+    )
     texts = gathered(recipe, [told for told, _ in parts])
     taught = [(some, source.settings) for some, source in zip(texts, sources, strict=True)]
     taught += yield from recalled(mats, recipe, texts)

@@ -11,8 +11,11 @@ from typing import Any, ClassVar
 from mats_model.config import DecoderConfig, LLMConfig, MapperConfig, SantaSettings, SearchSettings
 from mats_model.errors import UsageError
 from mats_model.settings import May, Where, fill, name_and_value
+from mats_model.tables import ENDINGS
 from mats_model.training.sources import SourceSettings
-from mats_model.weights.catalogue import ENTRIES, HUB
+from mats_model.training.texts import wrong_name
+from mats_model.weights.catalogue import ENTRIES, HUB, near
+from mats_model.weights.data_sets import DATA_SETS
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class NoiseSettings:
     keywords: float = 0.0  # share of the examples that are told by some of their words only
     keep: float = 0.6  # of the words of those
     tags: float = 0.0  # share told again as a blend of class names, which is how nano's audio side speaks
-    names: str = ""  # CSV (display_name) or TXT file of those class names
+    names: str = ""  # a data set, CSV (display_name, name) or TXT file of those class names
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,17 @@ class HeldOutSettings:
     answers: int = 8  # of them whose answers are scored at each evaluation
     audio: list[str] = field(default_factory=list)  # sound files that the model is asked about now and then
     file: str = ""  # CSV of captions with several references a clip, for the scores of text told again
+    data: str = ""  # in the place of `file`: a data set of `mats models list`
     recording: str = "youtube_id"  # its column that says which captions belong together
     text: str = "caption"
     limit: int = 400  # clips of it
 
     FORMER: ClassVar[Mapping[str, str]] = {"clip": "recording"}
+
+    @property
+    def text_of(self) -> str:
+        """The data set or file that it names, "" for none."""
+        return self.data or self.file
 
 
 @dataclass(frozen=True)
@@ -50,9 +59,7 @@ class MemorySettings:
     captions: int = 5172
     max_words: int = 0  # of a text that may enter; 0 takes all
     whole: list[str] = field(default_factory=list)  # names of sources whose texts all enter, before any other is drawn
-    names: str = (
-        ""  # CSV (display_name) or TXT of class names for a second look; those of `start` are kept if not given
-    )
+    names: str = ""  # a data set, CSV or TXT of class names for a second look; those of `start` are kept if not given
     taught: list[str] = field(default_factory=list)  # names of sources whose answers become words of the model's own
     variance: float = 0.0  # of the noise drawn once on it
     seed: int = 0
@@ -163,7 +170,8 @@ def text_recipe(values: Mapping[str, Any], where: Where) -> TextRecipe:
     recipe = fill(TextRecipe(), dict(values), where, UsageError)
     if recipe.kind == "text" and not recipe.sources:
         raise UsageError(f"{where.file}: sources is missing; name at least one file of captions.")
-    for name, sentence in [*_wrong_train(recipe.train), *_wrong(recipe), *_spelled_out(recipe, values)]:
+    wrong = [*_wrong_train(recipe.train), *_wrong(recipe), *_wrong_texts(recipe), *_spelled_out(recipe, values)]
+    for name, sentence in wrong:
         raise UsageError(f"{where.of(name)}: {name} {sentence}.")
     refuse_unheeded(recipe, where)
     return recipe
@@ -219,6 +227,34 @@ def _wrong(recipe: TextRecipe) -> Wrong:
         yield "llm.dtype", f"float16: {NO_FLOAT16}"
     if llm.kind not in ("decoder", "transformers"):
         yield "llm.kind", f"{llm.kind!r}: choose decoder or transformers"
+
+
+def _wrong_texts(recipe: TextRecipe) -> Wrong:
+    """Of the data sets and files that it names."""
+    for number, source in enumerate(recipe.sources):
+        here = f"sources.{number}"
+        yield from _wrong_text(here, source)
+        if source.data in DATA_SETS and DATA_SETS[source.data].evaluation:
+            yield f"{here}.data", f"{source.data} is for evaluation and never trained on: name another"
+        for place, name in enumerate(source.leave_out):
+            if why := wrong_name(name):
+                yield f"{here}.leave_out.{place}", why
+        if source.names and (why := wrong_name(source.names)):
+            yield f"{here}.names", why
+    yield from _wrong_text("held_out", recipe.held_out)
+    for group in ("noise", "memory"):
+        if (names := getattr(recipe, group).names) and (why := wrong_name(names)):
+            yield f"{group}.names", why
+
+
+def _wrong_text(here: str, given: SourceSettings | HeldOutSettings) -> Wrong:
+    if given.data and given.file:
+        yield f"{here}.data", f"and {here}.file name a text each: leave one of them out"
+    elif given.file in DATA_SETS:
+        yield f"{here}.file", f"{given.file} is a data set: write data in the place of file"
+    elif given.data and given.data not in DATA_SETS:
+        path = "; a path is given as file" if given.data.lower().endswith(ENDINGS) else ""
+        yield f"{here}.data", f"{given.data!r} is no data set ({near(given.data, 'data').rstrip('.')}){path}"
 
 
 _BESIDE_START = "says nothing beside start, whose mapper and language model are gone on with: leave it out"

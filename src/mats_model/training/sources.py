@@ -16,10 +16,9 @@ from mats_model.errors import UsageError, is_text
 from mats_model.llm.prompts import CAPTION_TAG, QUESTION_TAG, Question
 from mats_model.tables import rows
 from mats_model.training.dialogues import conversations, yes_or_no
+from mats_model.training.texts import columns_of, locate
 
 TASKS = ("caption", "question", "labels", "presence", "conversation")
-# texts that come with mats: plain captions and phrases for the class names, written for this project
-OURS = Path(__file__).parents[1] / "words"
 _OF_CAPTIONS = ("presence", "conversation")  # made of captions and of the names of things
 LONGEST = 4000  # characters of a text that is read; a page of prose is no description of a sound
 _WHAT = "What makes this sound?"
@@ -30,6 +29,7 @@ class SourceSettings:
     """One file of training text."""
 
     file: str = ""
+    data: str = ""  # in the place of `file`: a data set of `mats models list`
     name: str = ""  # the file's name if not given
     # caption: the text is also the answer; question: text, instruction, answer; labels: text or templates, label;
     # presence: captions
@@ -44,7 +44,8 @@ class SourceSettings:
     templates: list[str] = field(
         default_factory=list
     )  # labels without a text column: how a sound is described, {} for the label
-    names: str = ""  # presence and conversation: CSV (display_name) or TXT of the things that are asked after
+    # presence and conversation: the things that are asked after, a data set, CSV (display_name, name) or TXT
+    names: str = ""
     tag: str = ""  # task tag of the prompt; the task's own if not given
     ratio: float = 1.0  # odds of this source being drawn
     begin: float = (
@@ -57,7 +58,13 @@ class SourceSettings:
     without: list[str] = field(default_factory=list)  # texts with a word that begins so are left out
     first_sentences: int = 0  # of the text; 0 takes all
     tidy: bool = True  # lower case, single spaces, no final stop
-    leave_out: list[str] = field(default_factory=list)  # files of the same columns whose texts are never taught
+    # files of the same columns, or data sets, whose texts are never taught
+    leave_out: list[str] = field(default_factory=list)
+
+    @property
+    def text_of(self) -> str:
+        """The data set or file that it reads."""
+        return self.data or self.file
 
 
 @dataclass(frozen=True)
@@ -227,34 +234,30 @@ def read_source(settings: SourceSettings, folder: Path, strict: bool = False) ->
     """Errors: UsageError when nothing can be used, or with `strict` at the first bad row."""
     if settings.task not in TASKS:
         raise UsageError(f"task {settings.task!r}: choose one of {', '.join(TASKS)}.")
-    if not settings.file:
-        raise UsageError("a source has no file.")
+    if not settings.text_of:
+        raise UsageError("a source has no file and no data.")
     if settings.ratio <= 0:
-        raise UsageError(f"{settings.file}: ratio {settings.ratio:g} should be above 0.")
+        raise UsageError(f"{settings.text_of}: ratio {settings.ratio:g} should be above 0.")
     if not 0.0 <= settings.begin < settings.end <= 1.0:
         raise UsageError(
-            f"{settings.file}: begin {settings.begin:g} and end {settings.end:g} should lie between 0 and 1, in this "
-            "order."
+            f"{settings.text_of}: begin {settings.begin:g} and end {settings.end:g} should lie between 0 and 1, in "
+            "this order."
         )
     if settings.task in _OF_CAPTIONS and not settings.names:
         raise UsageError(
-            f"{settings.file}: a {settings.task} source needs names, a file of the things that are asked after."
+            f"{settings.text_of}: a {settings.task} source needs names, a file of the things that are asked after."
         )
-    path = folder / settings.file
-    if not path.exists() and (OURS / settings.file).is_file():
-        path = OURS / settings.file
+    path = locate(settings.text_of, folder)
     never: set[str] = set()
     kind = "caption" if settings.task in _OF_CAPTIONS else settings.task
+    whole = replace(settings, data="", leave_out=[], task=kind, words=0, without=[])
     for other in settings.leave_out:
-        never |= {
-            example.text
-            for example in read_source(replace(settings, file=other, leave_out=[], task=kind), folder).examples
-        }
+        never |= {example.text for example in read_source(replace(whole, file=other), folder).examples}
     examples: dict[TextExample, None] = {}
     bad: list[BadRow] = []
     asked = _Columns(settings, path)
     duplicates = 0
-    for number, (line, row) in enumerate(rows(path, settings.columns)):
+    for number, (line, row) in enumerate(rows(path, settings.columns or columns_of(settings.text_of))):
         try:
             if isinstance(row, str):
                 raise ValueError(row)
@@ -269,16 +272,20 @@ def read_source(settings: SourceSettings, folder: Path, strict: bool = False) ->
     asked.check()
     if settings.task in _OF_CAPTIONS:
         made = _presence if settings.task == "presence" else _conversations
-        examples = dict.fromkeys(made(list(examples), folder / settings.names))
+        examples = dict.fromkeys(made(list(examples), locate(settings.names, folder)))
     if not examples:
         why = f" (the first: line {bad[0].line} {bad[0].why})" if bad else ""
         raise UsageError(f"{path} holds no text that can be used{why}.")
-    return CaptionSource(asked.known or settings, settings.name or path.stem, list(examples), bad, duplicates)
+    name = settings.name or settings.data or path.stem
+    return CaptionSource(asked.known or settings, name, list(examples), bad, duplicates)
 
 
 def read_names(path: Path) -> list[str]:
-    """Class names: the column display_name of a CSV, or a TXT with one a line. Errors: UsageError."""
-    column = "display_name" if path.suffix.lower() == ".csv" else "text"
+    """Class names: the column display_name or name of a CSV, or a TXT with one a line. Errors: UsageError."""
+    column = "text"
+    if path.suffix.lower() == ".csv":
+        first = next((row for _, row in rows(path, []) if isinstance(row, dict)), {})
+        column = "name" if "name" in first and "display_name" not in first else "display_name"
     settings = SourceSettings(file=path.name, task="labels", answer=column, templates=["{}"], tidy=False)
     return [example.answer for example in read_source(settings, path.parent).examples]
 

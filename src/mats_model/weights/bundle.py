@@ -17,21 +17,25 @@ from mats_model.files import copy, parse_json, read_json, settle, sha256, stagin
 from mats_model.files import whole as whole_file
 from mats_model.places import cache, expanded
 from mats_model.weights.catalogue import INSIDE, slug
+from mats_model.weights.data_sets import DATA_SETS
 from mats_model.weights.folder import CONFIG, read_config
 from mats_model.weights.resolve import is_encoder, resolve
 
 MANIFEST = "mats-bundle.json"
 _FORMAT = 1
-# a file of a model, encoder or base: kind, folder, file
-_MEMBER = re.compile(r"(models|encoders|bases)/([\w-][\w.-]*)/([\w-][\w.-]*)")
+# a file of a model, encoder, base or data set: kind, folder, file
+_MEMBER = re.compile(r"(models|encoders|bases|data)/([\w-][\w.-]*)/([\w-][\w.-]*)")
 _CHUNK = 1 << 20
 _BLOCK = 512  # of a tar
 _LONGEST_EXTRA = 4096
 
 
 def parts(name: str) -> list[tuple[str, Path]]:
-    """Folder in the cache -> folder here, of a model, an encoder or a base, and of what it needs. Errors:
+    """Folder in the cache -> folder here, of a model, an encoder, a base or a data set, and of what it needs. Errors:
     ModelError."""
+    if name in DATA_SETS:
+        table = resolve(name, "data").found()
+        return [] if DATA_SETS[name].inside else [(f"data/{slug(name)}", table.parent)]
     folder = resolve(name, "model").path
     if folder is not None and not is_encoder(folder) and _is_model(folder):
         config = read_config(folder)
@@ -211,7 +215,7 @@ def _manifest(file: BinaryIO, first: tuple[str, int], path: Path) -> tuple[dict[
 
 
 def _is_member(name: str) -> bool:
-    """Whether a name is one of a file of a model, encoder or base, that may lie in the cache."""
+    """Whether a name is one of a file of a model, encoder, base or data set, that may lie in the cache."""
     short = all(len(part.encode("utf-8", "replace")) <= 200 for part in name.split("/"))
     return (
         short

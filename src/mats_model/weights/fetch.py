@@ -174,9 +174,10 @@ class _Part:
         """Say what comes; note what is begun, after the file was emptied: the note must never stand beside bytes of
         another file."""
         name = self.part.name[1:-5]
-        size = f" of {self.total / 1e6:.0f} MB" if self.total else ""
+        digits = 1 if (self.total or 0) < 1e7 else 0
+        size = f" of {self.total / 1e6:.{digits}f} MB" if self.total else ""
         if self.at:
-            self.say(f"going on with {name} at {self.at / 1e6:.0f}{size}")
+            self.say(f"going on with {name} at {self.at / 1e6:.{digits}f}{size}")
             return
         etag = headers.get("ETag", "")
         self.seal = etag if etag.startswith('"') else headers.get("Last-Modified", "")

