@@ -161,6 +161,8 @@ def test_texts_of_ours_need_no_data_folder(tmp_path: Path) -> None:
     ours = SourceSettings(file="plain.csv", name="ours", text="caption")
     examples = read_source(ours, tmp_path).examples
     assert len(examples) > 2000 and all(3 <= len(example.text.split()) <= 9 for example in examples)
+    # a caption answers for itself, though a class name stands beside it
+    assert all(example.answer == example.text for example in examples)
     # a file of that name in the data folder comes first
     (tmp_path / "plain.csv").write_text(
         "caption\na gate creaks open\nthe gate falls shut again and again and again today\n"

@@ -67,7 +67,8 @@ class Curve:
         axes.set_xlabel("step")
         axes.set_ylabel("loss per token of an answer")
         axes.grid(alpha=0.3)
-        axes.legend()
+        if axes.lines:
+            axes.legend()
         temporary = self.picture.with_name(".loss.png")
         figure.savefig(str(temporary), format="png", dpi=110)
         temporary.replace(self.picture)

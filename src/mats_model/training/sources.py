@@ -182,6 +182,9 @@ def _defaults(settings: SourceSettings, path: Path, first: dict[str, Any]) -> So
         if named and named not in have:
             raise UsageError(f"{path} has no column {named!r} ({part}); it has {', '.join(have) or 'none'}.")
         known[part] = named or next((name for name in names if name in have), "")
+    if settings.task == "caption" and known["text"] == "caption" and not settings.answer:
+        # a caption answers for itself, whatever name stands beside it
+        known["answer"] = ""
     if settings.task == "labels":
         known["answer"] = known["answer"] or known["text"]
         if not settings.text and known["text"] == known["answer"]:
