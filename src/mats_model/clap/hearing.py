@@ -1,4 +1,4 @@
-"""The audio side of nano as it hears: log-mel in numpy, tower and head in onnxruntime, without torch.
+"""The audio side of nano as it hears: log-mel, tower and head in onnxruntime, without torch.
 
 The graph is written from the weights of the model folder when the first sound comes, so there is no second copy of
 them. A window is always run alone and on one thread, and several windows on as many threads as there are processors:
@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from mats_model.clap.layers import MELS, SECTIONS, Block, Conv, Hardswish, Layer
-from mats_model.clap.mels import BANKS, log_mel
+from mats_model.clap.layers import SECTIONS, Block, Conv, Hardswish, Layer
+from mats_model.clap.mels import BANKS
 from mats_model.clap.onnx import Graph
+from mats_model.clap.spectrum import ROW, log_mel, rows
 from mats_model.threads import side_by_side
 
 SPEC = BANKS["nano"]
@@ -50,12 +51,12 @@ def _block(graph: Graph, x: str, name: str, block: Block) -> str:
 
 
 def written(tower: Mapping[str, np.ndarray], head: Mapping[str, np.ndarray], width: int) -> bytes:
-    """Scaled log-mel (1, 1, 128, frames) -> raw embedding (1, d), as ONNX."""
+    """Rows of samples (1, r, 16) -> raw embedding (1, d), as ONNX."""
     graph = Graph()
     for part in (tower, head):
         for name, array in part.items():
             graph.weight(name, array)
-    x = "mels"
+    x = log_mel(graph, "rows", SPEC)
     for section, layers in SECTIONS.items():
         for place, layer in enumerate(layers):
             x = _layer(graph, x, f"{section}.{place}", layer)
@@ -67,7 +68,7 @@ def written(tower: Mapping[str, np.ndarray], head: Mapping[str, np.ndarray], wid
     tags = graph.node("Sigmoid", graph.node("Add", logits, "bias"))
     rest = graph.node("Gemm", feature, "residual.weight", transB=1)
     made = graph.node("Add", graph.node("MatMul", tags, "names"), rest)
-    return graph.model("mels", [1, 1, MELS, "frames"], made, [1, width])
+    return graph.model("rows", [1, "count", ROW], made, [1, width])
 
 
 class Hearing:
@@ -91,9 +92,7 @@ class Hearing:
 
     def alone(self, wave: np.ndarray) -> np.ndarray:
         """One window (s,) -> (d,)."""
-        # natural logarithm, shifted and scaled as the teacher has it
-        mels = (log_mel(wave, SPEC) * np.float32(np.log(10.0) / 10.0) + np.float32(4.5)) / np.float32(5.0)
-        made: np.ndarray = self._session.run(None, {"mels": np.ascontiguousarray(mels.T)[None, None]})[0][0]
+        made: np.ndarray = self._session.run(None, {"rows": rows(wave, SPEC)})[0][0]
         return made
 
     def embed(self, waves: np.ndarray) -> np.ndarray:

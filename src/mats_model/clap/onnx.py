@@ -1,7 +1,7 @@
 """A network written as ONNX, in memory: nodes and weights -> the bytes of a model that onnxruntime reads.
 
-Only what a few layers need of the format (https://onnx.ai/onnx/repo-docs/IR.html): float32 tensors, one input, one
-output. The numbers below are those of the fields in its onnx.proto.
+Only what a few layers need of the format (https://onnx.ai/onnx/repo-docs/IR.html): float32 tensors and whole numbers that
+say shapes and places, one input, one output. The numbers below are those of the fields in its onnx.proto.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import struct
 import numpy as np
 
 _IR, _OPSET = 8, 17  # of ONNX 1.12
-_FLOAT = 1  # TensorProto.FLOAT
+_FLOAT, _WHOLE = 1, 7  # TensorProto.FLOAT, INT64
 _ATTRIBUTE = {float: 1, int: 2, list: 7}  # AttributeProto.FLOAT, INT, INTS
 
 Attribute = float | int | list[int]
@@ -60,10 +60,16 @@ class Graph:
         self._weights: dict[str, bytes] = {}
 
     def weight(self, name: str, array: np.ndarray) -> str:
-        """A constant, float32."""
-        data = np.ascontiguousarray(array, "<f4")
+        """A constant, float32; returns its name."""
+        return self._constant(name, np.ascontiguousarray(array, "<f4"), _FLOAT)
+
+    def whole(self, name: str, values: list[int]) -> str:
+        """A constant list of whole numbers: a shape, or places."""
+        return self._constant(name, np.array(values, "<i8"), _WHOLE)
+
+    def _constant(self, name: str, data: np.ndarray, kind: int) -> str:
         dims = b"".join(_number(1, size) for size in data.shape)
-        self._weights[name] = dims + _number(2, _FLOAT) + _bytes(8, name) + _bytes(9, data.tobytes())
+        self._weights[name] = dims + _number(2, kind) + _bytes(8, name) + _bytes(9, data.tobytes())
         return name
 
     def node(self, op: str, *inputs: str, **attributes: Attribute) -> str:
