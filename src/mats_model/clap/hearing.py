@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from mats_model.clap.layers import SECTIONS, Block, Conv, Hardswish, Layer
 from mats_model.clap.mels import BANKS
-from mats_model.clap.onnx import Graph
 from mats_model.clap.spectrum import ROW, log_mel, rows
+from mats_model.onnx import Graph, Session
 from mats_model.threads import side_by_side
 
 SPEC = BANKS["nano"]
@@ -50,13 +49,13 @@ def _block(graph: Graph, x: str, name: str, block: Block) -> str:
     return graph.node("Add", x, y) if block.shortcut else y
 
 
-def written(tower: Mapping[str, np.ndarray], head: Mapping[str, np.ndarray], width: int) -> bytes:
-    """Rows of samples (1, r, 16) -> raw embedding (1, d), as ONNX."""
+def network(tower: Mapping[str, np.ndarray], head: Mapping[str, np.ndarray], width: int) -> Session:
+    """Rows of samples (1, r, 16) -> raw embedding (1, d)."""
     graph = Graph()
     for part in (tower, head):
         for name, array in part.items():
             graph.weight(name, array)
-    x = log_mel(graph, "rows", SPEC)
+    x = log_mel(graph, graph.input("rows", [1, "count", ROW]), SPEC)
     for section, layers in SECTIONS.items():
         for place, layer in enumerate(layers):
             x = _layer(graph, x, f"{section}.{place}", layer)
@@ -68,7 +67,8 @@ def written(tower: Mapping[str, np.ndarray], head: Mapping[str, np.ndarray], wid
     tags = graph.node("Sigmoid", graph.node("Add", logits, "bias"))
     rest = graph.node("Gemm", feature, "residual.weight", transB=1)
     made = graph.node("Add", graph.node("MatMul", tags, "names"), rest)
-    return graph.model("rows", [1, "count", ROW], made, [1, width])
+    graph.output(made, [1, width])
+    return graph.session()
 
 
 class Hearing:
@@ -79,23 +79,14 @@ class Hearing:
         self._tower, self._head, self._width = tower, head, width
 
     @cached_property
-    def _session(self) -> Any:
-        import onnxruntime
-
-        onnxruntime.disable_telemetry_events()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.enable_cpu_mem_arena = False  # what it would keep is more than what a window takes
-        data = written(self._tower, self._head, self._width)
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    def _network(self) -> Session:
+        return network(self._tower, self._head, self._width)
 
     def alone(self, wave: np.ndarray) -> np.ndarray:
         """One window (s,) -> (d,)."""
-        made: np.ndarray = self._session.run(None, {"rows": rows(wave, SPEC)})[0][0]
-        return made
+        return self._network(rows=rows(wave, SPEC))[0]
 
     def embed(self, waves: np.ndarray) -> np.ndarray:
         """(w, s) -> (w, d), each row as `alone` gives it."""
-        self._session  # noqa: B018  made once, before several threads want it
+        self._network  # noqa: B018  made once, before several threads want it
         return np.stack(side_by_side(self.alone, waves))

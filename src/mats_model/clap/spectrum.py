@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from mats_model.clap.mels import LogMelSpec, hann, mel_bank
-from mats_model.clap.onnx import Graph
+from mats_model.onnx import Graph
 
 ROW = 16  # B: samples in a row; 64 times as many in a frame are about as much work in the one product as in the other
 _BLOCKS = 8  # of the bank: a mel has few bins

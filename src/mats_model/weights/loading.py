@@ -18,7 +18,7 @@ from mats_model.device import check_device, find_device
 from mats_model.ears import Ears
 from mats_model.errors import MismatchError, ModelError, UsageError
 from mats_model.gap.santa import Santa
-from mats_model.llm.numpy_decoder import NumpyDecoder
+from mats_model.llm.graph_decoder import GraphDecoder
 from mats_model.llm.numpy_llm import NumpyLLM
 from mats_model.llm.words import Words
 from mats_model.mats import Mats
@@ -180,7 +180,7 @@ def load_folder(folder: Path, device: str = "cpu", clap: Clap | None = None, llm
     ears = _hearing(config, kept, folder, clap)
     with _naming(folder / TOKENIZER) if config.llm.kind == "decoder" else contextlib.nullcontext():
         answers: LanguageModel | NumpyLLM = (
-            NumpyLLM(NumpyDecoder(config.decoder), _words(config, kept.tokenizer))
+            NumpyLLM(GraphDecoder(config.decoder), _words(config, kept.tokenizer))
             if config.llm.kind == "decoder"
             else load_llm(config, device, kept.tokenizer, training=False)
         )
