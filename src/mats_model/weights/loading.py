@@ -6,9 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, cast
 
 from mats_model import tensors
 from mats_model.clap.nano import NanoClap
@@ -22,6 +20,7 @@ from mats_model.llm.graph_decoder import GraphDecoder
 from mats_model.llm.numpy_llm import NumpyLLM
 from mats_model.llm.words import Words
 from mats_model.mats import Mats
+from mats_model.mats import scales as scales_of
 from mats_model.numpy_mapper import NumpyMapper
 from mats_model.places import expanded
 from mats_model.weights.encoders import load_encoder, load_original, published, scales, text_of
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from mats_model.llm.protocol import LanguageModel
     from mats_model.llm.small import SmallLLM
 
+_CLAP = "clap."  # before the names of its arrays, in a model folder
 _DEPTH = 3  # models that borrow from each other, one after the other
 
 
@@ -102,7 +102,7 @@ def load_ears(name: str, device: str = "cpu") -> Ears:
         ears: Ears = load_original(expanded(name.removeprefix(ORIGINAL)))
     else:
         hears = _follow(resolve(name, "encoder"))
-        ears = load(hears.name) if hears.kind == "model" else load_encoder(hears.found())
+        ears = _ears_of(hears.found()) if hears.kind == "model" else load_encoder(hears.found())
     clap = published(ears.clap)
     if clap is not None:
         where = find_device(device)
@@ -188,7 +188,12 @@ def load_folder(folder: Path, device: str = "cpu", clap: Clap | None = None, llm
     wanted = tensors_of(mats)
     if config.llm.base != trained.base:
         _fits(wanted, kept.arrays, folder, trained, config.llm, answers.width)
-    tensors.take(wanted, kept.arrays, str(folder / WEIGHTS))
+    tensors.check({name: value.shape for name, value in wanted.items()}, kept.arrays, str(folder / WEIGHTS))
+    inside = config.clap == "inside"
+    if inside:
+        _lay(cast(NanoClap, ears), kept)
+        wanted = {name: value for name, value in wanted.items() if not name.startswith(_CLAP)}
+    tensors.take(wanted, kept.arrays.part(_CLAP, others=True) if inside else kept.arrays, str(folder / WEIGHTS))
     check_id(kept.config, folder)
     mats.santa.captions, mats.santa.name_texts = kept.captions, kept.name_texts
     clap = published(ears)
@@ -203,6 +208,26 @@ def load_folder(folder: Path, device: str = "cpu", clap: Clap | None = None, llm
         if clap is not None and answers.device.type == "cuda":
             clap.to(answers.device)
     return mats
+
+
+def _ears_of(folder: Path) -> Ears:
+    """What hears for a model in this folder; where that is its own, nothing else of it is read. Errors: ModelError,
+    MismatchError."""
+    config = read_config(folder)
+    if config.clap != "inside":
+        return load_folder(folder)
+    kept = read(folder)
+    clap = cast(NanoClap, _hearing(config, kept, folder, None))
+    _lay(clap, kept)
+    check_id(config, folder)
+    return Ears(clap, scales_of(config), config.id)
+
+
+def _lay(clap: NanoClap, kept: Kept) -> None:
+    """The encoder of a model is read where it lies, and only what of it is used. Errors: ModelError."""
+    wanted = {f"{_CLAP}{name}": array for name, array in clap.kept().items()}
+    found = tensors.lying(wanted, kept.arrays.part(_CLAP))
+    clap.keep({name.removeprefix(_CLAP): array for name, array in found.items()})
 
 
 def _hearing(config: MatsConfig, kept: Kept, folder: Path, clap: Clap | None) -> Clap:
@@ -228,7 +253,7 @@ def _hearing(config: MatsConfig, kept: Kept, folder: Path, clap: Clap | None) ->
 
 def _fits(
     wanted: dict[str, tensors.Held],
-    state: dict[str, np.ndarray],
+    state: tensors.Stored,
     folder: Path,
     trained: LLMConfig,
     other: LLMConfig,
@@ -237,10 +262,10 @@ def _fits(
     """Whether what was trained beside one base may speak to another. Errors: MismatchError."""
     if trained.tuning == "full":
         raise MismatchError(f"{folder} holds {trained.base} itself, trained whole: it cannot answer with {other.base}.")
-    unlike = next((key for key, value in wanted.items() if key not in state or state[key].shape != value.shape), None)
+    unlike = next((key for key, value in wanted.items() if key not in state or state.shape(key) != value.shape), None)
     if unlike is None and not state.keys() - wanted.keys():
         return
-    had = next((len(state[key]) for key in ("mapper.project.weight", "mapper.fc2.weight") if key in state), 0)
+    had = next((state.shape(key)[0] for key in ("mapper.project.weight", "mapper.fc2.weight") if key in state), 0)
     why = (
         f"its mapper speaks to {had} numbers a token, {other.base} reads {width}"
         if had and had != width
