@@ -41,6 +41,18 @@ def test_as_in_torch(nano: Mats, waves: np.ndarray) -> None:
     assert np.abs(nano.clap.embed_windows(waves) - taught).max() < 1e-5
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("hidden", [0, 24])
+def test_head_with_and_without_a_hidden_layer(nano: Mats, waves: np.ndarray, hidden: int) -> None:
+    clap, rng = NanoClap(clap_of(nano).text.tokenizer_json, hidden), np.random.default_rng(0)
+    for name, value in clap.tower.items():
+        value[...] = clap_of(nano).tower[name]
+    for value in clap.head.values():
+        value[...] = rng.normal(0.0, 0.05, value.shape)
+    taught = NanoAudio.of(clap)(torch.from_numpy(waves)).numpy()
+    assert np.abs(clap.embed_windows(waves) - taught).max() < 2e-5 * np.abs(taught).max()
+
+
 def test_windows_keep_no_company(nano: Mats, waves: np.ndarray) -> None:
     together = nano.clap.embed_windows(waves)
     assert np.array_equal(together[::-1], nano.clap.embed_windows(waves[::-1]))
@@ -51,8 +63,8 @@ def test_windows_keep_no_company(nano: Mats, waves: np.ndarray) -> None:
 
 
 def test_shapes_are_those_that_torch_teaches() -> None:
-    taught = NanoAudio()
-    for part, shapes in ((taught.tower, tower_shapes()), (taught.head, head_shapes(256))):
+    taught = NanoAudio(hidden=32)
+    for part, shapes in ((taught.tower, tower_shapes()), (taught.head, head_shapes(256, 32))):
         # in the same order, of which the id is made
         assert [(name, tuple(value.shape)) for name, value in part.state_dict().items()] == list(shapes.items())
 

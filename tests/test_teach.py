@@ -203,6 +203,15 @@ def test_head_and_words_learn_to_meet(nano: Mats) -> None:
         meant = words(list(range(len(texts))))
         audio = torch.nn.functional.normalize(head(feature, wrong), dim=-1)
     assert float(((audio @ meant.T).argmax(1) == right).float().mean()) > 0.9
+    assert not head.hidden
+    # the words fixed, the head that ships is fitted to them
+    ships = fit(
+        heard, Words(nano.clap.text, phrases, learn=False), phrases, replace(settings, head_steps=250, hidden=16)
+    )  # type: ignore[attr-defined]
+    with torch.no_grad():
+        audio = torch.nn.functional.normalize(ships(feature, wrong), dim=-1)
+        unmoved = Words(nano.clap.text, phrases, learn=False)(list(range(len(texts))))  # type: ignore[attr-defined]
+    assert ships.hidden == 16 and float(((audio @ unmoved.T).argmax(1) == right).float().mean()) > 0.9
     # only pieces of the phrases have moved
     before = torch.from_numpy(nano.clap.text.table())  # type: ignore[attr-defined]
     moved = (words.written(nano.clap.text) != before).any(1).nonzero().flatten()  # type: ignore[attr-defined]

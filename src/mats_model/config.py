@@ -136,6 +136,7 @@ class MatsConfig:
     audio: str = (
         ""  # kind of that encoder (msclap), where the folder holds an audio side that takes the place of its own
     )
+    audio_hidden: int = 0  # of nano's own audio side: width of the hidden layer in its head, 0 for none
     space: str = ""  # id of the encoder's text side, where it is another model's
     id: str = ""  # of the pipeline: changes when front end, windows, pooling or weights do
     mapper: MapperConfig = field(default_factory=MapperConfig)

@@ -67,6 +67,10 @@ def network(tower: Mapping[str, np.ndarray], head: Mapping[str, np.ndarray], wid
     tags = graph.node("Sigmoid", graph.node("Add", logits, "bias"))
     rest = graph.node("Gemm", feature, "residual.weight", transB=1)
     made = graph.node("Add", graph.node("MatMul", tags, "names"), rest)
+    if "up.weight" in head:
+        both = graph.node("Concat", feature, logits, axis=1)
+        hidden = graph.node("HardSwish", graph.node("Gemm", both, "up.weight", "up.bias", transB=1))
+        made = graph.node("Add", made, graph.node("Gemm", hidden, "down.weight", transB=1))
     graph.output(made, [1, width])
     return graph.session()
 

@@ -114,6 +114,9 @@ def tower_shapes() -> dict[str, tuple[int, ...]]:
     return shapes | {"tags.2.weight": (TAGS, HIDDEN), "tags.2.bias": (TAGS,)}
 
 
-def head_shapes(width: int) -> dict[str, tuple[int, ...]]:
-    """The head's weights for embeddings of `width` numbers: name -> shape."""
-    return {"names": (TAGS, width), "bias": (TAGS,), "residual.weight": (width, FEATURE)}
+def head_shapes(width: int, hidden: int) -> dict[str, tuple[int, ...]]:
+    """The head's weights for embeddings of `width` numbers and a hidden layer of so many, or none: name -> shape."""
+    shapes: dict[str, tuple[int, ...]] = {"names": (TAGS, width), "bias": (TAGS,), "residual.weight": (width, FEATURE)}
+    if hidden:
+        shapes |= {"up.weight": (hidden, FEATURE + TAGS), "up.bias": (hidden,), "down.weight": (width, hidden)}
+    return shapes

@@ -1,7 +1,7 @@
 """The CLAP of nano: 5 s windows at 32 kHz and any text, in one unit-length space (d = 256).
 
-The audio side ends in tag weights: embedding = sum_c sigmoid(logit_c + b_c) V_c + W f over 527 tags, where V starts as
-the text tower's vectors of their names and f is the tower's feature.
+The audio side ends in tag weights: embedding = sum_c sigmoid(logit_c + b_c) V_c + W f + g(f, logits) over 527 tags,
+where V starts as the text tower's vectors of their names, f is the tower's feature and g has one hidden layer.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ class NanoClap(Clap):
     """5 s windows at 32 kHz; shorter sounds are followed by zeros, since repeating would turn a click into a buzz.
 
     `tower` and `head` are the audio side's weights by name, float32, or float16 as they lie in a file; they are set
-    before the first sound.
+    before the first sound. `hidden` is the width of the head's hidden layer, 0 for none.
     """
 
     dim = WIDTH
     sample_rate = SPEC.sample_rate
     window = round(SECONDS * SPEC.sample_rate)
 
-    def __init__(self, tokenizer_json: str) -> None:
+    def __init__(self, tokenizer_json: str, hidden: int = 0) -> None:
         self.tower = {name: np.zeros(shape, np.float32) for name, shape in tower_shapes().items()}
-        self.head = {name: np.zeros(shape, np.float32) for name, shape in head_shapes(WIDTH).items()}
+        self.head = {name: np.zeros(shape, np.float32) for name, shape in head_shapes(WIDTH, hidden).items()}
         self.text = TextTower(tokenizer_json)
+        self.hidden = hidden
 
     @cached_property
     def _hearing(self) -> Hearing:

@@ -29,7 +29,14 @@ class AlignSettings:
     steps: int = 1500
     batch: int = 512
     learning_rate: float = 1e-3
-    temperature: float = 0.07
+    temperature: float = 0.07  # while the table of word pieces is taught
+    head_steps: int = 3000  # of the head that ships
+    head_temperature: float = 0.14  # of that head: gentle, so that it orders all that may be said, not the best alone
+    hidden: int = 1024  # width of its hidden layer
+    dropout: float = 0.1  # of the hidden layer
+    jitter: float = (
+        0.1  # standard deviation of noise on what the tower hears, which it hears better where it was taught
+    )
     labels: float = 0.7  # share of the examples told by their recordings' phrases, where they have some
     single: float = 0.4  # share of the batch that is one recording as it is
     alike: float = 0.8  # texts with at least this cosine are not held against each other
@@ -112,12 +119,21 @@ class _Teller:
         return [(self._pick(self.phrases.of_tags[tag]), 1.0) for tag in tags.tolist()]
 
 
+def _begun(words: Words, phrases: Phrases, settings: AlignSettings) -> AudioHead:
+    """The head before it is taught; without a hidden layer where it serves to teach the words."""
+    head = AudioHead(words.moved.shape[1], 0 if words.moved.requires_grad else settings.hidden, settings.dropout)
+    with torch.no_grad():
+        head.names.copy_(words([tag[0] for tag in phrases.of_tags]))
+    return head
+
+
 def fit(heard: Heard, words: Words, phrases: Phrases, settings: AlignSettings) -> AudioHead:
     """The head, and where `words` may learn its pieces too. InfoNCE both ways against the texts of the batch."""
     torch.manual_seed(settings.seed)
-    head = AudioHead(words.moved.shape[1])
-    with torch.no_grad():
-        head.names.copy_(words([tag[0] for tag in phrases.of_tags]))
+    head = _begun(words, phrases, settings)
+    steps, temperature, jitter = settings.head_steps, settings.head_temperature, settings.jitter
+    if words.moved.requires_grad:
+        steps, temperature, jitter = settings.steps, settings.temperature, 0.0
     teller = _Teller(heard, phrases, settings.labels, settings.seed)
     first = [phrases.of_clips[row][0] if phrases.of_clips[row] else -1 for row in heard.clips[: heard.single, 0]]
     often = Counter(first)
@@ -128,9 +144,9 @@ def fit(heard: Heard, words: Words, phrases: Phrases, settings: AlignSettings) -
     optimiser = torch.optim.AdamW(learned, settings.learning_rate)
     diagonal, target = torch.eye(settings.batch, dtype=torch.bool), torch.arange(settings.batch)
     singles = round(settings.batch * settings.single) if odds.any() else 0
-    for step in range(settings.steps):
+    for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * (1.0 - step / settings.steps)
+            group["lr"] = settings.learning_rate * (1.0 - step / steps)
         rows = np.concatenate([
             teller.rng.choice(heard.single, singles, p=odds / odds.sum()) if singles else np.zeros(0, int),
             teller.rng.integers(heard.single if len(heard.feature) > heard.single else 0, len(heard.feature),
@@ -140,11 +156,12 @@ def fit(heard: Heard, words: Words, phrases: Phrases, settings: AlignSettings) -
         owner, places, weights = zip(*told, strict=True)
         text = words(list(places)) * torch.tensor(weights)[:, None]
         text = F.normalize(torch.zeros(settings.batch, text.shape[1]).index_add(0, torch.tensor(owner), text), dim=-1)
-        audio = F.normalize(head(heard.feature[rows], heard.logits[rows]), dim=-1)
+        feature, tags = (side + jitter * torch.randn_like(side) for side in (heard.feature[rows], heard.logits[rows]))
+        audio = F.normalize(head(feature, tags), dim=-1)
         alike = (text.detach() @ text.detach().T > settings.alike) & ~diagonal
-        logits = (audio @ text.T / settings.temperature).masked_fill(alike, -1e9)
+        logits = (audio @ text.T / temperature).masked_fill(alike, -1e9)
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    return head.requires_grad_(False)
+    return head.eval().requires_grad_(False)

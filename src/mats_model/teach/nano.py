@@ -175,10 +175,9 @@ class NanoMaker:
                 yield f"text: step {event.step}, held-out loss {event.loss:.3f}, ROUGE-L {event.rouge_l or 0:.3f}"
         trainer.finish()
 
-    @staticmethod
-    def _clap(tower: TextTower) -> NanoClap:
+    def _clap(self, tower: TextTower) -> NanoClap:
         """An encoder whose audio side is not made yet."""
-        clap = NanoClap(tower.tokenizer_json)
+        clap = NanoClap(tower.tokenizer_json, self.recipe.align.hidden)
         clap.text = tower
         return clap
 
@@ -249,7 +248,7 @@ class NanoMaker:
         theirs = {example.text for source in read_all(self.language, self.data, False) for example in source.examples}
         for done in retell(told, own, theirs - own):
             yield f"model: {done} texts of the memory told anew"
-        told.config = calibrated(replace(told.config, clap="inside", space=""), scales)
+        told.config = calibrated(replace(told.config, clap="inside", space="", audio_hidden=clap.hidden), scales)
         config = save(told, out, written(self.language))
         size = sum(file.stat().st_size for file in out.iterdir() if file.is_file())
         yield f"model: {out} written, {size / 1e6:.1f} MB, id {config.id}"

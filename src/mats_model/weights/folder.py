@@ -68,7 +68,7 @@ def identified(config: MatsConfig, weights: bytes | Path) -> str:
     for name in _LATER:
         if values["search"][name] == getattr(SearchSettings(), name):
             del values["search"][name]
-    for name in ("audio", "background"):
+    for name in ("audio", "audio_hidden", "background"):
         if not values[name]:
             del values[name]
     # a setting that was given another name changes no id either

@@ -234,7 +234,7 @@ def _hearing(config: MatsConfig, kept: Kept, folder: Path, clap: Clap | None) ->
     """What hears for a model: its own, not yet filled, or what it borrows. Errors: ModelError, MismatchError."""
     if config.clap == "inside":
         with _naming(folder / CLAP_TOKENIZER):
-            ears: Clap = NanoClap(kept.clap_tokenizer)
+            ears: Clap = NanoClap(kept.clap_tokenizer, config.audio_hidden)
         ears.names = kept.name_texts
     else:
         ears = borrowed_clap(config, clap)
