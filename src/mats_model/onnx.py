@@ -135,6 +135,8 @@ class Session:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.enable_cpu_mem_arena = False  # what it would keep is more than what a run takes
+        # what is planned for one length of text serves no other, and would be kept
+        options.enable_mem_pattern = not lent
         self._value: Any = onnxruntime.OrtValue.ortvalue_from_numpy  # copies nothing
         self._lent = {name: self._value(array) for name, array in lent.items()}
         self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
