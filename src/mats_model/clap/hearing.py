@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mats_model.clap.layers import SECTIONS, Block, Conv, Hardswish, Layer
+from mats_model.clap.layers import LOGIT_MEAN, LOGIT_SPREAD, SECTIONS, Block, Conv, Hardswish, Layer
 from mats_model.clap.mels import BANKS
 from mats_model.clap.spectrum import ROW, log_mel, rows
 from mats_model.onnx import Graph, Session
@@ -68,7 +68,9 @@ def network(tower: Mapping[str, np.ndarray], head: Mapping[str, np.ndarray], wid
     rest = graph.node("Gemm", feature, "residual.weight", transB=1)
     made = graph.node("Add", graph.node("MatMul", tags, "names"), rest)
     if "up.weight" in head:
-        both = graph.node("Concat", feature, logits, axis=1)
+        mean, spread = (np.full(1, value, np.float32) for value in (LOGIT_MEAN, LOGIT_SPREAD))
+        level = graph.node("Sub", logits, graph.weight("logit_mean", mean))
+        both = graph.node("Concat", feature, graph.node("Div", level, graph.weight("logit_spread", spread)), axis=1)
         hidden = graph.node("HardSwish", graph.node("Gemm", both, "up.weight", "up.bias", transB=1))
         made = graph.node("Add", made, graph.node("Gemm", hidden, "down.weight", transB=1))
     graph.output(made, [1, width])

@@ -12,6 +12,8 @@ MELS = 128
 FEATURE = 384
 TAGS = 527
 HIDDEN = 512
+# of the tags' logits, by which the head brings them to the scale of the feature
+LOGIT_MEAN, LOGIT_SPREAD = -6.0, 3.0
 # channels where one section ends and the next begins
 EARLY, MIDDLE, LATE = 16, 48, 88
 

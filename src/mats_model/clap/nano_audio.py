@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mats_model.clap.layers import FEATURE, TAGS
+from mats_model.clap.layers import FEATURE, LOGIT_MEAN, LOGIT_SPREAD, TAGS
 from mats_model.clap.logmel import LogMel
 from mats_model.clap.nano import NanoClap
 from mats_model.clap.text import WIDTH
@@ -32,16 +32,14 @@ class AudioHead(nn.Module):
             self.down = nn.Linear(hidden, width, bias=False)
             self.drop = nn.Dropout(dropout)
             nn.init.zeros_(self.down.weight)
-            with torch.no_grad():
-                # logits are about -6, and spread by 3: it begins as if they were about 0, and spread by 1
-                self.up.weight[:, FEATURE:] /= 3.0
-                self.up.bias.add_(self.up.weight[:, FEATURE:].sum(1), alpha=6.0)
 
     def forward(self, feature: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         made = torch.sigmoid(logits + self.bias) @ self.names + self.residual(feature)
-        if not self.hidden:
-            return made
-        return made + self.down(self.drop(F.hardswish(self.up(torch.cat([feature, logits], -1)))))
+        if self.hidden:
+            level = (logits - LOGIT_MEAN) / LOGIT_SPREAD
+            hidden = F.hardswish(self.up(torch.cat([feature, level], -1)))
+            made = made + self.down(self.drop(hidden))
+        return made
 
 
 class NanoAudio(nn.Module):
