@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import CLASSES, arguments, esc10, machine
-from esc10 import NEW_LABELS
+from common import CLASSES, NEW_LABELS, arguments, esc10, machine
 from honest import held
 
 from mats_model.labels import LEAST

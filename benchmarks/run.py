@@ -6,11 +6,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+from common import NEW_LABELS
+
 HERE = Path(__file__).parent
 DATA = HERE.parent.parent / "shared" / "data"
 COMMANDS = {
-    "esc10.py": [str(HERE / "esc10.py")],
-    "mats evaluate esc10/": ["-m", "mats_cli", "evaluate", str(DATA / "esc10"), "-q"],
+    "mats evaluate esc10/ --together --synonyms benchmarks/esc10.csv": [
+        *("-m", "mats_cli", "evaluate", str(DATA / "esc10"), "-q", "--together", "--synonyms"),
+        str(HERE / "esc10.csv"),
+    ],
+    **{
+        f"mats evaluate esc10/ --no-generated --labels '{','.join(labels)}'": [
+            *("-m", "mats_cli", "evaluate", str(DATA / "esc10"), "-q", "--no-generated", "--labels"),
+            ",".join(labels),
+        ]
+        for labels in NEW_LABELS
+    },
     "mats evaluate --set audiocaps --text-to-text": [
         *("-m", "mats_cli", "evaluate", "-q", "--set", "audiocaps", "--text-to-text", "--data"),
         str(DATA / "captions"),

@@ -79,7 +79,11 @@ SHIPPED: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
         "test-mini-audios/a.wav",
     ),
     "mmau-pro": ({"test.json": json.dumps([{**CHOICE, "audio_path": ["data/a.wav"]}])}, CHOSEN, "data/a.wav"),
-    "mmar": ({"MMAR-meta.json": json.dumps([{**CHOICE, "audio_path": "./audio/a.wav"}])}, CHOSEN, "audio/a.wav"),
+    "mmar": (
+        {"MMAR-meta.jsonl": json.dumps({**CHOICE, "audio_path": "./audio/a.wav", "modality": "music"}) + "\n"},
+        {**CHOSEN, "category": "music"},
+        "audio/a.wav",
+    ),
 }
 
 
@@ -112,6 +116,28 @@ def test_a_set_of_another_layout(tmp_path: Path) -> None:
         of_set("clotho", tmp_path, "events")
     with pytest.raises(UsageError, match="no set 'esc'; there are esc50"):
         of_set("esc", tmp_path)
+
+
+def test_questions_that_their_authors_left_odd(tmp_path: Path) -> None:
+    """MMAU has options twice, and answers that are none of the options: its own rule judges them."""
+    odd = [
+        {**CHOICE, "audio_id": "a.wav", "choices": ["dog", "cat", "cat"], "task": "sound"},
+        {**CHOICE, "audio_id": "b.wav", "answer": "A dog.", "task": "speech"},
+    ]
+    found = of_set("mmau", laid(tmp_path, {"mmau-test-mini.json": json.dumps(odd)}))
+    assert [one.truth["options"] for one in found.examples] == [["dog", "cat"], ["dog", "cat; old"]]
+    assert [one.truth["category"] for one in found.examples] == ["sound", "speech"] and not found.left_out
+    assert found.version.startswith("no revision that mats knows, mmau-test-mini.json, SHA-256 ")
+    # in a table of one's own it is a slip
+    with pytest.raises(UsageError, match="has 2 different options of 3"):
+        table(tmp_path, "path,question,answer,options\na.wav,What?,dog,dog|cat|cat\n", "answers")
+
+
+def test_the_revision_of_mmau_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    laid(tmp_path, {"mmau-test-mini.json": json.dumps([{**CHOICE, "audio_id": "a.wav"}])})
+    monkeypatch.setattr("mats_model.evaluate.sets.sha256", lambda path: "9f18fda99f8d" + "0" * 52)
+    told = "v05.15.25, its authors' file of 2025-08-09, mmau-test-mini.json, SHA-256 9f18fda99f8d"
+    assert of_set("mmau", tmp_path).version == told
 
 
 def test_labels_of_filess() -> None:

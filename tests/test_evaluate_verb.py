@@ -7,19 +7,22 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import EXAMPLES, Run, encoded
 
 from mats_cli import console
-from mats_cli import evaluate as verb
+from mats_cli.judging import judged
 from mats_model.errors import InputError, UsageError
-from mats_model.evaluate.evaluation import compare, read_result, task_of
+from mats_model.evaluate.evaluation import compare, read_result, rescored, task_of
 from mats_model.evaluate.examples import Example, of_folder, of_table
 from mats_model.evaluate.run import Judged, conclude, evaluate, judge
 from mats_model.evaluate.task import EvaluationSettings, Task
+from mats_model.llm.prompts import Question, is_caption
 from mats_model.mats import Ears, Mats
+from mats_model.together import together
 
 
 @pytest.fixture
@@ -50,6 +53,38 @@ def test_a_folder_of_classes(mats: Run, sounds: Path, tmp_path: Path) -> None:
     assert again.returncode == 0 and json.loads(again.stdout)["figures"] == figures
 
 
+def test_all_together_is_as_classify_does_it(nano: Mats, sounds: Path) -> None:
+    (sounds / "rain" / "bad.wav").unlink()
+    (sounds / "rain" / "silent.wav").unlink()
+    found = of_folder(sounds)
+    result = evaluate(task_of(nano, found, EvaluationSettings(generated=False, together=True)), draws=10)
+    heard = np.stack([nano.embed_audio(one.path) for one in found.examples if one.path])
+    best = together(heard, nano.label_embeddings(found.labels)).argmax(1)
+    assert [row["together"] for row in result.records] == [found.labels[place] for place in best]
+
+
+def test_answers_that_name_their_class_by_given_words(mats: Run, sounds: Path, tmp_path: Path) -> None:
+    (sounds / "rain" / "bad.wav").unlink()
+    (tmp_path / "w.csv").write_text("label,words\ndog bark,puppy;dog\nrain,drizzl;RAIN\nrooster,crow\nclock tick,xyz\n")
+    done = mats("evaluate", sounds, "--synonyms", "w.csv", "-o", "r.json")
+    assert done.returncode == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    # dog, rain and rooster are named; the clock not by such a word, and silence by none
+    assert result["figures"]["generated_names_it"]["value"] == 0.6 and result["protocol"]["synonyms"]["rooster"] == [
+        "crow"
+    ]
+    assert {row["label"]: row["names_it"] for row in result["tables"]["per_class"]}["clock tick"] == 0
+    # other words need no hearing
+    (tmp_path / "w.csv").write_text("label,words\ndog bark,xyz\nrain,xyz\nrooster,xyz\nclock tick,clock\n")
+    again = json.loads(mats("evaluate", "r.json", "--synonyms", "w.csv", "--json").stdout)
+    assert again["figures"]["generated_names_it"]["value"] == 0.2
+    (tmp_path / "w.csv").write_text("label,words\nrain,x\n")
+    refused = mats("evaluate", "r.json", "--synonyms", "w.csv")
+    assert refused.returncode == 2 and b"w.csv has no words for dog bark, clock tick, rooster" in refused.stderr
+    refused = mats("evaluate", "r.json", "--template", "a {}")
+    assert refused.returncode == 2 and b"--template changes nothing in an earlier result" in refused.stderr
+
+
 def test_table_csv_and_mteb(mats: Run, sounds: Path) -> None:
     (sounds / "rain" / "bad.wav").unlink()
     shown = mats("evaluate", sounds, "--no-generated", "-o", "r.json")
@@ -77,6 +112,8 @@ def test_against_another_and_fail_under(mats: Run, sounds: Path) -> None:
     gain = json.loads(done.stdout)["against"]
     assert gain["result"] == "before.json" and gain["differences"]["top1"]["value"] < 0
     assert mats("evaluate", "before.json", "--fail-under", "top1=0.8").returncode == 0
+    shown = mats("evaluate", "before.json", "--against", "before.json").stdout
+    assert b"differences over the 5 records that both results have" in shown
 
 
 def test_it_goes_on_after_a_stop(
@@ -86,21 +123,44 @@ def test_it_goes_on_after_a_stop(
     settings = EvaluationSettings(together=True)
     whole = evaluate(task_of(nano, found, settings))
 
-    def stopped(task: Task, recordings: list[list[Example]]) -> Iterator[Judged]:
-        yield from itertools.islice(judge(task, recordings), 2)
-        raise KeyboardInterrupt
-
     out = tmp_path / "out" / "r.json"
     with monkeypatch.context() as patch:
-        patch.setattr("mats_model.evaluate.run.judge", stopped)
+        patch.setattr("mats_model.evaluate.run.judge", stopped_after(2))
         with pytest.raises(console.Stopped):
-            verb._judged(nano, found, settings, {}, out, 0, False)
+            judged(nano, found, settings, {}, out, 0, False)
     assert "2 of 6 recordings are done. The same command goes on from there" in capsys.readouterr().err
     journal = out.with_name(".r.json.unfinished.jsonl")
     journal.write_text(journal.read_text() + "nonsense\n" + journal.read_text()[:50])  # as a kill leaves it
-    again, code = verb._judged(nano, found, settings, {}, out, 0, False)
+    again, code = judged(nano, found, settings, {}, out, 0, False)
     assert "going on: 2 of 6 recordings were done before" in capsys.readouterr().err
     assert again.to_json() == whole.to_json() and code == 3 and not journal.exists()
+
+
+def stopped_after(count: int) -> Any:
+    """The loop over recordings, ended by Ctrl-C after so many."""
+
+    def some(task: Task, recordings: list[list[Example]]) -> Iterator[Judged]:
+        yield from itertools.islice(judge(task, recordings), count)
+        raise KeyboardInterrupt
+
+    return some
+
+
+def test_a_truth_that_was_corrected_is_judged_anew(
+    nano: Mats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, out = EvaluationSettings(), tmp_path / "r.json"
+    rows = "path,caption,caption_2\na,a dog barks,the dog barks\nb,rain falls,it rains\nc,a bell rings,bells\n"
+    before = of_table(truth(tmp_path, rows), "captions", text_only=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("mats_model.evaluate.run.judge", stopped_after(2))
+        with pytest.raises(console.Stopped):
+            judged(nano, before, settings, {}, out, 0, False)
+    found = of_table(truth(tmp_path, rows.replace("it rains", "rain drops")), "captions", text_only=True)
+    result, code = judged(nano, found, settings, {}, out, 0, False)
+    assert "going on: 1 of 3 recordings were done before" in capsys.readouterr().err and code == 0
+    assert [row["captions"] for row in result.records] == [["the dog barks"], ["rain drops"], ["bells"]]
+    assert result.to_json() == evaluate(task_of(nano, found, settings)).to_json()
 
 
 @pytest.mark.parametrize(
@@ -113,7 +173,7 @@ def test_it_goes_on_after_a_stop(
         (["t.csv", "--task", "sounds"], "choose one of classes"),
         (["--set", "esc50"], "needs --data DIR"),
         (["sounds", "--set", "esc50", "--data", "."], "name a folder or a table"),
-        (["sounds", "-o", "r.html"], "--format html: choose one of table, json, csv, mteb"),
+        (["sounds", "--format", "xml"], "--format xml: choose one of table, json, csv, html, mteb"),
         (["sounds", "-o", "r.csv", "--json"], "asks for csv and --format json for another"),
         (["sounds", "--fail-under", "top1"], "give a figure and a number"),
         (["sounds", "--against", "t.csv"], "is no result of mats evaluate"),
@@ -175,6 +235,48 @@ def test_captions(mats: Run, nano: Mats, tmp_path: Path) -> None:
     assert head == "file_name,caption_predicted,caption_1,caption_2" and first.startswith("dog.ogg,")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,caption\ndog.ogg,a dog barks\nrain.ogg,rain falls\n",
+        "path\tcaption\r\ndog.ogg\ta dog barks\r\nrain.ogg\train falls\r\n",
+        '{"path": "dog.ogg", "caption": "a dog barks"}\n{"path": "rain.ogg", "caption": "rain falls"}\n',
+        '[{"path": "dog.ogg", "caption": "a dog barks"}, {"path": "rain.ogg", "caption": "rain falls"}]',
+    ],
+    ids=["csv", "tsv", "jsonl", "json"],
+)
+def test_a_table_on_standard_input(mats: Run, text: str) -> None:
+    done = mats("evaluate", "-", "--task", "captions", "--data", EXAMPLES, "--json", stdin=text.encode())
+    result = json.loads(done.stdout)
+    assert done.returncode == 0 and result["protocol"]["set"] == "standard input"
+    assert [row["captions"] for row in result["records"]] == [["a dog barks"], ["rain falls"]]
+    # and the result again
+    again = mats("evaluate", "-", "--json", "-o", "-", stdin=done.stdout)
+    assert json.loads(again.stdout)["figures"] == result["figures"]
+
+
+def test_nothing_on_standard_input(mats: Run) -> None:
+    empty, strange = mats("evaluate", "-", "--task", "captions"), mats("evaluate", "-", stdin=b"path,caption\na,b\n")
+    assert empty.returncode == strange.returncode == 2
+    assert b"standard input is empty: pipe a table in" in empty.stderr
+    assert b"say what standard input holds: --task classes" in strange.stderr
+
+
+def test_prompt_and_tag_reach_the_language_model(nano: Mats, sounds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, plain = list[Question](), nano.llm.answers
+
+    def answers(prefix: Any, question: Question, settings: Any) -> Any:
+        asked.append(question)
+        return plain(prefix, Question(), settings)
+
+    monkeypatch.setattr(nano.llm, "answers", answers)
+    found = of_folder(sounds)
+    for prompt, tag, told in (("", "", "[audio caption]"), ("Which?", "", "[audio qa]"), ("Which?", "[x]", "[x]")):
+        result = evaluate(task_of(nano, found, EvaluationSettings(prompt=prompt, tag=tag)), draws=5)
+        assert asked[-1] == Question(prompt, told) and result.protocol["tag"] == told
+    assert is_caption("[audio caption clotho]") and not is_caption("[audio qa]")
+
+
 def test_text_to_text_hears_nothing(nano: Mats, tmp_path: Path) -> None:
     path = truth(tmp_path, "path,caption\nx.wav,a dog barks\nx.wav,the dog is barking\ny.wav,rain falls\n")
     found = of_table(path, "captions", text_only=True)
@@ -216,6 +318,9 @@ def test_events(nano: Mats, tmp_path: Path) -> None:
     assert 0 < result.figures["segment_F1"].value <= 1 and result.protocol["every"] == 1.0
     assert [row["label"] for row in result.tables["per_class"]] == ["dog bark", "rain"]
     assert len(result.records[0]["scores"]) == len(result.records[0]["frames"]) == 5
+    # another threshold needs no hearing
+    other = evaluate(task_of(nano, found, EvaluationSettings(every=1.0, threshold=0.9)), draws=10)
+    assert rescored(result, {"threshold": 0.9}, draws=10).to_json() == other.to_json()
 
 
 def test_results_that_share_nothing_do_not_compare(nano: Mats, sounds: Path) -> None:

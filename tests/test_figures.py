@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mats_model.evaluate import answers, captions, classes, events, retrieval
+from mats_model.evaluate import answers, captions, classes, events, naming, retrieval
 from mats_model.evaluate.intervals import draws, mean_of, measured, paired
 
 LABELS = ["dog", "rain", "bell", "car"]
@@ -83,23 +83,11 @@ def test_calibration_error_by_hand() -> None:
 
 def test_an_answer_is_matched_by_its_words_then_by_nearness() -> None:
     near = np.array([0.1, 0.9, 0.2, 0.3])
-    assert classes.matched("A bell and a car.", LABELS, near) == {"generated": "car", "by_words": True}
-    assert classes.matched("Something drips.", LABELS, near) == {"generated": "rain", "by_words": False}
+    assert naming.matched("A bell and a car.", LABELS, near) == {"generated": "car", "by_words": True}
+    assert naming.matched("Something drips.", LABELS, near) == {"generated": "rain", "by_words": False}
     # dogs is another word than dog, and half of a name of two words is not the name
-    assert not classes.matched("Two dogs.", LABELS, near)["by_words"]
-    assert not classes.matched("The church.", ["church bell"], near[:1])["by_words"]
-
-
-def test_all_together_gathers_what_lies_together() -> None:
-    rng = np.random.default_rng(1)
-    centres = np.eye(3, 16)
-    truth = np.repeat(np.arange(3), 30)
-    vectors = centres[truth] + rng.normal(size=(90, 16)) * 0.05
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    # the labels point somewhere between: alone, a third of the second class is taken for the first
-    cosines = vectors @ (centres + 0.45 * centres[[0, 0, 2]] * [[0], [2.1], [0]]).T
-    alone, gathered = (cosines.argmax(1) == truth).mean(), (classes.together(vectors, cosines) == truth).mean()
-    assert alone < 1.0 and gathered >= alone
+    assert not naming.matched("Two dogs.", LABELS, near)["by_words"]
+    assert not naming.matched("The church.", ["church bell"], near[:1])["by_words"]
 
 
 def test_several_labels() -> None:
@@ -176,6 +164,11 @@ def test_consistency_and_guessing() -> None:
         {"key": "b", "answer": "cat", "options": options, "said": ["dog", "cat"], "without_audio": "cat"},
     ]
     found = figures(answers, records, {})
+    assert answers.tables(records, {}) == {}
+    kinds = [{**row, "category": kind} for row, kind in zip(records, ("speech", "music"), strict=True)]
+    assert [(row["label"], row["count"], row["accuracy"]) for row in answers.tables(kinds, {})["per_class"]] == [
+        ("music", 1, 0.0), ("speech", 1, 1.0),
+    ]  # fmt: skip
     assert found == {
         "accuracy": 0.5, "accuracy_permuted": 0.75, "consistency": 0.5, "accuracy_without_audio": 0.5, "chance": 0.5,
     }  # fmt: skip

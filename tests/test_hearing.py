@@ -71,7 +71,7 @@ def test_shapes_are_those_that_torch_teaches() -> None:
 
 def test_ids_stay(nano: Mats) -> None:
     clap = clap_of(nano)
-    other = NanoClap(clap.text.tokenizer_json)
+    other = NanoClap(clap.text.tokenizer_json, len(clap.head.get("up.bias", ())))
     other.text = clap.text
     assert other.id != clap.id and other.space == clap.space
     for own, given in ((other.tower, clap.tower), (other.head, clap.head)):

@@ -19,7 +19,7 @@ MODEL = (
     " clap.protocol clap.mels clap.logmel clap.layers clap.spectrum clap.hearing clap.text clap.nano "
     "clap.tower clap.nano_audio clap.htsat "
     "clap.huggingface clap.published clap.laion clap.msclap clap.original"
-    " gap.noise gap.kmeans gap.santa gap.memory gap.build claims numpy_layers numpy_mapper mapper"
+    " gap.noise gap.kmeans gap.taught gap.santa gap.memory gap.build claims numpy_layers numpy_mapper mapper"
     " llm.prompts llm.answering llm.words llm.graph_decoder llm.beam llm.numpy_llm llm.protocol llm.decoder "
     "llm.small llm.int8 llm.lora llm.huggingface llm.bases"
     " shown together ears stretches judge mats summary many"
@@ -33,19 +33,22 @@ MODEL = (
     "live.questions live.tape live.hearing live.talk"
     " evaluate.words evaluate.metrics training.dialogues training.sources "
     "training.values training.recipe training.compare "
-    "training.embeddings training.events training.batches training.begin training.prepare training.tune "
+    "training.embeddings training.events training.recall training.pace "
+    "training.batches training.begin training.prepare training.tune "
     "training.processes training.step training.average training.looks training.checkpoints training.loop"
-    " training.estimate"
+    " training.trial training.estimate"
 )
 TEACH = "teacher clips wild examples parts listen minilm phrases align calibrate retell carry nano"
 # all that is judged stands last: the sentence similarity borrows minilm of those who teach
-EVALUATE = "intervals examples sets hearing task classes retrieval captions answers events evaluation run"
+EVALUATE = "intervals examples sets hearing task naming classes retrieval captions answers events evaluation worst run"
 CLI = (
-    "formats completing helptext tracks timeline documents pages.page pages.sounds signals console inputs labels hits "
+    "formats completing helptext tracks timeline documents pages.page pages.training "
+    "pages.sounds signals console inputs labels hits "
     "journal options loading job "
     "curve report microphone chat.status chat.session "
     "chat.commands chat.screen chat.verb starter diary listen caption classify"
-    " index.library index.memory index.tune index.verb search train models results evaluate main generated __main__"
+    " index.library index.memory index.tune index.verb search train models results "
+    "pages.charts pages.faults pages.evaluation truth judging evaluate main generated __main__"
 )
 ORDER = (
     ["mats_model." + name for name in MODEL.split()]

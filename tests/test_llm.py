@@ -48,10 +48,11 @@ def test_the_graph_reads_as_torch(tiny: Decoder) -> None:
 def test_rows_keep_no_company(nano: Mats) -> None:
     decoder, rng = nano.llm.decoder, np.random.default_rng(0)
     first, later = (rng.standard_normal((40, t, 256)).astype(np.float32) for t in (5, 1))
-    past = decoder.read(first)[1]
+    before, past = decoder.read(first)
     together, _ = decoder.read(later, past, np.arange(40)[::-1])
     for rows in ([0], [7, 3], [39, 1, 2], list(range(11)), list(range(33))):
-        past = decoder.read(first[::-1][rows])[1]
+        logits, past = decoder.read(first[::-1][rows])
+        assert np.array_equal(logits, before[::-1][rows])
         assert np.array_equal(decoder.read(later[rows], past)[0], together[rows])
 
 

@@ -305,6 +305,28 @@ def test_a_cut_best_is_said_and_written_anew(data: Path, tmp_path: Path) -> None
     assert trainer.finish().id
 
 
+def test_a_complete_run_keeps_what_is_read_again(data: Path, tmp_path: Path) -> None:
+    trainer, _ = run(RECIPE, data, tmp_path / "out")
+    work = tmp_path / "out" / "training"
+    before = (work / LAST).stat().st_size
+    assert (work / PREVIOUS).exists() and trainer.finish(keep=True).id and (work / LAST).stat().st_size == before
+    config = trainer.finish()
+    assert {path.name for path in work.glob("*.pt")} == {LAST, BEST} and (work / LAST).stat().st_size < before / 2
+    # the same command has nothing left to do, and writes the same model
+    again, events = run(RECIPE, data, tmp_path / "out")
+    assert not any(isinstance(event, Step) for event in events) and again.step == 24 and again.finish() == config
+    # a run that was stopped goes on bit for bit, so all of it stays
+    cut, _ = run(RECIPE, data, tmp_path / "cut", 12)
+    cut.finish()
+    assert torch.load(tmp_path / "cut" / "training" / LAST, weights_only=True)["optimiser"]
+
+
+def test_samples_where_nothing_is_held_out(data: Path, tmp_path: Path) -> None:
+    _, events = run(replace(RECIPE, held_out=HeldOutSettings(share=0.0)), data, tmp_path / "out")
+    samples = [event for event in events if isinstance(event, Sample)]
+    assert len(samples) == 3 and {each.heard for each in samples} <= {*CAPTIONS, *(f"{t} that {d}" for t, d in THINGS)}
+
+
 def test_full_disk_keeps_the_last_checkpoint(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer, _ = run(RECIPE, data, tmp_path / "out", 5)
     before = (tmp_path / "out" / "training" / LAST).read_bytes()
@@ -409,6 +431,7 @@ def test_new_words_from_words_alone(nano: Mats, tmp_path: Path) -> None:
     recipe = text_recipe(values, where)
     recipe = replace(
         recipe,
+        recall=replace(recipe.recall, texts=40),
         train=replace(recipe.train, steps=80, learning_rate=1e-3, batch=16),
         search=replace(recipe.search, beams=2),
     )
@@ -427,6 +450,9 @@ def test_new_words_from_words_alone(nano: Mats, tmp_path: Path) -> None:
     said = [word in answer.lower() for word, answer in zip(told.values(), mats.answer(vectors), strict=True)]
     before = [word in answer.lower() for word, answer in zip(told.values(), nano.answer(vectors), strict=True)]
     assert sum(said) >= 2 and not any(before)
+    # what is none of the words is none of them
+    plain = mats.answer(mats.clap.embed_text(["a dog barks", "rain falls on a roof", "a man gives a speech"]))
+    assert not any(word in answer.lower() for word in mats.santa.taught_texts for answer in plain)
 
 
 def test_recipe_of_nano_trains(tmp_path: Path) -> None:
@@ -486,6 +512,18 @@ def test_an_estimate_counts_the_mapper_of_its_encoder(data: Path, tmp_path: Path
     assert theirs.parameters > mapper.parameters
 
 
+def test_an_estimate_grows_with_the_run(data: Path) -> None:
+    from mats_model.training.estimate import estimate
+    from mats_model.training.prepare import read_all
+
+    one = estimate(RECIPE, read_all(RECIPE, data, False), "cpu")
+    assert set(one.others) == {"program and texts", "encoder and memory", "checkpoints and pictures"}
+    assert one.others["program and texts"] > 100 and one.megabytes > sum(one.others.values())
+    longer = replace(RECIPE, train=replace(RECIPE.train, steps=240_000, batch=64))
+    ten = estimate(longer, read_all(longer, data, False), "cpu")
+    assert ten.activations == pytest.approx(8 * one.activations) and ten.minutes > 20 * one.minutes
+
+
 def test_a_model_to_start_from_has_its_own_sizes(data: Path, tmp_path: Path) -> None:
     """Also from Python, where no file is read."""
     with pytest.raises(UsageError, match=r"^mapper\.width says nothing beside start, whose mapper .* leave it out\.$"):
@@ -516,13 +554,16 @@ def test_train_says_what_it_does(mats: Run, data: Path, tmp_path: Path) -> None:
     assert (
         dry.returncode == 0
         and b"mapper" in dry.stdout
-        and b"minutes here" in dry.stdout
+        and b"here, if nothing else runs" in dry.stdout
         and not (tmp_path / "runs").exists()
     )
     assert json.loads(mats("train", data / "r.yaml", "-n", "--json", "--device", "cpu").stdout)["batches"] == 20
     assert mats("train", data / "r.yaml", "--resume").returncode == 2
-    done = mats("train", data / "r.yaml", "--json", "--device", "cpu")
+    done = mats("train", data / "r.yaml", "--json", "--device", "cpu", "--report", "run.html")
     assert done.returncode == 0, done.stderr
+    page = (tmp_path / "run.html").read_text()
+    assert "20 of 20" in page and "<dd>done</dd>" in page and "What it says now (step 20)" in page
+    assert {path.name for path in (tmp_path / "runs" / "tiny" / "training").glob("*.pt")} == {"last.pt", "best.pt"}
     assert {json.loads(line)["kind"] for line in done.stdout.splitlines()} == {"step", "evaluated", "sample"}
     said = done.stderr.decode()
     assert (

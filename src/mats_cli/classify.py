@@ -29,7 +29,7 @@ Names = Annotated[
         "--labels",
         metavar="FILE|LIST",
         help="A file with one label per line (# begins a remark), - for stdin, or labels with commas: 'dog,rain'; "
-        "the 527 names that nano knows if not given.",
+        "the 527 names that nano knows if not given, and the words that a model was taught.",
         show_default=False,
     ),
 ]
@@ -177,10 +177,10 @@ def classify(
 
 
 def _known(mats: Ears) -> list[str]:
-    """The names that the encoder knows, nano's where it has none."""
+    """The names that the encoder knows, nano's where it has none, and those that the user taught."""
     from mats_model.weights.loading import name_texts
 
-    return list(mats.clap.names) or name_texts("nano")
+    return mats.known() if mats.clap.names else name_texts("nano") + list(mats.taught)
 
 
 def _rows(listened: Listened, rank: Callable[[np.ndarray], list[Label]]) -> list[Row]:

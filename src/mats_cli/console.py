@@ -198,16 +198,20 @@ class Seconds:
 class Meter:
     """A bar on stderr that is told where it stands; on no terminal it shows nothing, and `say` is a plain line."""
 
-    def __init__(self, total: int, show: bool) -> None:
+    def __init__(self, total: int, show: bool, clock: bool = True) -> None:
+        """`clock`: whether it says by itself how long the rest will take; where what it is told says so, it does
+        not."""
         self.visible = show and sys.stderr.isatty()
         self.bar: Any = None
         if self.visible:
             from tqdm import tqdm
 
             size = shutil.get_terminal_size()
+            form = None if clock else "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
             self.bar = tqdm(
-                total=total, file=sys.stderr, leave=False, ncols=size.columns, nrows=size.lines, mininterval=0.2
-            )
+                total=total, file=sys.stderr, leave=False, ncols=size.columns, nrows=size.lines, mininterval=0.2,
+                bar_format=form,
+            )  # fmt: skip
 
     def show(self, done: int, text: str) -> None:
         """Move the bar."""

@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from mats_cli import console, loading
+from mats_cli import console, loading, truth
 from mats_cli import options as shared
-from mats_cli.documents import chosen_format, refused, save
+from mats_cli.documents import chosen_format, save
+from mats_cli.judging import judged
 from mats_cli.results import FORMATS
-from mats_model.errors import InputError, UsageError
+from mats_model.errors import UsageError
 
 if TYPE_CHECKING:
-    from mats_cli.journal import Journal
     from mats_model.evaluate.evaluation import Evaluation
-    from mats_model.evaluate.examples import Example, Examples
-    from mats_model.evaluate.run import Judged
-    from mats_model.evaluate.task import EvaluationSettings
 
 UNDER = 8  # exit code: a figure is under what it should be
 
@@ -26,8 +23,8 @@ Input = Annotated[
     Optional[Path],
     typer.Argument(
         metavar="FOLDER|TABLE|RESULT",
-        help="A folder with a folder per class; a CSV, TSV or JSONL of what is true; or the records of an earlier "
-        "result, whose figures are computed again.",
+        help="A folder with a folder per class; a CSV, TSV or JSONL of what is true; or an earlier result or its "
+        "records, whose figures are computed again. - is a table or a result on stdin.",
         show_default=False,
     ),
 ]
@@ -59,15 +56,33 @@ Template = Annotated[str, typer.Option("--template", help="A sentence around eac
 Prompt = Annotated[
     str, typer.Option("--prompt", metavar="TEXT", help="What the model is asked about a class; a caption if not given.")
 ]
+Tag = Annotated[
+    str,
+    typer.Option(
+        "--tag",
+        metavar="TEXT",
+        help="The task as a MATS checkpoint was taught to be told it, such as '[single event]'; that of --prompt or of "
+        "a caption if not given.",
+    ),
+]
 NoGenerated = Annotated[
     bool, typer.Option("--no-generated", help="Classes by cosine alone: the model is not asked, which is faster.")
+]
+Synonyms = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--synonyms",
+        metavar="FILE",
+        help="A table label,words (; between): also count answers that hold a word of their own class.",
+    ),
 ]
 Together = Annotated[
     bool, typer.Option("--together", help="Also judge all recordings as one set (transductive); reported apart.")
 ]
 Every = Annotated[float, typer.Option("--every", metavar="SECONDS", min=0.1, help="Events: length of a stretch.")]
 Threshold = Annotated[
-    float, typer.Option("--threshold", min=0.0, max=1.0, help="Events: the least probability of one.")
+    Optional[float],
+    typer.Option("--threshold", min=0.0, max=1.0, help="Events: the least probability of one; 0.5 if not given."),
 ]
 TextToText = Annotated[
     bool,
@@ -108,10 +123,12 @@ def evaluate(
     labels: Labels = None,
     template: Template = "{}",
     prompt: Prompt = "",
+    tag: Tag = "",
     no_generated: NoGenerated = False,
+    synonyms: Synonyms = None,
     together: Together = False,
     every: Every = 1.0,
-    threshold: Threshold = 0.5,
+    threshold: Threshold = None,
     text_to_text: TextToText = False,
     against: Against = None,
     fail_under: FailUnder = None,
@@ -121,6 +138,7 @@ def evaluate(
     json: shared.Json = False,
     csv: shared.Csv = False,
     output: Output = None,
+    embed: shared.Embed = False,
     seed: Seed = 0,
     model: shared.Model = "nano",
     clap: shared.Clap = None,
@@ -145,31 +163,48 @@ def evaluate(
       mats evaluate truth.csv --task captions --data clips/ -o captions.json
       mats evaluate --set esc50 --data ~/ESC-50 --clap laion/larger_clap_music_and_speech
       mats evaluate sounds/ --against before.json --fail-under top1=0.8
+      mats evaluate sounds/ -o page.html
     """
     from mats_model.evaluate.evaluation import read_result
     from mats_model.evaluate.task import EvaluationSettings
 
+    output = None if str(output) == "-" else output
     kind = chosen_format(
         format or _plain(output, json or csv), json, csv, FORMATS, output="" if format == "mteb" else str(output or "")
     )
+    shared.check_goes_with(kind, trace=False, embed=embed)
     least = [_least(text) for text in fail_under or []]
-    settings = EvaluationSettings(template, prompt, not no_generated, together, every, threshold)
     other = read_result(against, seed=seed) if against else None
     if output is None:
         console.check_output()
-    code = 0
-    if input is not None and _is_result(input):
-        result = read_result(input, seed=seed)
+    code, source = 0, truth.given(input, quiet)
+    if source.is_result():
+        truth.check_nothing_is_heard({
+            "task": task, "set": set_name, "data": data, "labels": labels, "template": template != "{}",
+            "prompt": prompt, "tag": tag, "no_generated": no_generated, "together": together, "clap": clap,
+            "text_to_text": text_to_text, "memory": memory, "santa": santa, "no_santa": no_santa, "search": search,
+            "llm": llm, "quantize": quantize,
+        })  # fmt: skip
+        result = truth.rescored(source.result(seed), synonyms, threshold, seed)
     else:
-        found = _examples(input, task, set_name, data, labels, text_to_text, quiet)
+        found = truth.examples_of(source, truth.Wanted(task, set_name, data, labels, text_to_text, quiet))
+        named = truth.synonyms_of(synonyms, found.task, found.several, found.labels)
+        least_sure = 0.5 if threshold is None else threshold
+        settings = EvaluationSettings(template, prompt, tag, not no_generated, together, every, least_sure, named)
         if clap:
             ears: Any = loading.load_ears(clap, model, offline, device)
             across: dict[str, str] = {}
         else:
             ears = loading.load_model(model, offline, llm, quantize, device)
             across = loading.apply_santa(ears, memory, santa, no_santa) | loading.apply_search(ears, search)
-        result, code = _judged(ears, found, settings, {**across, "llm": llm, "quantize": quantize}, output, seed, quiet)
-    _write(result, other, against, kind, output, records, export, seed)
+        result, code = judged(ears, found, settings, {**across, "llm": llm, "quantize": quantize}, output, seed, quiet)
+    try:
+        _write(result, other, against, kind, output, embed, records, export, seed)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        if not source.is_result() and other is None:
+            raise
+        why = f"{type(error).__name__}: {error}"[:100]
+        raise UsageError(f"the earlier result is not as mats writes them ({why}): evaluate anew.") from None
     under = [text for name, value, text in least if _value(result, name) < value]
     for text in under:
         name = text.partition("=")[0]
@@ -199,136 +234,13 @@ def _value(result: Evaluation, name: str) -> float:
     return result.figures[name].value
 
 
-def _is_result(path: Path) -> bool:
-    """Whether a file holds a result or its records, not rows of what is true."""
-    if path.suffix.lower() not in (".json", ".jsonl", ".ndjson") or not path.is_file():
-        return False
-    with path.open("rb") as handle:
-        return b'"protocol"' in handle.read(4096)
-
-
-def _examples(
-    input: Path | None,
-    task: str | None,
-    set_name: str | None,
-    data: Path | None,
-    labels: str | None,
-    text_to_text: bool,
-    quiet: bool,
-) -> Examples:
-    """What is to be judged. Errors: UsageError."""
-    from mats_cli.labels import read_labels
-    from mats_model.evaluate import examples, sets
-
-    if (input is None) == (set_name is None):
-        raise UsageError("name a folder or a table of what is true, or a public set with --set and --data.")
-    if task and task not in examples.TASKS:
-        raise UsageError(f"--task {task}: choose one of {', '.join(examples.TASKS)}.")
-    if text_to_text and (task or (sets.SETS[set_name].task if set_name in sets.SETS else "captions")) != "captions":
-        raise UsageError("--text-to-text is for the task captions.")
-    if set_name is not None:
-        if data is None:
-            raise UsageError(f"--set {set_name} needs --data DIR, the folder in which it lies: mats fetches no set.")
-        found = sets.of_set(set_name, data, task or "", text_to_text)
-    elif input is not None and input.is_dir():
-        if task not in (None, "classes"):
-            raise UsageError(f"--task {task} needs a table of what is true, and {input} is a folder.")
-        found = examples.of_folder(input)
-        if not quiet and found.passed_over:
-            console.note(found.passed_over)
-    else:
-        assert input is not None
-        if not input.is_file():
-            raise UsageError(f"there is no {input}: give a folder with a folder per class, or a table of what is true.")
-        if task is None and not text_to_text:
-            raise UsageError(f"say what {input} holds: --task {', '.join(examples.TASKS)}.")
-        found = examples.of_table(input, task or "captions", data, text_to_text)
-    if labels:
-        found = examples.renamed(found, read_labels(labels, any_words=True).names)
-    return found
-
-
-def _judged(
-    ears: Any,
-    found: Examples,
-    settings: EvaluationSettings,
-    across: dict[str, Any],
-    output: Path | None,
-    seed: int,
-    quiet: bool,
-) -> tuple[Evaluation, int]:
-    """The result and the exit code; what is finished is remembered beside the output."""
-    from mats_model.evaluate import evaluation
-    from mats_model.evaluate.run import Judged, conclude, judge
-
-    task = evaluation.task_of(ears, found, settings)
-    recordings = found.recordings
-    asked = {**across, **vars(settings), "verb": "evaluate", "task": found.task, "model": ears.id}
-    journal = _journal(output, {**asked, "labels": found.labels})
-    kept: dict[int, Judged] = {}
-    for number, some in enumerate(recordings):
-        known = journal.recall(_item(some)) if journal and some[0].path else None
-        if known and [row.get("key") for row in known["records"]] == [one.key for one in some]:
-            kept[number] = Judged(some, known["records"])
-    if kept and not quiet:
-        console.note(f"going on: {len(kept)} of {len(recordings)} recordings were done before.")
-    fresh = judge(task, [some for number, some in enumerate(recordings) if number not in kept])
-    done: list[Judged] = []
-    try:
-        for number in console.progress(range(len(recordings)), len(recordings), "file", quiet):
-            one = kept[number] if number in kept else next(fresh)
-            done.append(one)
-            if number not in kept:
-                _tell(one)
-                if journal and not one.error and not one.missing and one.examples[0].path:
-                    journal.keep(_item(one.examples), {"records": one.records})
-    except KeyboardInterrupt:
-        where = f"stopped: {len(done)} of {len(recordings)} recordings are done."
-        console.note(f"{where} The same command goes on from there." if journal else f"{where} With -o it can go on.")
-        raise console.Stopped from None
-    if all(one.error for one in done):
-        raise InputError(f"none of the {len(done)} recordings of {found.name} can be heard.")
-    result = conclude(task, done, seed=seed)
-    if journal:
-        journal.finish()
-    failed, parts = sum(bool(one.error) for one in done), sum(one.missing for one in done)
-    if failed and len(done) > 1:
-        console.note(f"{failed} of {len(done)} recordings failed; they are left out and named in the result.")
-    return result, 3 if failed or parts else 0
-
-
-def _item(examples: list[Example]) -> Any:
-    from mats_model.audio.folders import Item
-
-    path = examples[0].path
-    assert path is not None
-    return Item(str(path), path, Path(path.name))
-
-
-def _journal(output: Path | None, settings: dict[str, Any]) -> Journal | None:
-    from mats_cli.journal import Journal, fitting
-
-    if output is None:
-        return None
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        return Journal(output.with_name(fitting(f".{output.name}", ".unfinished.jsonl")), settings)
-    except OSError as error:
-        raise refused(f"-o {output}", error) from None
-
-
-def _tell(one: Judged) -> None:
-    for line in [*one.notes, *filter(None, [one.error])]:
-        console.note(line)
-    console.trace(one.trace)
-
-
 def _write(
     result: Evaluation,
     other: Evaluation | None,
     against: Path | None,
     kind: str,
     output: Path | None,
+    embed: bool,
     records: Path | None,
     export: Path | None,
     seed: int,
@@ -342,7 +254,13 @@ def _write(
     files = exported(result, export) if export else {}
     if records:
         files[records] = record_lines(result)
-    text = document(result, kind, gains, against.name if against else "")
+    name = against.name if against else ""
+    if kind == "html":
+        from mats_cli.pages.evaluation import evaluation_page
+
+        text = evaluation_page(result, gains, name, output, embed)
+    else:
+        text = document(result, kind, gains, name)
     if output:
         files[output] = text
     for path, content in files.items():

@@ -59,8 +59,11 @@ class Journal:
         self.handle = os.fdopen(own(path, os.O_APPEND), "a", encoding="utf-8", errors="surrogateescape")
         self.handle.write("\n" if lines else "")
 
-    def key(self, item: Item) -> str | None:
-        """Settings, path, size and time of change; None for what cannot be recognised again."""
+    def key(self, item: Item | str) -> str | None:
+        """Settings, path, size and time of change, or the name of what is no file; None for what cannot be recognised
+        again."""
+        if isinstance(item, str):
+            return f"{self.mark} {item}"
         if item.path is None:
             return None
         try:
@@ -79,11 +82,11 @@ class Journal:
         if result.error is None:
             self.keep(item, result.to_json())
 
-    def recall(self, item: Item) -> dict[str, Any] | None:
+    def recall(self, item: Item | str) -> dict[str, Any] | None:
         """What was kept of an unchanged input."""
         return self.done.get(self.key(item) or "")
 
-    def keep(self, item: Item, values: dict[str, Any]) -> None:
+    def keep(self, item: Item | str, values: dict[str, Any]) -> None:
         """Plain values of a finished input."""
         if key := self.key(item):
             self.handle.write(json.dumps({"key": key, "result": values}) + "\n")

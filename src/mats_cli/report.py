@@ -6,6 +6,7 @@ import json as jsonlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mats_cli import console
@@ -24,16 +25,19 @@ _SECONDS = 10.0  # between two lines, where there is no bar
 class Report:
     """Of one run; calls take its events. `stop` ends the run where nobody reads stdout any more."""
 
-    def __init__(self, trainer: Trainer, json: bool, show: bool, stop: Callable[[], None]) -> None:
+    def __init__(
+        self, trainer: Trainer, json: bool, show: bool, stop: Callable[[], None], page: Path | None = None
+    ) -> None:
         self.trainer, self.json, self.show, self.stop = trainer, json, show, stop
-        self.bar = console.Meter(trainer.settings.steps, show)
+        self.bar = console.Meter(trainer.settings.steps, show, clock=False)
         self.curve: Curve | None = None
         self.unheard: Exception | None = None  # the reader has gone: what was trained is kept
         self.said = 0.0
+        self.page = page  # to be written at each evaluation
 
     def __call__(self, event: Event) -> None:
         """Errors: OutputError."""
-        from mats_model.training.events import Note, Saved
+        from mats_model.training.events import Note, Saved, Step
 
         if isinstance(event, Note):
             if self.show:
@@ -43,8 +47,11 @@ class Report:
         self.curve = self.curve or Curve(self.trainer.work, self.trainer.started)
         if isinstance(event, Saved):
             self.curve.draw()
+            self._write_page()
             return
         self.curve.add(event)
+        if not isinstance(event, Step):
+            self._write_page()
         if self.json and not self.unheard:
             try:
                 console.out(jsonlib.dumps({"kind": type(event).__name__.lower(), **vars(event)}) + "\n")
@@ -68,15 +75,27 @@ class Report:
             self.bar.say(f"step {event.step}: {event.heard} -> {event.answer}{wanted}")
 
     def _step(self, event: Step) -> None:
-        self.bar.show(event.step, f"loss {event.loss:.3f}, learning rate {event.learning_rate:.1e}")
+        self.bar.show(event.step, f"{console.clock(event.left)} left, loss {event.loss:.3f}")
         if self.bar.visible or (time.monotonic() - self.said < _SECONDS and event.step < event.steps):
             return
         self.said = time.monotonic()
-        left = (event.steps - event.step) * self.trainer.settings.batch / event.examples
         console.note(
             f"step {event.step}/{event.steps}, loss {event.loss:.3f}, {event.examples:.0f} examples/s, "
-            f"{console.clock(left)} left"
+            f"{console.clock(event.left)} left"
         )
+
+    def _write_page(self) -> None:
+        """Errors: UsageError when the disk refuses."""
+        if self.page is None or self.curve is None:
+            return
+        from mats_cli.documents import save
+        from mats_cli.pages.training import training_page
+
+        recipe, steps = self.trainer.recipe, self.trainer.settings.steps
+        start = f"from {recipe.start}" if recipe.start else "from nothing"
+        about = [start, f"{steps} steps of {recipe.train.batch}", f"on {self.trainer.device}", str(self.trainer.folder)]
+        done = self.trainer.step >= steps and not self.trainer.owed
+        save(self.page, training_page(f"{recipe.name} in training", about, self.curve.rows, done))
 
     def close(self) -> None:
         """The bar goes, the curve is drawn."""
@@ -84,6 +103,7 @@ class Report:
         if self.curve:
             self.curve.draw()
             self.curve.close()
+            self._write_page()
 
 
 def table(recipe: TextRecipe, sources: list[CaptionSource], found: Estimate) -> str:
@@ -95,6 +115,7 @@ def table(recipe: TextRecipe, sources: list[CaptionSource], found: Estimate) -> 
     ]
     lines += [
         f"{'activations':<16}{'':>14}{'':>14}{found.activations:>9,.0f} MB",
+        *(f"{name:<44}{megabytes:>9,.0f} MB" for name, megabytes in found.others.items()),
         f"{'together':<44}{found.megabytes:>9,.0f} MB",
         "",
     ]
@@ -102,10 +123,14 @@ def table(recipe: TextRecipe, sources: list[CaptionSource], found: Estimate) -> 
         rows = f", {len(source.bad)} bad rows" if source.bad else ""
         lines.append(f"{source.name}: {len(source.examples)} examples, ratio {source.settings.ratio:g}{rows}")
     lines += [
-        f"{found.passes:.1f} passes over {found.examples} examples; roughly {found.minutes:.0f} minutes here (memory "
-        "and minutes are estimates)"
+        f"{found.passes:.1f} passes over {found.examples} examples; about {_minutes(found.minutes)} here, if nothing "
+        "else runs (memory and minutes are estimates)"
     ]
     return "\n".join(lines) + "\n"
+
+
+def _minutes(minutes: float) -> str:
+    return f"{max(1, round(minutes))} minute{'' if round(minutes) <= 1 else 's'}"
 
 
 def plain(found: Estimate) -> str:

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from mats_model.evaluate.evaluation import Evaluation
     from mats_model.evaluate.intervals import Figure
 
-FORMATS = ("table", "json", "csv", "mteb")
+FORMATS = ("table", "json", "csv", "html", "mteb")
 _CONFUSED = 10  # pairs of classes that are named on the terminal
 # tasks of MTEB's that are known to be the same files and labels
 _MTEB = {"esc50": "ESC50_Zeroshot"}
-_SHORT = ("labels", "recordings", "search", "santa", "bootstrap", "language_model")
+_SHORT = ("labels", "recordings", "search", "santa", "bootstrap", "language_model", "synonyms")
 
 
 def document(result: Evaluation, kind: str, against: dict[str, Figure], other: str) -> str:
-    """The whole result; `against` are differences to the result called `other`."""
+    """The whole result, but for html, which pages/ makes; `against` are differences to the result called `other`."""
     if kind == "json":
         values = result.to_json()
         if against:
@@ -49,8 +49,15 @@ def number(value: float | None) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{round(value, 3) + 0.0:.3f}"  # and no -0.000
 
 
-def _span(figure: Figure | None) -> str:
+def span(figure: Figure | None) -> str:
+    """An interval, or nothing."""
     return "" if figure is None or not math.isfinite(figure.low) else f"{number(figure.low)} to {number(figure.high)}"
+
+
+def shared(against: dict[str, Figure]) -> str:
+    """Over what the differences are; nothing where there are none."""
+    counts = {one.count for one in against.values()}
+    return f"differences over the {max(counts)} records that both results have\n" if counts else ""
 
 
 def _columns(rows: list[list[str]]) -> str:
@@ -73,12 +80,12 @@ def _terminal(result: Evaluation, against: dict[str, Figure], other: str) -> str
     head = f"{visible(protocol['set'])}: {result.task}, {tried} recordings tried, {failed} failed; {name}, mats "
     rows = [["figure", "value", "95 % interval", *([f"less {visible(other)}", "95 % interval"] if against else [])]]
     for key, figure in result.figures.items():
-        row = [key, number(figure.value), _span(figure)]
+        row = [key, number(figure.value), span(figure)]
         if against:
             gain = against.get(key)
-            row += [f"{round(gain.value, 3) + 0.0:+.3f}" if gain else "-", _span(gain)]
+            row += [f"{round(gain.value, 3) + 0.0:+.3f}" if gain else "-", span(gain)]
         rows.append(row)
-    text = f"{head}{protocol['mats']}\n\n{_columns(rows)}"
+    text = f"{head}{protocol['mats']}\n\n{_columns(rows)}{shared(against)}"
     if result.tables.get("per_class"):
         text += "\n" + _per_class(result.tables["per_class"])
     if result.tables.get("confusion"):

@@ -50,6 +50,18 @@ Resume = Annotated[
     ),
 ]
 Restart = Annotated[bool, typer.Option("--restart", help="Forget the checkpoints in the output folder and begin anew.")]
+Keep = Annotated[
+    bool,
+    typer.Option("--keep", help="Keep all checkpoints of a complete run, with the optimiser's state."),
+]
+Page = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--report",
+        metavar="FILE.html",
+        help="Write a page to look at, at each evaluation: the loss, what is held out, what the model says now.",
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad row instead of skipping it.")]
 Evaluate = Annotated[
     bool,
@@ -81,6 +93,8 @@ def train(
     dry_run: DryRun = False,
     resume: Resume = False,
     restart: Restart = False,
+    keep: Keep = False,
+    report: Page = None,
     strict: Strict = False,
     evaluate: Evaluate = False,
     fetch: Fetch = False,
@@ -98,7 +112,7 @@ def train(
     \b
     Examples:
       mats train recipes/custom-labels.yaml
-      mats train recipes/nano.yaml --data data --set train.steps=200 -o my-model
+      mats train recipes/nano.yaml --data data --set train.steps=200 -o my-model --report run.html
       mats train recipes/smollm2.yaml --data data --fetch --dry-run
       mats caption song.wav --model my-model
     """
@@ -131,7 +145,7 @@ def train(
         prepared = _prepare(settings, folder, crew, device, strict, force, show)
         asked: list[bool] = []
         with signals.gently(lambda: asked.append(True)):
-            _run(prepared, out, crew, json, show, asked)
+            _run(prepared, out, crew, json, show, asked, keep, report)
 
 
 def _fetch(settings: TextRecipe, offline: bool, quiet: bool) -> None:
@@ -183,14 +197,17 @@ def _prepare(
     return prepared  # type: ignore[no-any-return]
 
 
-def _run(prepared: Prepared, out: Path, crew: Crew, json: bool, show: bool, asked: list[bool]) -> None:
+def _run(
+    prepared: Prepared, out: Path, crew: Crew, json: bool, show: bool, asked: list[bool], keep: bool,
+    page: Path | None,
+) -> None:  # fmt: skip
     """Until the last step, or until one is `asked` to be the last."""
     from mats_cli.report import Report
     from mats_model.training.checkpoints import OtherRunError
     from mats_model.training.loop import Trainer
 
     trainer = Trainer(prepared, out, crew)
-    report = Report(trainer, json, show, lambda: asked.append(True))
+    report = Report(trainer, json, show, lambda: asked.append(True), page)
     try:
         for event in trainer.steps(lambda: bool(asked)):
             if not crew.rank:
@@ -209,7 +226,7 @@ def _run(prepared: Prepared, out: Path, crew: Crew, json: bool, show: bool, aske
             )
         raise console.Stopped
     if crew.rank == 0:
-        config = trainer.finish()
+        config = trainer.finish(keep)
         if show:
             console.note(f"{out} written, id {config.id}. Try: mats caption FILE --model {out}")
 

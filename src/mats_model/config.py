@@ -23,12 +23,15 @@ class SantaSettings:
     clusters: int = 1  # K
     names: int = 0  # class names beside the texts: a second look, at the nearest of these
     near_names: int = 2  # of them
+    taught: int = 0  # words of the user's own
+    taught_odds: float = 5.0  # one of them is heard where the logarithm of its odds against the memory reaches this
     way: str = "blend"  # blend (eq. 6-7), project (the whole memory), shift (by the mean gap) or none
     prompt: int = 0  # of kind transformers: so many of the nearest captions are put into the prompt as text
 
     MAY: ClassVar[Mapping[str, May]] = {
         "blend": (0, 1), "temperature": (1e-6, 1e6), "neighbours": (1, 10**6), "size": (0, 10**8),
-        "clusters": (1, 10**6), "names": (0, 10**6), "near_names": (0, 10**6),
+        "clusters": (1, 10**6), "names": (0, 10**6), "near_names": (0, 10**6), "taught": (0, 10**6),
+        "taught_odds": (-1e6, 1e6),
         "way": ("blend", "project", "shift", "none"), "prompt": (0, 32),
     }  # fmt: skip
 

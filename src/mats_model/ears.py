@@ -38,6 +38,7 @@ class Ears:
 
     def __init__(self, clap: Clap, scales: Scales, id: str = "") -> None:
         self.clap, self.scales, self._id = clap, scales, id
+        self.taught: dict[str, np.ndarray] = {}  # words of the user's own, each as its descriptions sound (d,)
 
     @property
     def id(self) -> str:
@@ -121,10 +122,17 @@ class Ears:
             raise UsageError("there are no labels; give at least one.")
         vectors = self.clap.embed_text([template.replace("{}", name) for name in names])
         for place, name in enumerate(names):
+            if template == "{}" and name in self.taught:
+                vectors[place] = self.taught[name]
+        for place, name in enumerate(names):
             if sounds := (examples or {}).get(name):
                 mean = unit(np.mean([self.embed_audio(sound) for sound in sounds], axis=0))
                 vectors[place] = unit(vectors[place] + mean) if is_english(name) else mean
         return vectors
+
+    def known(self) -> list[str]:
+        """The names of what it was taught to tell: those of the encoder, and a user's own."""
+        return [name for name in self.clap.names if name not in self.taught] + list(self.taught)
 
     def score(self, embedding: np.ndarray, labels: np.ndarray, multi: bool = False) -> np.ndarray:
         """(d,) and (labels, d) -> scores (labels,): shares that sum to 1, or with `multi` a probability each."""
@@ -176,11 +184,11 @@ class Ears:
     ) -> list[Label]:
         """All labels with their scores, best first; `labels.none_fits` tells whether any is likely to be there.
 
-        Without `labels` they are the names that the encoder knows; those in another language than English are left
-        out, unless they have `examples`. Errors: SilenceError, InputError, UsageError.
+        Without `labels` they are the names that the encoder knows, and the words that a user taught; those in another
+        language than English are left out, unless they have `examples`. Errors: SilenceError, InputError, UsageError.
         """
-        names = list(self.clap.names if labels is None else labels)
-        names = without(names, set(unknown(names)) - set(examples or {}))
+        names = self.known() if labels is None else list(labels)
+        names = without(names, set(unknown(names)) - set(examples or {}) - set(self.taught))
         vectors, embedding = self.label_embeddings(names, template, examples), self.embed_audio(sound)
         if multi:
             alone = self.score(embedding, vectors, multi=True)

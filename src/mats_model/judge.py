@@ -32,7 +32,11 @@ class Judge:
 
     def best(self, heard: np.ndarray, candidates: list[Candidate]) -> str:
         """The candidate with the best score + rerank * cosine to the sound (d,) - claims * doubt: what was not heard
-        is not said."""
+        is not said. A taught word is said where it is heard, as the language model learned it, and nowhere else."""
+        if self.santa.taught_place(heard) >= 0:
+            return candidates[0].text
+        own = {plain(word) for word in self.santa.taught_texts}
+        candidates = [candidate for candidate in candidates if plain(candidate.text) not in own] or candidates
         if self.claims is not None:
             # a model of the user's own words may answer with one of them; one that is judged by what it claims makes
             # sentences
@@ -45,6 +49,11 @@ class Judge:
             for candidate, cosine, doubt in zip(candidates, cosines, doubts, strict=True)
         ]
         return candidates[max(range(len(scores)), key=scores.__getitem__)].text
+
+
+def plain(text: str) -> str:
+    """A word as it is compared."""
+    return text.lower().strip(" .")
 
 
 def listed(text: str) -> bool:

@@ -24,7 +24,7 @@ from mats_model.errors import UsageError
 from mats_model.gap.santa import Santa
 from mats_model.judge import Judge
 from mats_model.labels import Scales
-from mats_model.llm.prompts import CAPTION_TAG, DESCRIBE, QUESTION_TAG, Question, sentence
+from mats_model.llm.prompts import CAPTION_TAG, DESCRIBE, QUESTION_TAG, Question, is_caption, sentence
 from mats_model.numpy_mapper import NumpyMapper
 
 if TYPE_CHECKING:
@@ -86,9 +86,10 @@ class Mats(Ears):
         """One sentence about a sound. Errors: SilenceError, InputError."""
         return self.answer(self.embed_audio(sound)[None])[0]
 
-    def answer(self, embeddings: np.ndarray, question: str | None = None) -> list[str]:
-        """Embeddings (n, d) -> n sentences: captions, or answers to one question."""
-        asked = Question("", CAPTION_TAG) if question is None else Question(question, QUESTION_TAG)
+    def answer(self, embeddings: np.ndarray, question: str | None = None, tag: str = "") -> list[str]:
+        """Embeddings (n, d) -> n sentences: captions, or answers to one question; `tag`: the task, as the model was
+        taught to be told it."""
+        asked = Question("", tag or CAPTION_TAG) if question is None else Question(question, tag or QUESTION_TAG)
         embeddings = np.asarray(embeddings, np.float32)
         if self.santa.settings.prompt:
             return [self._answer(z[None], self._told(z, asked))[0] for z in embeddings]
@@ -105,7 +106,7 @@ class Mats(Ears):
         yield from self.llm.stream(self.hear(embedding[None]), asked, self._search(asked))
 
     def _answer(self, embeddings: np.ndarray, asked: Question) -> list[str]:
-        judge = self._judge() if asked.tag == CAPTION_TAG and self.config.search.rerank > 0 else None
+        judge = self._judge() if is_caption(asked.tag) and self.config.search.rerank > 0 else None
         looks = judge.looks(embeddings) if judge else [self.santa(embeddings)]
         # all of them in one go: those of a few sounds fill the rows that are answered together
         found = self.llm.answers(self.mapper.prefix(np.concatenate(looks)), asked, self._search(asked))
@@ -127,7 +128,7 @@ class Mats(Ears):
 
     def _search(self, asked: Question) -> SearchSettings:
         """A caption has a least length; an answer may be a word."""
-        return self.config.search if asked.tag == CAPTION_TAG else replace(self.config.search, min_new_tokens=1)
+        return self.config.search if is_caption(asked.tag) else replace(self.config.search, min_new_tokens=1)
 
     def _judge(self) -> Judge:
         return Judge(self.clap, self.santa, self.config.search, self._claims if self.config.search.claims else None)

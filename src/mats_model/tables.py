@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,11 +28,19 @@ def rows(path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any] |
             f"{path} cannot be read ({error.strerror}): check the path, and the folder of the data."
         ) from None
     with handle:
-        yield from _rows_of(handle, path, columns)
+        yield from _rows_of(handle, str(path), path.suffix.lower(), columns)
 
 
-def _rows_of(handle: TextIO, path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    kind = path.suffix.lower()
+def rows_of(data: bytes, name: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """The same of what came without a file's ending, as on standard input: JSONL, JSON, TSV where the first line has a
+    tab, else CSV. Errors: UsageError."""
+    text = data.decode("utf-8-sig", "surrogateescape")
+    head = text.lstrip()[:1]
+    kind = {"[": ".json", "{": ".jsonl"}.get(head) or (".tsv" if "\t" in text.partition("\n")[0] else ".csv")
+    yield from _rows_of(io.StringIO(text, newline="" if kind in (".csv", ".tsv") else "\n"), name, kind, [])
+
+
+def _rows_of(handle: TextIO, path: str, kind: str, columns: list[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
     if kind == ".csv" or kind == ".tsv":
         csv.field_size_limit(1 << 30)
         reader = csv.DictReader(handle, fieldnames=columns or None, delimiter="\t" if kind == ".tsv" else ",")

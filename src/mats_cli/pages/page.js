@@ -26,7 +26,7 @@
   // ---- the head, counts and hours
 
   const whole = data.sounds.reduce((sum, sound) => sum + sound.end - sound.begin, 0);
-  byId("about").textContent = [count(data.sounds.length, "sound", "sounds"), clock(Math.round(whole)),
+  byId("about").textContent = data.lead || [count(data.sounds.length, "sound", "sounds"), clock(Math.round(whole)),
     ...Object.entries(data.about).map((pair) => pair.join(" "))].join(" \u00b7 ");
 
   const labelButton = (text, share) => {
@@ -57,7 +57,8 @@
       return row;
     }));
   };
-  if (data.texts.length > 1 || data.sounds.length > 1 && !data.sounds.some((sound) => sound.score !== undefined)) {
+  const several = data.texts.length > 1 || data.sounds.length > 1 && !data.sounds.some((sound) => sound.score !== undefined);
+  if (several && !data.lead) {
     byId("summary").hidden = false;
     showTotals(TOTALS);
     const more = byId("more"), rest = data.texts.length - TOTALS;
@@ -174,7 +175,8 @@
 
   const makeLanes = (card) => {
     const sound = card.sound, texts = [...new Set(sound.marks.map((mark) => mark[2]))];
-    const scored = sound.marks.some((mark) => mark.length > 3);
+    const scored = Boolean(data.lead) || sound.marks.some((mark) => mark.length > 3);
+    if (!sound.marks.length) card.stage.classList.add("wide");
     if (!scored) {
       card.stage.classList.add("wide");
       const only = sound.marks.length === 1;
@@ -253,14 +255,22 @@
     fade(card);
   };
 
+  // text that was judged without its sound has no time
+  const lasts = (sound) => sound.end > sound.begin || !sound.notes;
+  const noted = (notes) => {
+    const list = make("dl", "notes");
+    notes.forEach(([name, text]) => list.append(make("dt", "", name), make("dd", "", text)));
+    return list;
+  };
   const cards = data.sounds.map((sound, number) => {
     const article = make("article"), title = make("h2", "", sound.name);
     title.id = "sound-" + number;
     article.setAttribute("aria-labelledby", title.id);
     article.append(title);
     if (sound.error) article.append(make("p", "error", sound.error));
-    else article.append(make("p", "facts", facts(sound)));
-    return { sound, article, blocks: [], built: Boolean(sound.error), texts: new Set(sound.marks.map((mark) => mark[2])) };
+    else if (lasts(sound)) article.append(make("p", "facts", facts(sound)));
+    if (sound.notes) article.append(noted(sound.notes));
+    return { sound, article, blocks: [], built: Boolean(sound.error) || !lasts(sound), texts: new Set(sound.marks.map((mark) => mark[2])) };
   });
   byId("sounds").append(...cards.map((card) => card.article));
   if ("IntersectionObserver" in window) {
@@ -285,7 +295,8 @@
     let shown = 0;
     cards.forEach((card) => {
       const fits = !wanted || card.sound.name.toLowerCase().includes(wanted) || [...card.texts].some((text) => fitting.has(text)) ||
-        (card.sound.error || "").toLowerCase().includes(wanted);
+        (card.sound.error || "").toLowerCase().includes(wanted) ||
+        (card.sound.notes || []).some((note) => note[1].toLowerCase().includes(wanted));
       card.article.hidden = !fits;
       shown += fits;
       fade(card);

@@ -8,7 +8,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from html import escape
 from pathlib import Path
@@ -37,17 +37,33 @@ class Sound:
     began: datetime | None = None  # when the file begins, by the clock
     score: float | None = None  # of the whole part, as in a search
     error: str | None = None
+    notes: list[tuple[str, str]] = field(default_factory=list)  # what else is told of it: (of what, text)
 
 
-def page(title: str, sounds: Iterable[Sound], about: dict[str, str]) -> str:
+@dataclass(frozen=True)
+class Front:
+    """What stands before the sounds instead of what was heard how often."""
+
+    lead: str  # plain text below the title
+    html: str  # trusted: whoever makes it escapes all that was heard or typed
+    style: str = ""  # a file of this folder
+
+
+def page(title: str, sounds: Iterable[Sound], about: dict[str, str], front: Front | None = None) -> str:
     """HTML. `about`: what made it, shown in the head, such as the model's id."""
     script, style = (_HERE / "page.js").read_text("utf-8"), (_HERE / "page.css").read_text("utf-8")
-    told = json.dumps(_data(list(sounds), about), separators=(",", ":"), ensure_ascii=False)
+    if front and front.style:
+        style += (_HERE / front.style).read_text("utf-8")
+    data = _data(list(sounds), about)
+    if front:
+        data |= {"lead": visible(front.lead), "totals": [], "hours": []}
+    told = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
     values = {
         "title": escape(visible(title)),
         "policy": "default-src 'none'; img-src data:; media-src data: blob: file: 'self'; base-uri 'none'; "
-        f"form-action 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'",
+        f"form-action 'none'; script-src '{digest(script)}'; style-src '{digest(style)}'",
         "style": style,
+        "front": front.html if front else "",
         "script": script,
         # nothing that was heard or typed can end the element that it stands in
         "data": told.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"),
@@ -56,7 +72,7 @@ def page(title: str, sounds: Iterable[Sound], about: dict[str, str]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], shell)
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
     """By which a browser knows that the page runs what mats wrote, and nothing else."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
@@ -140,6 +156,7 @@ def _sound(sound: Sound, marks: list[Mark], place: dict[str, int]) -> dict[str, 
         "began": sound.began.isoformat(timespec="seconds") if sound.began else None,
         "score": None if sound.score is None else round(sound.score, 3),
         "error": visible(sound.error) if sound.error else None,
+        "notes": [[visible(name), visible(text)] for name, text in sound.notes] or None,
         "picture": base64.b64encode(sound.picture).decode() if sound.picture else None,
         "link": sound.link,
         "audio": base64.b64encode(sound.audio).decode() if sound.audio else None,

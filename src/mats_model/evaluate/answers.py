@@ -48,6 +48,8 @@ class AnswerTask(Task):
     def _record(self, heard: Any, one: Example) -> Record:
         question, options = one.truth["question"], one.truth["options"]
         made = record_of(one, question=question, answer=one.truth["answer"], options=options)
+        if "category" in one.truth:
+            made["category"] = one.truth["category"]
         if heard.embedding is None:
             return {**made, "said": [""]}
         if not self.free:
@@ -58,13 +60,15 @@ class AnswerTask(Task):
 
     def _free(self, embedding: Any, text: str) -> str:
         assert self.mats is not None
-        return self.mats.answer(embedding[None], text)[0]
+        return self.mats.answer(embedding[None], text, self.settings.tag)[0]
 
     def _guess(self, embedding: np.ndarray, text: str) -> str:
         """What the language model says where it hears nothing: its prefix without a position."""
         assert self.mats is not None
         nothing = self.mats.hear(embedding[None])[:, :0]
-        found = self.mats.llm.answers(nothing, Question(text, QUESTION_TAG), self.mats.config.search)
+        found = self.mats.llm.answers(
+            nothing, Question(text, self.settings.tag or QUESTION_TAG), self.mats.config.search
+        )
         return sentence(found[0][0].text)
 
     def _scored(self, heard: Hearing, question: str, options: list[str]) -> str:
@@ -78,10 +82,11 @@ class AnswerTask(Task):
 
     def protocol(self) -> dict[str, Any]:
         rule = "right where every word of the answer is said and no word that only other options have"
-        way = {"prompt": ASKED, "tag": QUESTION_TAG, "turns": f"{_TURNS} at most"} if self.free else {
-            "prompt": "none: the option nearest to the sound is taken; a question without options is asked as in a chat"
-        }  # fmt: skip
-        return {"rule": rule, **way}
+        if self.free:
+            tag = self.settings.tag or QUESTION_TAG
+            return {"rule": rule, "prompt": ASKED, "tag": tag, "turns": f"{_TURNS} at most"}
+        way = "none: the option nearest to the sound is taken; a question without options is asked as in a chat"
+        return {"rule": rule, "prompt": way}
 
 
 def asked(question: str, options: list[str]) -> str:
@@ -135,5 +140,13 @@ def _same(row: Record) -> float:
 
 
 def tables(records: list[Record], protocol: dict[str, Any]) -> dict[str, Any]:
-    """None."""
-    return {}
+    """Per category, where the questions have one."""
+    hits: dict[str, list[bool]] = {}
+    for row in records:
+        if "category" in row:
+            hits.setdefault(row["category"], []).append(right(row["answer"], row["said"][0], row["options"]))
+    rows = [
+        {"label": name, "count": len(some), "accuracy": round(float(np.mean(some)), 6)}
+        for name, some in sorted(hits.items())
+    ]
+    return {"per_class": rows} if rows else {}

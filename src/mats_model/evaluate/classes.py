@@ -13,12 +13,13 @@ from mats_model.ears import Ears
 from mats_model.evaluate.examples import Example, Examples
 from mats_model.evaluate.hearing import Heard
 from mats_model.evaluate.intervals import Statistic, mean_of
+from mats_model.evaluate.naming import matched, names_it
 from mats_model.evaluate.task import EvaluationSettings, Record, Task, plain, record_of
-from mats_model.evaluate.words import caption_words
+from mats_model.evaluate.words import repeats
+from mats_model.together import together
 from mats_model.vectors import softmax
 
 BINS = 15  # of the calibration error, equal in width
-_ROUNDS, _SOFT = 10, 10.0
 
 
 class ClassTask(Task):
@@ -49,7 +50,7 @@ class ClassTask(Task):
         if not self.generates or not loud:
             return [{} for _ in loud]
         assert self.mats is not None
-        answers = self.mats.answer(np.stack(loud), self.settings.prompt or None)
+        answers = self.mats.answer(np.stack(loud), self.settings.prompt or None, self.settings.tag)
         likeness = self.ears.clap.embed_text(answers) @ self.plain_vectors.T
         return [
             {"answer": answer, **matched(answer, self.found.labels, near)}
@@ -62,9 +63,7 @@ class ClassTask(Task):
         heard = [row for row in records if row["cosines"] is not None]
         if not heard:
             return records
-        chosen = together(
-            np.array([row.pop("embedding") for row in heard]), np.array([row["cosines"] for row in heard])
-        )
+        chosen = together(np.array([row.pop("embedding") for row in heard]), self.vectors).argmax(1)
         for row, best in zip(heard, chosen, strict=True):
             row["together"] = self.found.labels[best]
         return records
@@ -78,33 +77,9 @@ class ClassTask(Task):
         }
         if self.generates:
             made |= self.asked() | {"nearest_label_by": f"the text tower of {self.ears.id}"}
+            if self.settings.synonyms:
+                made["synonyms"] = {label: self.settings.synonyms[label] for label in self.found.labels}
         return made
-
-
-def matched(answer: str, labels: list[str], near: np.ndarray) -> Record:
-    """The label that an answer means: one whose words it holds in a row, else the nearest of all by `near` (labels,);
-    of several it holds, the nearest."""
-    said = caption_words(answer)
-    held = []
-    for place, label in enumerate(labels):
-        words = caption_words(label)
-        if any(said[at : at + len(words)] == words for at in range(len(said) - len(words) + 1)):
-            held.append(place)
-    best = max(held or range(len(labels)), key=lambda place: float(near[place]))
-    return {"generated": labels[best], "by_words": bool(held)}
-
-
-def together(vectors: np.ndarray, cosines: np.ndarray) -> np.ndarray:
-    """The labels (n,) of embeddings (n, d) judged as one set: expectation maximisation that begins at each recording's
-    own shares softmax(20 cos) (n, labels) and never leaves them."""
-    own = 20.0 * (cosines - cosines.max(1, keepdims=True))
-    shares = softmax(own)
-    for _ in range(_ROUNDS):
-        means = shares.T @ vectors / np.maximum(shares.sum(0), 1e-9)[:, None]
-        apart = ((vectors[:, None] - means) ** 2).sum(-1)
-        spread = float((shares * apart).sum() / vectors.size)
-        shares = softmax(own - apart / (2 * max(spread, 1e-9) * _SOFT))
-    return shares.argmax(1)
 
 
 # ---- figures
@@ -153,9 +128,18 @@ def statistics(records: list[Record], protocol: dict[str, Any]) -> dict[str, Sta
         found["generated_top1"] = mean_of(right)
         found["generated_by_words"] = mean_of(np.array(right) & by_words)
         found["unmatched_by_words"] = mean_of(~by_words)
+        found["repeated_words"] = mean_of([repeats(record.get("answer", "")) for record in records])
+        if "synonyms" in protocol:
+            found["generated_names_it"] = mean_of(_named(records, protocol))
     if any("together" in record for record in records):
         found["together_top1"] = mean_of([record.get("together") == record["labels"][0] for record in records])
     return found
+
+
+def _named(records: list[Record], protocol: dict[str, Any]) -> np.ndarray:
+    """Whether each answer names its sound (n,)."""
+    synonyms = protocol["synonyms"]
+    return np.array([names_it(row.get("answer", ""), synonyms[row["labels"][0]]) for row in records])
 
 
 def tables(records: list[Record], protocol: dict[str, Any]) -> dict[str, Any]:
@@ -182,6 +166,10 @@ def tables(records: list[Record], protocol: dict[str, Any]) -> dict[str, Any]:
         }
         for k, label in enumerate(scored.labels)
     ]
+    if "synonyms" in protocol and any("answer" in record for record in records):
+        named = _named(records, protocol)
+        for k, row in enumerate(rows):
+            row["names_it"] = _number(named[scored.right == k].mean()) if row["count"] else None
     return {
         "per_class": rows,
         "confusion": table.astype(int).tolist(),

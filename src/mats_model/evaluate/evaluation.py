@@ -117,8 +117,7 @@ def score(
         raise InputError("nothing could be judged: no recording is left.")
     module = _FIGURES[task]
     figures = measured(module.statistics(records, protocol), _groups(records), draws, seed)
-    for name in _WITHOUT_INTERVAL & figures.keys():
-        figures[name] = replace(figures[name], low=math.nan, high=math.nan)
+    figures = _without_interval(figures)
     missing: dict[str, str] = {}
     if task == "captions":
         missing = dict(captions.NOT_COMPUTED)
@@ -132,6 +131,18 @@ def score(
         missing |= {"PSDS": why} if why else {}
     made = {**protocol, "bootstrap": {"draws": draws, "seed": seed, "over": "recordings", "interval": 0.95}}
     return Evaluation(task, made, figures, records, module.tables(records, protocol), missing)
+
+
+def _without_interval(figures: dict[str, Figure]) -> dict[str, Figure]:
+    return {
+        name: replace(one, low=math.nan, high=math.nan) if name in _WITHOUT_INTERVAL else one
+        for name, one in figures.items()
+    }
+
+
+def rescored(result: Evaluation, changes: dict[str, Any], draws: int = DRAWS, seed: int = SEED) -> Evaluation:
+    """The same records by another threshold or other synonyms. Errors: InputError."""
+    return score(result.task, result.records, {**result.protocol, **changes}, draws, seed) if changes else result
 
 
 def _groups(records: list[Record]) -> list[str]:
@@ -150,9 +161,8 @@ def compare(ours: Evaluation, theirs: Evaluation, draws: int = DRAWS, seed: int 
         raise UsageError("the other result shares no recording with this one: they do not compare.")
     yours = [other[row["key"]] for row in mine]
     module = _FIGURES[ours.task]
-    return paired(
-        module.statistics(mine, ours.protocol), module.statistics(yours, theirs.protocol), _groups(mine), draws, seed
-    )
+    both = module.statistics(mine, ours.protocol), module.statistics(yours, theirs.protocol)
+    return _without_interval(paired(*both, _groups(mine), draws, seed))
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
@@ -174,30 +184,44 @@ def read_result(path: Path, draws: int = DRAWS, seed: int = SEED) -> Evaluation:
     """A result as JSON, or its records as lines; figures are computed again. Errors: UsageError."""
     try:
         text = read_text(path, _MOST)
-        if path.suffix.lower() in (".jsonl", ".ndjson"):
-            head, *records = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise _no_result(str(path), error) from None
+    return result_of(text, str(path), draws, seed)
+
+
+def result_of(text: str, name: str, draws: int = DRAWS, seed: int = SEED) -> Evaluation:
+    """The same of a text called `name`. Errors: UsageError."""
+    try:
+        first, _, rest = text.partition("\n")
+        head = _line(first)
+        if head is not None:
+            records = [json.loads(line) for line in rest.splitlines() if line.strip()]
         else:
             head = json.loads(text)
             records = head["records"]
         if head["format"] != FORMAT:
-            raise UsageError(f"{path} is of format {head['format']}, which this mats does not read.")
+            raise UsageError(f"{name} is of format {head['format']}, which this mats does not read.")
         if head["task"] not in _FIGURES:
             raise ValueError
         return score(head["task"], records, head["protocol"], draws, seed)
     except (UsageError, InputError):
         raise
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:
-        why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        raise UsageError(
-            f"{path} is no result of mats evaluate that can be read ({str(why)[:100]}): give one written as json, or "
-            "its records."
-        ) from None
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise _no_result(name, error) from None
+
+
+def _line(text: str) -> Any:
+    """The head of records as lines, or None: a result is one object, which holds its records."""
+    try:
+        head = json.loads(text)
+        return head if "records" not in head else None
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _no_result(name: str, error: Exception) -> UsageError:
+    why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    return UsageError(
+        f"{name} is no result of mats evaluate that can be read ({str(why)[:100]}): give one written as json, or its "
+        "records."
+    )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mats_model.audio.folders import Found
+from mats_model.audio.folders import STDIN, Found
 from mats_model.errors import UsageError, is_text
-from mats_model.tables import rows
+from mats_model.tables import rows, rows_of
 
 TASKS = ("classes", "captions", "retrieval", "answers", "events")
 PATHS = ("path", "file", "file_name", "filename", "audio", "audio_path", "audio_id", "clip")
@@ -104,15 +105,27 @@ def renamed(found: Examples, names: list[str]) -> Examples:
 def of_table(path: Path, task: str, audio: Path | None = None, text_only: bool = False) -> Examples:
     """A CSV, TSV or JSONL with a row for each truth; files lie relative to `audio`, or to the table. Errors:
     UsageError."""
+    return _of_lines(rows(path, []), task, path.stem, str(path), audio or path.parent, text_only)
+
+
+def of_piped(data: bytes, task: str, audio: Path | None = None, text_only: bool = False) -> Examples:
+    """The same of a table without a name; files lie relative to `audio`, or to the working folder. Errors:
+    UsageError."""
+    return _of_lines(rows_of(data, STDIN), task, STDIN, STDIN, audio or Path(), text_only)
+
+
+def _of_lines(
+    lines: Iterable[tuple[int, dict[str, Any] | str]], task: str, name: str, source: str, audio: Path, text_only: bool
+) -> Examples:
     read, bad = [], []
-    for line, row in rows(path, []):
+    for line, row in lines:
         if isinstance(row, str):
-            bad.append((f"{path}:{line}", row))
+            bad.append((f"{source}:{line}", row))
         else:
             read.append({str(key): _text(value) for key, value in row.items() if key is not None and value is not None})
     if not read:
-        raise UsageError(f"{path} holds no rows: give a table with a header, such as path,caption.")
-    found = of_rows(read, task, path.stem, "", audio or path.parent, str(path), text_only)
+        raise UsageError(f"{source} holds no rows: give a table with a header, such as path,caption.")
+    found = of_rows(read, task, name, "", audio, source, text_only)
     return replace(found, left_out=[*bad, *found.left_out])
 
 
@@ -122,10 +135,21 @@ def _text(value: Any) -> str:
 
 
 def of_rows(
-    table: list[dict[str, str]], task: str, name: str, version: str, folder: Path, source: str, text_only: bool = False
+    table: list[dict[str, str]],
+    task: str,
+    name: str,
+    version: str,
+    folder: Path,
+    source: str,
+    text_only: bool = False,
+    checked: bool = True,
 ) -> Examples:
-    """Rows with columns as the tasks name them -> examples. Errors: UsageError."""
-    readers = {"classes": _classes, "captions": _captions, "retrieval": _captions, "answers": _answers}
+    """Rows with columns as the tasks name them -> examples; those of a public set are taken as they are, where not
+    `checked`. Errors: UsageError."""
+    readers: dict[str, Callable[[list[dict[str, str]]], list[dict[str, Any]]]] = {
+        "classes": _classes, "captions": _captions, "retrieval": _captions, "events": _events,
+        "answers": partial(_answers, checked=checked),
+    }  # fmt: skip
     examples: list[Example] = []
     left_out: list[tuple[str, str]] = []
     grouped: dict[str, list[dict[str, str]]] = {}
@@ -142,7 +166,7 @@ def of_rows(
     for key, some in grouped.items():
         place, problem = (None, "") if text_only else _inside(folder, key)
         try:
-            truths = _events(some) if task == "events" else readers[task](some)
+            truths = readers[task](some)
             if text_only and len(truths[0]["captions"]) < 2:
                 raise ValueError("has one caption only, and nothing to compare it with")
         except ValueError as error:
@@ -198,8 +222,9 @@ def _captions(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
     return [{"captions": told}]
 
 
-def _answers(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """Rows of the same question are several people's answers; the one that most gave is the truth."""
+def _answers(rows: list[dict[str, str]], checked: bool) -> list[dict[str, Any]]:
+    """Rows of the same question are several people's answers; the one that most gave is the truth. MMAU has options
+    twice, and answers that are none of them: its own rule judges those too."""
     asked: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         if question := _first(row, _QUESTIONS):
@@ -212,15 +237,16 @@ def _answers(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
         answer = max(dict.fromkeys(given), key=given.count)
         if not re.search(r"\w", answer):
             raise ValueError(f"has no answer to {question!r}")
-        options = _options(_first(some[0], _OPTIONS))
-        if options and answer not in options:
+        options = _options(_first(some[0], _OPTIONS), checked)
+        if checked and options and answer not in options:
             raise ValueError(f"has an answer that is none of its options: {answer!r}")
-        truths.append({"question": question, "answer": answer, "options": options})
+        truth = {"question": question, "answer": answer, "options": options}
+        truths.append(truth | ({"category": some[0]["category"]} if some[0].get("category") else {}))
     return truths
 
 
-def _options(text: str) -> list[str]:
-    """JSON, or options with ; or | between them."""
+def _options(text: str, checked: bool) -> list[str]:
+    """JSON, or options with ; or | between them; each once."""
     if not text:
         return []
     if text.startswith("["):
@@ -231,9 +257,10 @@ def _options(text: str) -> list[str]:
     else:
         values = [part.strip() for part in re.split(r"[;|]", text)]
     options = [str(value) for value in values if str(value).strip()]
-    if len(options) < 2 or len(options) > _MOST_OPTIONS or len(set(options)) != len(options):
-        raise ValueError(f"has {len(options)} options; 2 to {_MOST_OPTIONS} different ones are read")
-    return options
+    once = list(dict.fromkeys(options))
+    if not 2 <= len(once) <= _MOST_OPTIONS or (checked and len(once) < len(options)):
+        raise ValueError(f"has {len(once)} different options of {len(options)}; 2 to {_MOST_OPTIONS} are read")
+    return once
 
 
 def _events(rows: list[dict[str, str]]) -> list[dict[str, Any]]:

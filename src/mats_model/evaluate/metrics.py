@@ -154,9 +154,9 @@ def text_to_text(mats: Mats, groups: list[list[str]]) -> Iterator[tuple[int, Tex
             yield len(answers), TextScores(len(answers), sum(cider) / len(cider), sum(rouge) / len(rouge))
 
 
-def tell_again(mats: Mats, texts: list[str]) -> list[str]:
+def tell_again(mats: Mats, texts: list[str], tag: str = "") -> list[str]:
     """Texts -> text side -> mapper -> language model -> a caption for each."""
     found = mats.llm.answers(
-        mats.mapper.prefix(mats.clap.embed_text(texts)), Question("", CAPTION_TAG), mats.config.search
+        mats.mapper.prefix(mats.clap.embed_text(texts)), Question("", tag or CAPTION_TAG), mats.config.search
     )
     return [sentence(some[0].text) for some in found]

@@ -16,6 +16,7 @@ from mats_model.evaluate.task import Record, Task, plain, record_of
 
 _DEPTHS = (1, 5, 10)
 _CHUNK = 256
+_BETWEEN = ((1, 1), (2, 5), (6, 10), (11, 100), (101, 1 << 30))
 
 
 class RetrievalTask(Task):
@@ -81,5 +82,14 @@ def precision_at_ten(ranks: list[int]) -> float:
 
 
 def tables(records: list[Record], protocol: dict[str, Any]) -> dict[str, Any]:
-    """None."""
-    return {}
+    """How many ranks lie between which, both ways; from a sound the best of its captions."""
+    ways = {
+        "text_to_audio": [rank for row in records for rank in row["sound_ranks"]],
+        "audio_to_text": [min(row["caption_ranks"]) for row in records],
+    }
+    return {
+        "ranks": [
+            {"low": low, "high": high, **{way: sum(low <= rank <= high for rank in some) for way, some in ways.items()}}
+            for low, high in _BETWEEN
+        ]
+    }

@@ -4,7 +4,7 @@ need."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,12 @@ class EvaluationSettings:
 
     template: str = "{}"  # around each label, {} for the label
     prompt: str = ""  # what the language model is asked about a class; a caption if empty
+    tag: str = ""  # the task, as the model was taught to be told it; that of the prompt or of a caption if empty
     generated: bool = True  # classes: the generated answer is judged too
     together: bool = False  # classes: all recordings at once too, which is transductive
     every: float = 1.0  # events: seconds of the stretches that are scored
     threshold: float = 0.5  # events: the least probability of one
+    synonyms: dict[str, list[str]] = field(default_factory=dict)  # classes: words by which an answer names each label
 
 
 class Task(ABC):
@@ -69,7 +71,8 @@ class Task(ABC):
     def asked(self) -> dict[str, str]:
         """The prompt and its task tag."""
         prompt = self.settings.prompt
-        return {"prompt": prompt or "(the model's own for a caption)", "tag": QUESTION_TAG if prompt else CAPTION_TAG}
+        tag = self.settings.tag or (QUESTION_TAG if prompt else CAPTION_TAG)
+        return {"prompt": prompt or "(the model's own for a caption)", "tag": tag}
 
 
 def plain(vector: Any, digits: int = 6) -> list[float]:

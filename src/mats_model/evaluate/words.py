@@ -30,3 +30,9 @@ def caption_words(text: str) -> list[str]:
     """Lower-case words, numbers and signs, without punctuation."""
     found = (match[0] for match in _TOKEN.finditer(text.lower().translate(_QUOTES)))
     return [_BRACKETS.get(token, token) for token in found if token not in _DROPPED]
+
+
+def repeats(caption: str) -> bool:
+    """A word of four letters or more comes twice."""
+    words = [word for word in caption_words(caption) if len(word) > 3]
+    return len(words) != len(set(words))

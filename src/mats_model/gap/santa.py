@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
 from mats_model.config import SantaSettings
 from mats_model.errors import UsageError
+from mats_model.gap.taught import Taught
 from mats_model.settings import changed as settings_changed
 from mats_model.vectors import largest, softmax, unit
 
@@ -95,7 +97,10 @@ def stay(heard: np.ndarray, memory: Memory, settings: SantaSettings) -> np.ndarr
 
 # what may be changed: by the letters of the paper, and by the fields' own names
 _LETTERS = {"lambda": "blend", "tau": "temperature", "k": "neighbours", "names": "near_names"}
-_CHANGED = {name: name for name in ("clusters", "way", "prompt", "blend", "temperature", "neighbours", "near_names")}
+_CHANGED = {
+    name: name
+    for name in ("clusters", "way", "prompt", "blend", "temperature", "neighbours", "near_names", "taught_odds")
+}
 
 
 def changed(settings: SantaSettings, text: str) -> SantaSettings:
@@ -122,15 +127,18 @@ class Santa:
         # what the memory's embeddings are of, and below those of the names; where they were kept
         self.captions: list[str] = []
         self.name_texts: list[str] = []
+        self.taught_texts: list[str] = []  # words of the user's own
         self.memory = np.zeros((settings.size, width), np.float32)
         self.centres = np.zeros((settings.clusters, width), np.float32)
         self.assign = np.zeros(settings.size, np.int32)
         self.names = np.zeros((settings.names, width), np.float32)
+        self.taught = np.zeros((settings.taught, width), np.float32)
 
     def kept(self) -> dict[str, np.ndarray]:
         """The arrays that belong in a model folder, by name."""
         own = {"memory": self.memory, "centres": self.centres, "assign": self.assign}
-        return {**own, "names": self.names} if len(self.names) else own
+        more = {"names": self.names, "taught": self.taught}
+        return own | {name: array for name, array in more.items() if len(array)}
 
     @classmethod
     def build(
@@ -140,17 +148,21 @@ class Santa:
         rounds: int = 25,
         seed: int = 0,
         names: np.ndarray | None = None,
+        taught: np.ndarray | None = None,
     ) -> Santa:
         """Cluster the embeddings (m, d) of the training texts, noise included if they carry any; m and K are
         `settings`'.
 
-        `names` (c, d) are embeddings of class names, kept beside them.
+        `names` (c, d) are embeddings of class names, `taught` (w, d) the means of the descriptions of the user's own
+        words, kept beside them.
         """
         from mats_model.gap.kmeans import kmeans
 
         santa = cls(texts.shape[1], settings)
         if names is not None:
             santa.names[:] = names
+        if taught is not None:
+            santa.taught[:] = taught
         santa.memory[:] = texts
         santa.centres[:], santa.assign[:] = kmeans(santa.memory, settings.clusters, rounds, seed)
         return santa
@@ -187,7 +199,25 @@ class Santa:
         return self.settings.way != "none"
 
     def __call__(self, heard: np.ndarray) -> np.ndarray:
-        """The settings' way across."""
+        """The settings' way across; where a taught word is heard, to that one."""
+        moved, places = self._moved(heard), [self.taught_place(z) for z in heard]
+        if max(places, default=-1) < 0:
+            return moved
+        return np.stack([z if place < 0 else unit(self.taught[place]) for z, place in zip(moved, places, strict=True)])
+
+    def taught_words(self) -> dict[str, np.ndarray]:
+        """The user's own words, and what a sound becomes in which one is heard (d,), unit length."""
+        return {word: unit(mean) for word, mean in zip(self.taught_texts, self.taught, strict=True)}
+
+    def taught_place(self, heard: np.ndarray) -> int:
+        """Which of the user's own words is heard in a sound (d,), -1 for none."""
+        return self._taught.place(heard, self.settings.taught_odds) if len(self.taught) and self.crosses else -1
+
+    @cached_property
+    def _taught(self) -> Taught:
+        return Taught(self.taught, self.memory)
+
+    def _moved(self, heard: np.ndarray) -> np.ndarray:
         if (self.settings.way == "blend" and self.settings.blend == 0.0) or (
             self.other is None and not len(self.memory)
         ):
@@ -217,7 +247,7 @@ class Santa:
                 f"clusters={settings.clusters}: this memory has {len(memory.centres)}; build it again with as many."
             )
         if memory is None and settings.clusters != len(self.centres):
-            again = Santa.build(self.memory, settings, names=self.names if len(self.names) else None)
+            again = Santa.build(self.memory, settings, names=self.names, taught=self.taught)
             self.centres, self.assign = again.centres, again.assign
         self.settings, self.other = settings, memory
 

@@ -65,7 +65,7 @@ class GraphDecoder:
         count, t, _ = inputs.shape
         if source is None:
             source = np.arange(count)
-        if count * t == 1:  # a product with a single line adds up in another order: never give it one
+        if count == 1:  # a product with a single line adds up in another order: never give it one
             inputs, source = inputs.repeat(2, 0), source.repeat(2)
         config, before = self.config, past.length if past else 0
         nothing = np.zeros((len(inputs), config.heads, 0, config.width // config.heads), np.float32)

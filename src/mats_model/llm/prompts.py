@@ -47,6 +47,11 @@ class Prompt:
     after: str
 
 
+def is_caption(tag: str) -> bool:
+    """Whether a task tag asks for a caption, of whatever set: [audio caption clotho]."""
+    return tag.startswith(CAPTION_TAG.rstrip("]"))
+
+
 def question_prompt(question: str) -> str:
     """A question about the sound, asked of the small decoder."""
     return f"{QUESTION} {question.strip().lower()} {ANSWER}"

@@ -39,8 +39,12 @@ def carry(
     folder: Path,
 ) -> MatsConfig:
     """Write the model of `folder` as read (`kept`) anew to `out`, for the encoder `new`. Errors: UsageError."""
-    if len(kept.captions) != kept.config.santa.size or kept.config.santa.names or kept.config.santa.clusters != 1:
-        raise UsageError(f"{folder}: only a model whose memory has its texts, one cluster and no names can be carried.")
+    santa = kept.config.santa
+    if len(kept.captions) != santa.size or santa.names or santa.taught or santa.clusters != 1:
+        raise UsageError(
+            f"{folder}: only a model whose memory has its texts, one cluster, no names and no words of a user can be "
+            "carried."
+        )
     matrix = between(*(torch.from_numpy(clap.embed_text(captions)) for clap in (new, old)))
     state = dict(kept.state)
     (first,) = (name for name in _FIRST if name in state)

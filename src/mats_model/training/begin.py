@@ -49,6 +49,7 @@ class _Memory:
     vectors: np.ndarray  # (m, d)
     name_texts: list[str]
     names: np.ndarray  # (c, d)
+    taught: dict[str, np.ndarray]  # the user's own words, and the mean (d,) of the descriptions of each
 
 
 def begin(given: Given) -> Mats:
@@ -147,11 +148,14 @@ def _composed(given: Given, config: MatsConfig, clap: Clap, memory: _Memory, tok
     variance = recipe.noise.variance if recipe.noise.variance >= 0 else 0.015 * 1024 / clap.dim
     size = len(memory.vectors)
     santa = replace(config.santa, size=size, clusters=min(config.santa.clusters, size), names=len(memory.names))
+    santa = replace(santa, taught=len(memory.taught))
     config = replace(config, santa=santa, space=clap.space, noise_variance=variance)
     config, llm = _language_model(given, config, tokenizer)
     mats = build(config, clap, llm)
-    mats.santa = Santa.build(memory.vectors, santa, seed=recipe.memory.seed, names=memory.names)
+    taught = np.stack([*memory.taught.values()]) if memory.taught else None
+    mats.santa = Santa.build(memory.vectors, santa, seed=recipe.memory.seed, names=memory.names, taught=taught)
     mats.santa.captions, mats.santa.name_texts = memory.captions, memory.name_texts
+    mats.santa.taught_texts = list(memory.taught)
     return mats
 
 
@@ -187,7 +191,7 @@ def _memory(given: Given, clap: Clap) -> _Memory:
         vectors = noised(clap.embed_text(captions), settings.variance, generator).numpy()
     name_texts = read_names(data / settings.names) if settings.names else []
     names = clap.embed_text(name_texts) if settings.names else vectors[:0]
-    return _Memory(captions, vectors, name_texts, names)
+    return _Memory(captions, vectors, name_texts, names, _taught(given, clap))
 
 
 def _joined(start: Kept, new: _Memory, recipe: TextRecipe) -> _Memory:
@@ -199,16 +203,38 @@ def _joined(start: Kept, new: _Memory, recipe: TextRecipe) -> _Memory:
         vectors = np.concatenate([start.state["santa.memory"].float().numpy(), vectors[added]])
         kept = len(start.captions) == start.config.santa.size
         captions = start.captions + [captions[place] for place in added] if kept else []
+    taught = new.taught
+    if start.taught_texts:
+        before = start.state["santa.taught"].float().numpy()
+        taught = dict(zip(start.taught_texts, before, strict=True)) | new.taught
     if recipe.memory.names or not start.config.santa.names:
         name_texts = new.name_texts or start.name_texts
-        return _Memory(captions, vectors, name_texts, new.names)
-    return _Memory(captions, vectors, start.name_texts, start.state["santa.names"].float().numpy())
+        return _Memory(captions, vectors, name_texts, new.names, taught)
+    return _Memory(captions, vectors, start.name_texts, start.state["santa.names"].float().numpy(), taught)
+
+
+def _taught(given: Given, clap: Clap) -> dict[str, np.ndarray]:
+    """Each answer of the sources that teach words -> the mean of the texts that it answers. Errors: UsageError for a
+    source that the recipe does not have."""
+    recipe, wanted = given.recipe, given.recipe.memory.taught
+    by_name = {source.name or source.file: told for source, told in zip(recipe.sources, given.told, strict=True)}
+    if missing := [name for name in wanted if name not in by_name]:
+        raise UsageError(f"memory.taught: there is no source of the name {missing[0]}.")
+    texts: dict[str, list[str]] = {}
+    for example in (example for name in wanted for example in by_name[name]):
+        texts.setdefault(example.answer, []).append(example.text)
+    return {word: clap.embed_text(some).mean(0) for word, some in texts.items()}
 
 
 def memory_texts(recipe: TextRecipe, parts: list[list[TextExample]]) -> list[str]:
     """Texts of the training captions and labels: all of the sources that enter whole, the rest drawn with a seed."""
     memory = recipe.memory
-    sources = [source.name or source.file for source in recipe.sources]
+    names = [source.name or source.file for source in recipe.sources]
+    # a taught word is known by the mean of its texts, so that what is said of other sounds stays as it was
+    sources, parts = (
+        [name for name in names if name not in memory.taught],
+        [part for name, part in zip(names, parts, strict=True) if name not in memory.taught],
+    )
     first = {e.text: None for name, part in zip(sources, parts, strict=True) if name in memory.whole for e in part}
     texts = sorted(
         {e.text for part in parts for e in part if not memory.max_words or len(e.text.split()) <= memory.max_words}

@@ -74,6 +74,15 @@ class Checkpoints:
         """None where nothing was evaluated, or best.pt was cut."""
         return _read(self.work / BEST)
 
+    def shrink(self) -> None:
+        """Of a run that is complete: last.pt without what only a further step would need, and not the one before it.
+        Errors: UsageError when the disk refuses."""
+        state = _read(self.work / LAST)
+        if state is not None and state["optimiser"]:
+            write_state({**state, "optimiser": {}}, self.work / LAST)
+        if state is not None:
+            (self.work / PREVIOUS).unlink(missing_ok=True)
+
     def _whole(self, state: State) -> State:
         return {**state, "facts": self.facts, "versions": self.versions}
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from mats_model.mapper import make_mapper
 from mats_model.training.begin import embedding_width
 from mats_model.training.recipe import LoopSettings, TextRecipe
 from mats_model.training.sources import CaptionSource
+from mats_model.training.trial import step_seconds
 from mats_model.weights.folder import read_config
 from mats_model.weights.loading import stored
 from mats_model.weights.resolve import resolve
@@ -24,6 +26,18 @@ _TRAINED = 4 + 4 + 8
 # bytes of a weight in 4 bits: half of one, and a float32 scale for each 64 (QLoRA, Dettmers et al. 2023, section 2,
 # without the second quantization)
 _NF4 = 0.5 + 4 / 64
+# megabytes on a CPU: the encoder and Santa's memory, with the files that they came from; the model of `start` beside
+# them; checkpoints, answers and the picture of the loss. Measured with nano, as are the numbers below, by
+# benchmarks/plan.py
+_EARS, _START, _BESIDE = 105, 105, 220
+# bytes of an example: its texts as tokens, and where its embedding lies
+_EXAMPLE = 1100
+# times the bytes of activations on a CPU, of the small decoder and of a base: batches are of many lengths, and torch
+# keeps plans and room for each
+_LENGTHS, _LENGTHS_OF_BASE = 7.0, 2.5
+# times the time of an example in a step: an answer word by word, one that is searched for, the loss alone
+_ANSWER, _SEARCHED, _LOOK = 3.0, 30.0, 0.4
+_STARTING = 6.0  # seconds before the first step and after the last: libraries, texts, the model's file
 # bytes that a layer keeps for each position and each of its width, in 16 bits, all or the layer's input alone
 # (Korthikanti et al. 2022, eq. 2 and section 5; its term for attention scores falls away where attention is fused)
 _KEPT, _KEPT_RECOMPUTED = 34.0, 2.0
@@ -34,8 +48,9 @@ _LOGIT, _ANSWERED = 6, 0.4
 _FORWARD_AND_BACK, _OF_WEIGHTS, _RECOMPUTED_WORK = 4, 2, 4 / 3
 # of the speed of a plain multiplication, a step reaches about so much: measured once, on two CPU cores
 _REACHED = 0.5
-# tokens of a word, and of what stands around question and answer, as byte-level tokenizers of English have them
-_TOKENS_A_WORD, _PROMPT = 1.4, 16
+# tokens of a word, and of what stands around question and answer, as byte-level tokenizers of English have them; the
+# small decoder has a few marks of its own there
+_TOKENS_A_WORD, _PROMPT, _MARKS = 1.4, 16, 3
 
 
 @dataclass(frozen=True)
@@ -50,19 +65,22 @@ class Part:
 
 @dataclass(frozen=True)
 class Estimate:
-    """`minutes` is rough: from a trial multiplication on this device, half of whose speed a training step reaches."""
+    """`minutes` are those of a machine that does nothing else: from a trial of the small decoder's step, or beside a
+    base from a trial multiplication, half of whose speed a training step reaches."""
 
     device: str
     parts: list[Part]
     activations: float  # megabytes, at the size of one micro-batch
+    others: dict[str, float]  # megabytes of what is not trained, by name; on a GPU what lies there alone counts
     examples: int
     batches: int
+    batch: int
     passes: float
     minutes: float
 
     @property
     def megabytes(self) -> float:
-        return sum(part.megabytes for part in self.parts) + self.activations
+        return sum(part.megabytes for part in self.parts) + self.activations + sum(self.others.values())
 
 
 @dataclass(frozen=True)
@@ -110,26 +128,68 @@ def _speed(placement: Placement) -> float:
 
 def estimate(recipe: TextRecipe, sources: list[CaptionSource], device: str = "auto", force: bool = False) -> Estimate:
     """Errors: ModelError when a base or an encoder is not at hand, DeviceError."""
+    program = _program()  # before anything is tried
     train, configs = recipe.train, _configs(recipe)
     base = resolve(configs.llm.base, "base").found() if configs.llm.kind == "transformers" else None
     placement = place(configs.llm, device, force, weights=stored(base) if base else 0)
     shape = _base_shape(configs.llm) if base else _decoder_shape(configs.decoder)
     language = _language_part(configs.llm, shape, placement)
-    mapper = sum(w.numel() for w in make_mapper(configs.mapper, embedding_width(recipe), shape.width).parameters())
-    positions = configs.mapper.prefix_length + _answer_positions(sources)
-    examples = sum(len(source.examples) for source in sources)
+    width = embedding_width(recipe)
+    mapper = sum(w.numel() for w in make_mapper(configs.mapper, width, shape.width).parameters())
+    behind = _answer_positions(sources, _PROMPT if base else _MARKS)
+    positions = configs.mapper.prefix_length + behind
+    examples = sum(len(source.examples) for source in sources) + recipe.recall.texts
     each = positions * (_FORWARD_AND_BACK * shape.parameters + _OF_WEIGHTS * language.trained)
     each += (_FORWARD_AND_BACK + _OF_WEIGHTS) * mapper  # once for an example
-    work = train.steps * train.batch * each * (_RECOMPUTED_WORK if train.checkpointing else 1)
+    here = placement.device.type == "cpu"
+    lengths = (_LENGTHS_OF_BASE if base else _LENGTHS) if here else 1.0
+    others = _others(recipe, examples, program) if here else {}
+    if base:
+        work = train.batch * each * (_RECOMPUTED_WORK if train.checkpointing else 1)
+        step = work / (_REACHED * _speed(placement))
+    else:
+        step = step_seconds(replace(configs, width=width), train, round(behind), placement.device)
     return Estimate(
         placement.reason,
         [Part("mapper", mapper, mapper, mapper * _TRAINED / 1e6), language],
-        _activations(shape, positions, placement, train) / 1e6,
+        _activations(shape, positions, placement, train) / 1e6 * lengths,
+        others,
         examples,
         train.steps,
+        train.batch,
         train.steps * train.batch / examples,
-        work / (_REACHED * _speed(placement)) / 60,
+        _seconds(recipe, sources, step) / 60,
     )
+
+
+def _others(recipe: TextRecipe, examples: int, program: float) -> dict[str, float]:
+    """Megabytes on a CPU besides what is trained and what a step keeps."""
+    return {
+        "program and texts": program + examples * _EXAMPLE / 1e6,
+        "encoder and memory": _EARS + (_START if recipe.start else 0),
+        "checkpoints and pictures": _BESIDE,
+    }
+
+
+def _program() -> float:
+    """Megabytes of this process so far: the libraries are those of a run, and the texts are read."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 300.0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 1e6 if sys.platform == "darwin" else most / 1e3
+
+
+def _seconds(recipe: TextRecipe, sources: list[CaptionSource], step: float) -> float:
+    """Of a whole run whose steps take so long: looks at it, and what it begins with, are counted by their examples."""
+    train, held = recipe.train, recipe.held_out
+    count = sum(len(source.examples) for source in sources) * held.share
+    out = min(held.most, count) if held.share else 0
+    each = step / train.batch
+    looks = -(-train.steps // train.evaluate_every) * (out * _LOOK + (held.answers * _SEARCHED if out else 0))
+    samples = -(-train.steps // train.sample_every) * 3 * _SEARCHED
+    return _STARTING + train.steps * step + each * (looks + samples + recipe.recall.texts * _ANSWER)
 
 
 def _configs(recipe: TextRecipe) -> MatsConfig:
@@ -150,10 +210,10 @@ def _language_part(config: LLMConfig, shape: _Shape, placement: Placement) -> Pa
     return Part("language model", total, trained, ((total - trained) * size + trained * _TRAINED) / 1e6)
 
 
-def _answer_positions(sources: list[CaptionSource]) -> float:
+def _answer_positions(sources: list[CaptionSource], prompt: int) -> float:
     """Positions of an example behind the prefix, on average."""
     words = [len(e.answer.split()) + len(e.instruction.split()) for source in sources for e in source.examples]
-    return sum(words) / len(words) * _TOKENS_A_WORD + _PROMPT
+    return sum(words) / len(words) * _TOKENS_A_WORD + prompt
 
 
 def _activations(shape: _Shape, positions: float, placement: Placement, train: LoopSettings) -> float:

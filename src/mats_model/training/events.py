@@ -23,6 +23,7 @@ class Step:
     learning_rate: float
     examples: float  # a second
     gradient: float  # its norm, before clipping
+    left: float = 0.0  # seconds that the rest will take, as it went so far
 
 
 @dataclass(frozen=True)

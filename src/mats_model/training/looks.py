@@ -23,6 +23,7 @@ class Looks:
 
     def __init__(self, prepared: Prepared, learner: Learner, average: Average) -> None:
         self.mats, self.recipe, self.data = prepared.mats, prepared.recipe, prepared.held_out
+        self.told = prepared.data.examples
         self.learner, self.average = learner, average
 
     def loss(self, micro: int, stop: Callable[[], bool] = lambda: False) -> float | None:
@@ -51,9 +52,13 @@ class Looks:
             return sum(rouge_l(self._answer(example), [example.answer]) for example in some) / len(some)
 
     def samples(self, step: int, count: int = 3) -> list[Sample]:
-        """Answers to held-out texts, and to the sounds that the recipe names."""
+        """Answers to held-out texts, or where there are none to some that are trained on, and to the sounds that the
+        recipe names."""
         with self.average.in_place(), torch.inference_mode(), memory_said(_FEWER_ANSWERS):
-            told = [Sample(step, e.text, e.answer, self._answer(e)) for e in self._examples(count)]
+            told = [
+                Sample(step, e.text, e.answer, self._answer(e))
+                for e in self._examples(count) or self.told[:: -(-len(self.told) // count)]
+            ]
             return told + [Sample(step, path, "", self._heard(path)) for path in self.recipe.held_out.audio]
 
     def _examples(self, count: int) -> list[TextExample]:

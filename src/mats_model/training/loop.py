@@ -24,6 +24,7 @@ from mats_model.training.checkpoints import Checkpoints
 from mats_model.training.compare import decisive, written
 from mats_model.training.events import Evaluated, Event, Note, Saved, Step
 from mats_model.training.looks import Looks
+from mats_model.training.pace import Pace
 from mats_model.training.prepare import Prepared
 from mats_model.training.processes import Crew
 from mats_model.training.step import Learner, Stepper, Taken, make_optimiser, scheduled
@@ -83,7 +84,8 @@ class Trainer:
                 value.copy_(state["trained"][key])
             for key, value in self.average.mean.items():
                 value.copy_(state["averaged"][key])
-        self.optimiser.load_state_dict(state["optimiser"])
+        if state["optimiser"]:  # a run that is complete has none left
+            self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.best, self.owed = int(state["step"]), float(state["best"]), bool(state.get("owed"))
         self.saved = self.step
 
@@ -108,20 +110,25 @@ class Trainer:
         first = self.crew.rank == 0
         take = Stepper(self.learner, self.optimiser, self.settings, self.crew, self.device)
         tally = _Tally(self.settings.batch)
+        pace = Pace(self.settings, self.prepared.held_out is not None)
         self.learner.train()
         if first and self.owed:
             yield from self._look(take.micro, stop)
         while self.step < self.settings.steps:
+            began = time.monotonic()
             tally.add(take(self.step, self.draw(self.step)))
             self.average.update(self.step)
+            pace.step(time.monotonic() - began)
             self.step += 1
             last = self.step == self.settings.steps
             if self.step % _EVERY == 0 or last or tally.seconds > _SECONDS:
-                yield tally.report(self.step, self.settings.steps, scheduled(self.settings, self.step - 1))
+                left = pace.left(self.step)
+                yield tally.report(self.step, self.settings.steps, scheduled(self.settings, self.step - 1), left)
                 tally = _Tally(self.settings.batch)
             if first:
                 paused = time.monotonic()
                 yield from self._after_step(take.micro, stop)
+                pace.pause(self.step, time.monotonic() - paused)
                 tally.began += time.monotonic() - paused
             # a signal reaches each process in its own time: they end after the same step
             if self.crew.any(stop()) and not last:
@@ -168,16 +175,19 @@ class Trainer:
             yield from self.looks.samples(self.step)
         self.owed = False
 
-    def finish(self) -> MatsConfig:
-        """The weights that `keep` asks for, as a model folder; the last where nothing was held out or best.pt was
-        cut."""
+    def finish(self, keep: bool = False) -> MatsConfig:
+        """The weights that `train.keep` asks for, as a model folder; the last where nothing was held out or best.pt was
+        cut. Of the checkpoints last.pt and best.pt are left, without the optimiser's state; `keep` leaves all."""
         state = self.checkpoints.best() if self.prepared.held_out and self.settings.keep == "best" else None
         trained = state["trained"] if state else dict(self.average.kept())
         with torch.no_grad():
             for key, value in self.learner.trained().items():
                 value.copy_(trained[key])
         self.learner.eval()
-        return save(self.mats, self.folder, written(self.recipe))
+        config = save(self.mats, self.folder, written(self.recipe))
+        if not keep and self.step == self.settings.steps:
+            self.checkpoints.shrink()
+        return config
 
 
 class _Tally:
@@ -195,6 +205,6 @@ class _Tally:
         self.count, self.loss = self.count + 1, self.loss + taken.loss
         self.tokens, self.norm = self.tokens + taken.tokens, self.norm + taken.norm
 
-    def report(self, step: int, steps: int, learning_rate: float) -> Step:
+    def report(self, step: int, steps: int, learning_rate: float, left: float) -> Step:
         examples = self.count * self.batch / self.seconds
-        return Step(step, steps, self.loss / self.tokens, learning_rate, examples, self.norm / self.count)
+        return Step(step, steps, self.loss / self.tokens, learning_rate, examples, self.norm / self.count, left)

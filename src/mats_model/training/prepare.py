@@ -18,6 +18,7 @@ from mats_model.training.batches import Data, encode, split
 from mats_model.training.begin import Given, begin, move_published
 from mats_model.training.embeddings import TextCache
 from mats_model.training.events import Note
+from mats_model.training.recall import gathered, recalled
 from mats_model.training.recipe import TextRecipe
 from mats_model.training.sources import CaptionSource, SourceSettings, read_names, read_source
 
@@ -68,7 +69,9 @@ def prepare(
     store = TextCache(cache() / "text", clap.space, clap.dim)
     held = [example for _, out in parts for example in out][: recipe.held_out.most]
     names = torch.from_numpy(clap.embed_text(read_names(data / recipe.noise.names))) if recipe.noise.names else None
-    taught = [(told, source.settings) for (told, _), source in zip(parts, sources, strict=True)]
+    texts = gathered(recipe, [told for told, _ in parts])
+    taught = [(some, source.settings) for some, source in zip(texts, sources, strict=True)]
+    taught += yield from recalled(mats, recipe, texts)
     told = yield from encode(taught, llm, clap, store, recipe.noise, recipe.train, names)
     held_out = (
         (yield from encode([(held, SourceSettings())], llm, clap, store, recipe.noise, recipe.train)) if held else None

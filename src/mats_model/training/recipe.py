@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from mats_model.config import DecoderConfig, LLMConfig, MapperConfig, SantaSettings, SearchSettings
 from mats_model.errors import UsageError
-from mats_model.settings import Where, fill, name_and_value
+from mats_model.settings import May, Where, fill, name_and_value
 from mats_model.training.sources import SourceSettings
 from mats_model.weights.catalogue import ENTRIES, HUB
 
@@ -53,10 +53,21 @@ class MemorySettings:
     names: str = (
         ""  # CSV (display_name) or TXT of class names for a second look; those of `start` are kept if not given
     )
+    taught: list[str] = field(default_factory=list)  # names of sources whose answers become words of the model's own
     variance: float = 0.0  # of the noise drawn once on it
     seed: int = 0
 
     FORMER: ClassVar[Mapping[str, str]] = {"longest": "max_words"}
+
+
+@dataclass(frozen=True)
+class RecallSettings:
+    """What `start` says of texts of its memory, taught beside what is new, so that it goes on saying it."""
+
+    texts: int = 0  # drawn from its memory; 0 teaches none
+    ratio: float = 1.0  # odds of a step on them, as of a source
+
+    MAY: ClassVar[Mapping[str, May]] = {"texts": (0, 10**6), "ratio": (1e-6, 1e6)}
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,7 @@ class TextRecipe:
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     santa: SantaSettings = field(default_factory=lambda: SantaSettings(1.0, 0.02, 8))
     memory: MemorySettings = field(default_factory=MemorySettings)
+    recall: RecallSettings = field(default_factory=RecallSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
     train: LoopSettings = field(default_factory=LoopSettings)
 
@@ -230,6 +242,10 @@ def _unheeded(recipe: TextRecipe) -> Wrong:
 
     if recipe.start:
         yield from ((name, _BESIDE_START) for group in ("mapper", "llm", "decoder") for name in changed(group))
+    else:
+        yield from ((name, "says nothing without start: leave it out") for name in changed("recall"))
+    if recipe.start:
+        pass
     elif recipe.llm.kind == "decoder":
         why = "says nothing of the small decoder: leave it out, or set llm.kind to transformers"
         yield from ((name, why) for name in changed("llm", ("kind",)))
@@ -238,7 +254,7 @@ def _unheeded(recipe: TextRecipe) -> Wrong:
         yield from ((name, why) for name in changed("decoder"))
     if recipe.memory.file:
         why = "says nothing beside memory.file, whose texts are taken as they are: leave it out"
-        yield from ((name, why) for name in changed("memory", ("file", "names", "seed")))
+        yield from ((name, why) for name in changed("memory", ("file", "names", "taught", "seed")))
 
 
 def refuse_unheeded(recipe: TextRecipe, where: Where | None = None) -> None:

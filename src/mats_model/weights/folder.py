@@ -37,7 +37,8 @@ CONFIG, WEIGHTS, TOKENIZER, CLAP_TOKENIZER, RECIPE = (
     "clap_tokenizer.json",
     "recipe.yaml",
 )
-MEMORY, NAMES = "memory.txt", "names.txt"  # the texts of the memory's embeddings, and of the class names
+# the texts of the memory's embeddings, of the class names, and of the words that a user taught
+MEMORY, NAMES, TAUGHT = "memory.txt", "names.txt", "taught.txt"
 _LATER = ("temperature", "top_p", "seed", "claims")  # of the search
 
 
@@ -71,6 +72,8 @@ def identified(config: MatsConfig, weights: bytes | Path) -> str:
     for name in ("audio", "audio_hidden", "background"):
         if not values[name]:
             del values[name]
+    if not values["santa"]["taught"]:
+        del values["santa"]["taught"], values["santa"]["taught_odds"]
     # a setting that was given another name changes no id either
     for group, kind in (("llm", LLMConfig), ("search", SearchSettings)):
         for then, now in kind.FORMER.items():
@@ -105,7 +108,8 @@ def save(mats: Mats, folder: Path, recipe: str | None = None) -> MatsConfig:
     if config.clap == "inside":
         assert isinstance(mats.clap, NanoClap)
         contents[CLAP_TOKENIZER] = mats.clap.text.tokenizer_json.encode()
-    for name, texts in ((MEMORY, mats.santa.captions), (NAMES, mats.santa.name_texts)):
+    santa = mats.santa
+    for name, texts in ((MEMORY, santa.captions), (NAMES, santa.name_texts), (TAUGHT, santa.taught_texts)):
         if texts:
             contents[name] = "".join(" ".join(text.split()) + "\n" for text in texts).encode()
     if recipe is not None:
@@ -145,6 +149,7 @@ class Kept:
     arrays: Stored
     captions: list[str]  # of the memory
     name_texts: list[str]
+    taught_texts: list[str]
     tokenizer: str  # of the small decoder, "" beside a base
     clap_tokenizer: str  # of an encoder that lies in the folder, "" where it is borrowed
 
@@ -166,6 +171,7 @@ def read(folder: Path) -> Kept:
         state,
         _lines(folder, MEMORY, config.santa.size),
         _lines(folder, NAMES, config.santa.names),
+        _lines(folder, TAUGHT, config.santa.taught),
         _text(folder, TOKENIZER) if config.llm.kind == "decoder" else "",
         _text(folder, CLAP_TOKENIZER) if config.clap == "inside" else "",
     )
@@ -175,7 +181,7 @@ def _in_proportion(config: MatsConfig, state: Stored, folder: Path) -> None:
     """That the weights are as many as the sizes in the config ask for, before anything of those sizes is made. Errors:
     ModelError."""
     d, santa, mapper, decoder = config.width, config.santa, config.mapper, config.decoder
-    needed = d * (santa.size + santa.clusters + santa.names)
+    needed = d * (santa.size + santa.clusters + santa.names + santa.taught)
     if mapper.kind == "transformer":
         needed += (
             d * mapper.clip_length * mapper.width
@@ -199,6 +205,7 @@ def _in_proportion(config: MatsConfig, state: Stored, folder: Path) -> None:
         "centres": (santa.clusters, d),
         "assign": (santa.size,),
         **({"names": (santa.names, d)} if santa.names else {}),
+        **({"taught": (santa.taught, d)} if santa.taught else {}),
     }
     for key, shape in sizes.items():
         if f"santa.{key}" not in state or state.shape(f"santa.{key}") != shape:

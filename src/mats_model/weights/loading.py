@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from mats_model import tensors
 from mats_model.clap.nano import NanoClap
 from mats_model.clap.protocol import ORIGINAL, Clap
@@ -23,6 +25,7 @@ from mats_model.mats import Mats
 from mats_model.mats import scales as scales_of
 from mats_model.numpy_mapper import NumpyMapper
 from mats_model.places import expanded
+from mats_model.vectors import unit
 from mats_model.weights.encoders import load_encoder, load_original, published, scales, text_of
 from mats_model.weights.folder import (
     CLAP_TOKENIZER,
@@ -101,8 +104,11 @@ def load_ears(name: str, device: str = "cpu") -> Ears:
     if name.startswith(ORIGINAL):
         ears: Ears = load_original(expanded(name.removeprefix(ORIGINAL)))
     else:
-        hears = _follow(resolve(name, "encoder"))
+        asked = resolve(name, "encoder")
+        hears = _follow(asked)
         ears = _ears_of(hears.found()) if hears.kind == "model" else load_encoder(hears.found())
+        if asked.kind == "model":
+            ears.taught = _taught(asked.found())
     clap = published(ears.clap)
     if clap is not None:
         where = find_device(device)
@@ -110,6 +116,16 @@ def load_ears(name: str, device: str = "cpu") -> Ears:
         if where != "cpu" and (where != "mps" or device == "mps"):
             clap.to(where)
     return ears
+
+
+def _taught(folder: Path) -> dict[str, np.ndarray]:
+    """The words that a user taught a model whose language model is not needed. Errors: ModelError."""
+    config = read_config(folder)
+    if not config.santa.taught:
+        return {}
+    kept = read(folder)
+    means = kept.arrays["santa.taught"].astype(np.float32)
+    return {word: unit(mean) for word, mean in zip(kept.taught_texts, means, strict=True)}
 
 
 def _follow(hears: Place) -> Place:
@@ -196,6 +212,8 @@ def load_folder(folder: Path, device: str = "cpu", clap: Clap | None = None, llm
     tensors.take(wanted, kept.arrays.part(_CLAP, others=True) if inside else kept.arrays, str(folder / WEIGHTS))
     check_id(kept.config, folder)
     mats.santa.captions, mats.santa.name_texts = kept.captions, kept.name_texts
+    mats.santa.taught_texts = kept.taught_texts
+    mats.taught = mats.santa.taught_words()
     clap = published(ears)
     if clap is not None and not config.label_scale:
         mats.scales = scales(clap)

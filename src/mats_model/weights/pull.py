@@ -21,7 +21,17 @@ from mats_model.weights.catalogue import ENTRIES, INSIDE, KINDS, TOKENIZERS, Ent
 from mats_model.weights.connect import Say, is_offline
 from mats_model.weights.convert import as_safetensors, convert, renamed, write_index
 from mats_model.weights.fetch import Progress, nobody
-from mats_model.weights.folder import CLAP_TOKENIZER, CONFIG, MEMORY, NAMES, RECIPE, TOKENIZER, WEIGHTS, read_config
+from mats_model.weights.folder import (
+    CLAP_TOKENIZER,
+    CONFIG,
+    MEMORY,
+    NAMES,
+    RECIPE,
+    TAUGHT,
+    TOKENIZER,
+    WEIGHTS,
+    read_config,
+)
 from mats_model.weights.loading import load_ears
 from mats_model.weights.resolve import PICKLES, Place, resolve
 
@@ -177,7 +187,7 @@ class Puller:
     def _model(self, known: Entry, folder: Path) -> None:
         names = self._names(known)
         if CONFIG in names and WEIGHTS in names:
-            wanted = (CONFIG, WEIGHTS, TOKENIZER, CLAP_TOKENIZER, MEMORY, NAMES, RECIPE, *_CARDS)
+            wanted = (CONFIG, WEIGHTS, TOKENIZER, CLAP_TOKENIZER, MEMORY, NAMES, TAUGHT, RECIPE, *_CARDS)
             for name, path in self._files(known, [each for each in names if each in wanted]).items():
                 os.replace(path, folder / name)
             read_config(folder)
