@@ -32,7 +32,7 @@ from mats_cli.index.library import _update
 from mats_cli.inputs import expand, read_stdin
 from mats_cli.journal import fitting
 from mats_cli.labels import Labels, read_labels
-from mats_cli.main import app
+from mats_cli.main import make_app
 from mats_cli.microphone import RawPipe
 from mats_cli.options import _Verb
 from mats_model import audio, places
@@ -336,7 +336,7 @@ def commands(command: Any) -> Iterator[Any]:
 
 
 def test_every_verb_has_the_door_of_texts() -> None:
-    verbs = [each for each in commands(get_command(app)) if not hasattr(each, "commands")]
+    verbs = [each for each in commands(get_command(make_app())) if not hasattr(each, "commands")]
     assert len(verbs) > 15 and all(isinstance(each, _Verb) for each in verbs)
 
 
@@ -358,7 +358,7 @@ def test_every_verb_has_the_door_of_texts() -> None:
 def test_a_text_that_is_none(words: list[str], what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError) as caught:
-        app(words, prog_name="mats", standalone_mode=False)
+        make_app()(words, prog_name="mats", standalone_mode=False)
     assert (
         str(caught.value) == f"{what} is not UTF-8 text: set the terminal to UTF-8, or type it anew."
         and caught.value.exit_code == 2
@@ -509,7 +509,7 @@ def work(*a, **k):
         if "clean" in sys.argv:
             print("cleaning up", flush=True)
             time.sleep(60)
-program.app = work
+program.make_app = lambda verbs: work
 program.main()
 """
 
@@ -656,9 +656,9 @@ def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert places.home() != home and places.home().parent == tmp_path and places.home().stat().st_mode & 0o777 == 0o700
     home.chmod(0o700)
     places._homeless.cache_clear()
-    assert app(["index", "path"], prog_name="mats", standalone_mode=False) in (0, None)
+    assert make_app()(["index", "path"], prog_name="mats", standalone_mode=False) in (0, None)
     with pytest.raises(ModelError, match="there is no model 'none'"):
-        app(["caption", str(EXAMPLES / "dog.ogg"), "--model", "none"], prog_name="mats", standalone_mode=False)
+        make_app()(["caption", str(EXAMPLES / "dog.ogg"), "--model", "none"], prog_name="mats", standalone_mode=False)
     places._homeless.cache_clear()
 
 

@@ -457,3 +457,26 @@ def test_a_folder_named_twice_is_looked_at_once(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(encoded(noise(1)))
     found = find_sounds([str(tmp_path), str(tmp_path)])
     assert len(found.items) == 1 and found.skipped == 1
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
+def test_a_file_is_heard_as_its_bytes_are(kind: str, tmp_path: Path) -> None:
+    data = compressed(kind, "PCM_16" if kind in ("WAV", "FLAC") else None, seconds=12.0)
+    for name, part in (("whole", data), ("cut", data[: len(data) // 2])):
+        (tmp_path / name).write_bytes(part)
+        file, given = source(tmp_path / name, "x"), source(part, "x")
+        samples, expected = (np.concatenate(list(blocks(item, RATE))) for item in (file, given))
+        np.testing.assert_array_equal(samples, expected)
+        assert file.notes == given.notes and file.missing == given.missing and bool(file.missing) == (name == "cut")
+
+
+def test_a_disk_that_fails_under_a_file_is_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = compressed("FLAC", "PCM_16")
+    (tmp_path / "x").write_bytes(data[: len(data) // 2])
+
+    def fails(number: int, count: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("mats_model.audio.view.os.read", fails)
+    with pytest.raises(InputError, match=r"cannot be read .*Input/output error"):
+        heard(tmp_path / "x")

@@ -11,7 +11,7 @@ import torch
 from mats_model.config import DecoderConfig, SearchSettings
 from mats_model.llm.beam import ROWS, beam_search
 from mats_model.llm.decoder import Decoder
-from mats_model.llm.numpy_decoder import NumpyDecoder, decoder_shapes
+from mats_model.llm.graph_decoder import GraphDecoder, decoder_shapes
 from mats_model.llm.words import Words
 from mats_model.mats import Mats
 
@@ -27,22 +27,33 @@ def tiny() -> Decoder:
     return decoder.requires_grad_(False)
 
 
-def plain(decoder: Decoder) -> NumpyDecoder:
+def plain(decoder: Decoder) -> GraphDecoder:
     """The same as it answers."""
-    return NumpyDecoder(decoder.config, {name: value.numpy() for name, value in decoder.state_dict().items()})
+    return GraphDecoder(decoder.config, {name: value.numpy() for name, value in decoder.state_dict().items()})
 
 
 @torch.inference_mode()
-def test_numpy_reads_as_torch(tiny: Decoder) -> None:
-    inputs = torch.randn(3, 9, 32)
-    hidden, past = tiny.read(inputs[:, :6])
-    ours, kept = plain(tiny).read(inputs[:, :6].numpy())
-    np.testing.assert_allclose(ours, hidden.numpy(), atol=1e-4)
+def test_the_graph_reads_as_torch(tiny: Decoder) -> None:
+    inputs, ours = torch.randn(3, 9, 32), plain(tiny)
+    expected, past = tiny(inputs[:, :6])
+    logits, kept = ours.read(inputs[:, :6].numpy())
+    np.testing.assert_allclose(logits, expected[:, -1].numpy(), atol=1e-4)
     for at in range(6, 9):
-        logits, past = tiny(inputs[:, at : at + 1], past)
-        ours, kept = plain(tiny).read(inputs[:, at : at + 1].numpy(), kept)
-        np.testing.assert_allclose(plain(tiny).logits(ours), logits.numpy(), atol=1e-4)
-    assert kept[0][0].shape == past[0][0].shape
+        expected, past = tiny(inputs[:, at : at + 1], past)
+        logits, kept = ours.read(inputs[:, at : at + 1].numpy(), kept)
+        np.testing.assert_allclose(logits, expected[:, 0].numpy(), atol=1e-4)
+    assert kept.length == 9 and kept.held[0].numpy().shape == past[0][0].shape
+
+
+def test_rows_keep_no_company(nano: Mats) -> None:
+    decoder, rng = nano.llm.decoder, np.random.default_rng(0)
+    first, later = (rng.standard_normal((40, t, 256)).astype(np.float32) for t in (5, 1))
+    before, past = decoder.read(first)
+    together, _ = decoder.read(later, past, np.arange(40)[::-1])
+    for rows in ([0], [7, 3], [39, 1, 2], list(range(11)), list(range(33))):
+        logits, past = decoder.read(first[::-1][rows])
+        assert np.array_equal(logits, before[::-1][rows])
+        assert np.array_equal(decoder.read(later[rows], past)[0], together[rows])
 
 
 def test_shapes_are_those_that_torch_trains(tiny: Decoder) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import mats_model
-from mats_cli.main import app
+from mats_cli.main import make_app
 from mats_model.weights.data_sets import DATA_SETS
 
 SHELLS = {"bash": "mats.bash", "zsh": "_mats", "fish": "mats.fish"}
@@ -23,7 +23,7 @@ def _help(words: list[str]) -> str:
     os.environ["COLUMNS"] = "100"  # whatever the terminal is
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown):
-        app([*words, "--help"], prog_name="mats", standalone_mode=False)
+        make_app()([*words, "--help"], prog_name="mats", standalone_mode=False)
     return shown.getvalue().rstrip()
 
 
@@ -137,8 +137,8 @@ def contents() -> dict[str, str]:
     """Path in the repository -> text."""
     from typer._completion_shared import get_completion_script
 
-    groups = [(group.name or "", ["", *_names(group.typer_instance)]) for group in app.registered_groups]
-    verbs = [[name] for name in _names(app)] + [[group, name] for group, names in groups for name in names]
+    groups = [(group.name or "", ["", *_names(group.typer_instance)]) for group in make_app().registered_groups]
+    verbs = [[name] for name in _names(make_app())] + [[group, name] for group, names in groups for name in names]
     parts = ["# The command line\n\nMade by `make generated`; a test compares it with the program.\n"]
     for words in ([], *(list(filter(None, verb)) for verb in verbs)):
         parts.append(f"## {' '.join(['mats', *words])}\n\n```\n{_help(words)}\n```\n")

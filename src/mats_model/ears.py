@@ -36,14 +36,14 @@ class Stretch:
 class Ears:
     """It hears, and knows which words fit. Labels and search need no more."""
 
-    def __init__(self, clap: Clap, scales: Scales) -> None:
-        self.clap, self.scales = clap, scales
+    def __init__(self, clap: Clap, scales: Scales, id: str = "") -> None:
+        self.clap, self.scales, self._id = clap, scales, id
         self.taught: dict[str, np.ndarray] = {}  # words of the user's own, each as its descriptions sound (d,)
 
     @property
     def id(self) -> str:
-        """Of all that decides what it answers."""
-        return self.clap.id
+        """Of all that decides what it answers: the encoder's, or that of the model in whose folder it lies."""
+        return self._id or self.clap.id
 
     # ---- listening
 

@@ -3,10 +3,14 @@ where they fit it."""
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Mapping, Sequence
+import math
+import mmap
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
@@ -38,30 +42,78 @@ def load(path: Path) -> dict[str, torch.Tensor]:
         raise _unreadable(path, error) from None
 
 
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """A file of safetensors, in numpy; bfloat16, which numpy does not have, becomes float32. Errors: ModelError."""
+class _Closing(io.FileIO):
+    """A file that is closed with the last who reads it."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Stored(Mapping[str, np.ndarray]):
+    """Arrays of a file of safetensors by name, each read anew when it is asked for, so that no two are held at once;
+    bfloat16, which numpy does not have, becomes float32.
+
+    Read and not mapped, where it is copied: pages of a map count as memory beside the copy.
+    """
+
+    def __init__(self, path: Path, file: io.RawIOBase, start: int, said: Mapping[str, Any]) -> None:
+        self.path, self._file, self._start, self._said = path, file, start, said
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Errors: KeyError; ModelError where the file has shrunk."""
+        kind, (first, last) = _KINDS[self._said[name]["dtype"]], self._said[name]["data_offsets"]
+        values = np.empty(self.shape(name), kind)
+        self._file.seek(self._start + first)
+        if self._file.readinto(values.reshape(-1).view(np.uint8).data) != last - first:  # type: ignore[arg-type]
+            raise _unreadable(self.path, EOFError("it is shorter than it was"))
+        # a bfloat16 is the upper half of a float32
+        return (values.astype(np.uint32) << 16).view(np.float32) if self._said[name]["dtype"] == "BF16" else values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._said)
+
+    def __len__(self) -> int:
+        return len(self._said)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Without reading it."""
+        return tuple(self._said[name]["shape"])
+
+    def mapped(self, name: str) -> np.ndarray:
+        """Where it lies, for what is kept as it is: only pages that are used count as memory. What is written into it
+        stays in memory."""
+        said = self._said[name]
+        if said["dtype"] == "BF16":
+            return self[name]
+        kind, at, shape = _KINDS[said["dtype"]], self._start + said["data_offsets"][0], self.shape(name)
+        return np.frombuffer(self._map, kind, math.prod(shape), at).reshape(shape)
+
+    @cached_property
+    def _map(self) -> mmap.mmap:
+        return mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+    def part(self, begins: str, others: bool = False) -> Stored:
+        """Those whose names begin so, or the others."""
+        said = {name: each for name, each in self._said.items() if name.startswith(begins) != others}
+        return Stored(self.path, self._file, self._start, said)
+
+
+def load_arrays(path: Path) -> Stored:
+    """A file of safetensors, in numpy. Errors: ModelError."""
     from safetensors import safe_open
 
     try:
         size = _check_header(path)
         with safe_open(path, "np"):
             pass  # the library looks at the header: kinds, and places that follow each other within the file
-        with path.open("rb") as file:
-            # read and not mapped, since pages of a map count as memory beside what is copied out of them
-            header = json.loads(file.read(8 + size)[8:])
-            return {name: _read(file, 8 + size, each) for name, each in header.items() if name != "__metadata__"}
+        file = _Closing(path)
+        header = json.loads(file.read(8 + size)[8:])
+        header.pop("__metadata__", None)
+        return Stored(path, file, 8 + size, header)
     except MemoryError:
         raise
     except Exception as error:  # as above
         raise _unreadable(path, error) from None
-
-
-def _read(file: BinaryIO, start: int, said: Mapping[str, Any]) -> np.ndarray:
-    kind, (first, last) = _KINDS[said["dtype"]], said["data_offsets"]
-    file.seek(start + first)
-    values = np.fromfile(file, kind, (last - first) // np.dtype(kind).itemsize).reshape(said["shape"])
-    # a bfloat16 is the upper half of a float32
-    return (values.astype(np.uint32) << 16).view(np.float32) if said["dtype"] == "BF16" else values
 
 
 def _check_header(path: Path) -> int:
@@ -146,6 +198,11 @@ def _is_finite(value: Held) -> bool:
     return finite_halves(value) if value.dtype == np.float16 else bool(np.isfinite(value).all())
 
 
+def shape_of(held: Mapping[str, Held], name: str) -> tuple[int, ...]:
+    """Of one of them; of a file it is not read for that."""
+    return held.shape(name) if isinstance(held, Stored) else tuple(held[name].shape)
+
+
 def check(wanted: Mapping[str, Sequence[int]], held: Mapping[str, Held], what: str, whose: str = "the model") -> None:
     """Every name that is wanted, in its shape, and no other.
 
@@ -159,8 +216,19 @@ def check(wanted: Mapping[str, Sequence[int]], held: Mapping[str, Held], what: s
         ]
         raise ModelError(f"{what} {' and '.join(filter(None, said))} ({len(missing)} missing, {len(extra)} left over).")
     for key, shape in wanted.items():
-        if tuple(held[key].shape) != tuple(shape):
-            raise ModelError(f"{what}: {key} is {tuple(held[key].shape)} where {tuple(shape)} is expected.")
+        if (found := shape_of(held, key)) != tuple(shape):
+            raise ModelError(f"{what}: {key} is {found} where {tuple(shape)} is expected.")
+
+
+def lying(wanted: Mapping[str, np.ndarray], held: Stored) -> dict[str, np.ndarray]:
+    """Arrays as they lie in a file, in the place of those that are wanted, which they must fit. Errors: as of
+    `check`."""
+    what = str(held.path)
+    check({key: value.shape for key, value in wanted.items()}, held, what)
+    made = {key: held.mapped(key) for key in wanted}
+    for key, value in wanted.items():
+        _check_numbers(key, value, made[key], what)
+    return made
 
 
 def take(wanted: Mapping[str, Held], held: Mapping[str, Held], what: str, whose: str = "the model") -> None:
@@ -169,19 +237,25 @@ def take(wanted: Mapping[str, Held], held: Mapping[str, Held], what: str, whose:
     Errors: as of `check`.
     """
     check({key: value.shape for key, value in wanted.items()}, held, what, whose)
+    if not isinstance(held, Stored):
+        for key, value in wanted.items():
+            _check_numbers(key, value, held[key], what)
     for key, value in wanted.items():
-        kind, given = _kind(value), _kind(held[key])
-        if given not in _FLOATS if kind in _FLOATS else given != kind:
-            raise ModelError(
-                f"{what}: {key} holds {given} where {'fractions' if kind in _FLOATS else kind} are expected."
-            )
-    if wrong := finite(held):
-        raise ModelError(f"{what}: {wrong} holds numbers that are none, or infinite; fetch or train the model again.")
-    for key, value in wanted.items():
-        _copy(value, held[key])
+        given = held[key]
+        if isinstance(held, Stored):  # read once
+            _check_numbers(key, value, given, what)
+        _copy(value, given)
         # as a number of 64 bits it was finite
-        if _kind(held[key]) == "float64" and finite({key: value}):
+        if _kind(given) == "float64" and finite({key: value}):
             raise ModelError(f"{what}: {key} holds numbers that are too large.")
+
+
+def _check_numbers(key: str, wanted: Held, given: Held, what: str) -> None:
+    kind, has = _kind(wanted), _kind(given)
+    if has not in _FLOATS if kind in _FLOATS else has != kind:
+        raise ModelError(f"{what}: {key} holds {has} where {'fractions' if kind in _FLOATS else kind} are expected.")
+    if has in _FLOATS and not _is_finite(given):
+        raise ModelError(f"{what}: {key} holds numbers that are none, or infinite; fetch or train the model again.")
 
 
 def _copy(value: Held, given: Held) -> None:

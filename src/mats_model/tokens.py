@@ -35,6 +35,6 @@ def read_tokenizer(tokenizer_json: str, rows: int = 0) -> Tokenizer:
             f"the tokenizer has {len(numbers)} pieces with numbers up to {max(numbers.values(), default=0)}, the "
             f"model {rows} rows for them."
         )
-    if any(len(piece) > _LONGEST for piece in numbers):
+    if max(map(len, numbers), default=0) > _LONGEST:
         raise ModelError("the tokenizer has pieces that are longer than any text.")
     return tokenizer

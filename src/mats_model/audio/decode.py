@@ -164,9 +164,11 @@ def _reader() -> Any:
 def _opened(view: View) -> Any:
     import soundfile
 
+    descriptor = view.lend()
     try:
-        sound = _reader()(view)
+        sound = _reader()(view) if descriptor is None else _reader()(descriptor, closefd=False)
     except (soundfile.LibsndfileError, OSError, ValueError):
+        view.returned()
         return None
     if sound.samplerate > 0 and sound.channels > 0:
         return sound
@@ -201,9 +203,12 @@ def _by_libsndfile(item: AudioSource, sound: Any, view: View, part: Part, before
     item.about.append(Facts(sound.format.lower(), own, channels))
     if channels > 8:
         item.say(f"it has {channels} channels; their mean is what is heard.")
-    done, error = 0, ""
+    # a second at a time is what `mix` decides for, and is given on without a copy
+    done, error, count = 0, "", min(BLOCK, own)
     while not error:
-        block, error = _read(sound, channels)
+        block, error = _read(sound, channels, count)
+        if error or len(block) < count:
+            view.returned()
         done += len(block)
         if len(block):
             yield block, own
@@ -235,14 +240,14 @@ def _by_libsndfile(item: AudioSource, sound: Any, view: View, part: Part, before
         item.miss(f"it is {why}; what comes after that is missing.")
 
 
-def _read(sound: Any, channels: int) -> tuple[np.ndarray, str]:
-    """The next samples, and what went wrong: samples that came before an error in the same call are kept."""
+def _read(sound: Any, channels: int, count: int) -> tuple[np.ndarray, str]:
+    """The next `count` samples, and what went wrong: samples that came before an error in the same call are kept."""
     import soundfile
 
     # integers never decode to NaN, so it marks what was not written
-    block = np.full((BLOCK, channels), np.nan, np.float32)
+    block = np.full((count, channels), np.nan, np.float32)
     try:
-        return sound.read(BLOCK, out=block), ""
+        return sound.read(count, out=block), ""
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
         reason = getattr(error, "error_string", str(error)).strip(" .") or "it cannot be decoded"
         unwritten = np.flatnonzero(np.isnan(block).all(1))

@@ -67,7 +67,8 @@ class AudioSource:
                 raise InputError(f"{self.name} is a folder, not a sound.")
             if not self.path.is_file() and self.path.exists():
                 raise InputError(f"{self.name} is not a regular file; pipe it in with `-` instead.")
-            return self.path.open("rb")
+            # without a buffer of Python's: who reads it buffers by itself, or reads by its descriptor
+            return self.path.open("rb", buffering=0)
         except FileNotFoundError:
             if "://" in self.name:
                 raise InputError(

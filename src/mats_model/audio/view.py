@@ -24,6 +24,32 @@ class View(io.RawIOBase):
         self.size = self.starts[-1]
         self.at = 0
         self.failed: OSError | None = None
+        self._lent = -1  # the file's descriptor, where somebody else reads by it
+
+    def lend(self) -> int | None:
+        """The descriptor of a file that is seen as it is, from its beginning, for C code that reads by itself and so in
+        a tenth of the time; `returned` says how it went."""
+        if self.pieces != [(0, self.size)] or not hasattr(self.handle, "fileno"):
+            return None
+        try:
+            number = int(self.handle.fileno())
+            if os.fstat(number).st_size != self.size or os.lseek(number, 0, os.SEEK_SET):
+                return None
+        except OSError:
+            return None
+        self._lent = number
+        return number
+
+    def returned(self) -> None:
+        """Where the reading stopped, and whether the bytes end there because they cannot be read."""
+        if self._lent < 0:
+            return
+        try:
+            self.at = os.lseek(self._lent, 0, os.SEEK_CUR)
+            os.read(self._lent, 1)
+            os.lseek(self._lent, self.at, os.SEEK_SET)
+        except OSError as error:
+            self.failed = error
 
     def readable(self) -> bool:
         """As files are."""

@@ -81,32 +81,36 @@ class _Cutter:
 
     def __init__(self, sample_rate: int, size: int, origin: int, segment: int, fill: str) -> None:
         self.sample_rate, self.size, self.origin, self.segment, self.fill = sample_rate, size, origin, segment, fill
-        self.buffer = np.zeros(0, np.float32)
-        self.start = 0  # of the buffer within the segment, in samples
+        self.parts: list[np.ndarray] = []  # what may still be part of a window
+        self.held = 0  # samples in them
+        self.start = 0  # of the first of them within the segment, in samples
         self.last_end = 0
 
     def _window(self, samples: np.ndarray, start: int) -> Window:
         length = len(samples)
         begin = self.origin + start
-        silent = bool(np.abs(samples).max(initial=0.0) < SILENCE)
+        silent = not len(samples) or max(float(samples.max()), -float(samples.min())) < SILENCE
         self.last_end = start + length
         padded = filled(samples, self.size, self.fill)
         return Window(padded, begin / self.sample_rate, (begin + length) / self.sample_rate, self.segment, silent)
 
     def feed(self, samples: np.ndarray) -> Iterator[Window]:
-        self.buffer = np.concatenate([self.buffer, samples]) if len(self.buffer) else samples
+        self.parts.append(samples)
+        self.held += len(samples)
         at = self.last_end - self.size // 2 - self.start if self.last_end else 0
-        while at + self.size <= len(self.buffer):
-            yield self._window(self.buffer[at : at + self.size], self.start + at)
+        if at + self.size > self.held:
+            return  # nothing is joined before it makes a window
+        buffer = np.concatenate(self.parts)
+        while at + self.size <= len(buffer):
+            yield self._window(buffer[at : at + self.size], self.start + at)
             at += self.size // 2
         # the last window may reach back a whole window from the end
-        keep = max(0, len(self.buffer) - self.size)
-        drop = min(keep, max(0, at))
-        self.buffer = self.buffer[drop:].copy()
+        drop = min(max(0, len(buffer) - self.size), max(0, at))
+        self.parts, self.held = [buffer[drop:]], len(buffer) - drop
         self.start += drop
 
     def close(self) -> Iterator[Window]:
-        end = self.start + len(self.buffer)
+        end = self.start + self.held
         if end > self.last_end:
-            tail = self.buffer[-self.size :]
+            tail = np.concatenate(self.parts)[-self.size :]
             yield self._window(tail, end - len(tail))

@@ -1,4 +1,4 @@
-"""The audio side of nano as it hears: log-mel in numpy, tower and head in onnxruntime, without torch.
+"""The audio side of nano as it hears: log-mel, tower and head in onnxruntime, without torch.
 
 The graph is written from the weights of the model folder when the first sound comes, so there is no second copy of
 them. A window is always run alone and on one thread, and several windows on as many threads as there are processors:
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from mats_model.clap.layers import LOGIT_MEAN, LOGIT_SPREAD, MELS, SECTIONS, Block, Conv, Hardswish, Layer
-from mats_model.clap.mels import BANKS, log_mel
-from mats_model.clap.onnx import Graph
+from mats_model.clap.layers import LOGIT_MEAN, LOGIT_SPREAD, SECTIONS, Block, Conv, Hardswish, Layer
+from mats_model.clap.mels import BANKS
+from mats_model.clap.spectrum import ROW, log_mel, rows
+from mats_model.onnx import Graph, Session
 from mats_model.threads import side_by_side
 
 SPEC = BANKS["nano"]
@@ -49,13 +49,13 @@ def _block(graph: Graph, x: str, name: str, block: Block) -> str:
     return graph.node("Add", x, y) if block.shortcut else y
 
 
-def written(tower: Mapping[str, np.ndarray], head: Mapping[str, np.ndarray], width: int) -> bytes:
-    """Scaled log-mel (1, 1, 128, frames) -> raw embedding (1, d), as ONNX."""
+def network(tower: Mapping[str, np.ndarray], head: Mapping[str, np.ndarray], width: int) -> Session:
+    """Rows of samples (1, r, 16) -> raw embedding (1, d)."""
     graph = Graph()
     for part in (tower, head):
         for name, array in part.items():
             graph.weight(name, array)
-    x = "mels"
+    x = log_mel(graph, graph.input("rows", [1, "count", ROW]), SPEC)
     for section, layers in SECTIONS.items():
         for place, layer in enumerate(layers):
             x = _layer(graph, x, f"{section}.{place}", layer)
@@ -73,7 +73,8 @@ def written(tower: Mapping[str, np.ndarray], head: Mapping[str, np.ndarray], wid
         both = graph.node("Concat", feature, graph.node("Div", level, graph.weight("logit_spread", spread)), axis=1)
         hidden = graph.node("HardSwish", graph.node("Gemm", both, "up.weight", "up.bias", transB=1))
         made = graph.node("Add", made, graph.node("Gemm", hidden, "down.weight", transB=1))
-    return graph.model("mels", [1, 1, MELS, "frames"], made, [1, width])
+    graph.output(made, [1, width])
+    return graph.session()
 
 
 class Hearing:
@@ -84,25 +85,14 @@ class Hearing:
         self._tower, self._head, self._width = tower, head, width
 
     @cached_property
-    def _session(self) -> Any:
-        import onnxruntime
-
-        onnxruntime.disable_telemetry_events()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.enable_cpu_mem_arena = False  # what it would keep is more than what a window takes
-        data = written(self._tower, self._head, self._width)
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    def _network(self) -> Session:
+        return network(self._tower, self._head, self._width)
 
     def alone(self, wave: np.ndarray) -> np.ndarray:
         """One window (s,) -> (d,)."""
-        # natural logarithm, shifted and scaled as the teacher has it
-        mels = (log_mel(wave, SPEC) * np.float32(np.log(10.0) / 10.0) + np.float32(4.5)) / np.float32(5.0)
-        made: np.ndarray = self._session.run(None, {"mels": np.ascontiguousarray(mels.T)[None, None]})[0][0]
-        return made
+        return self._network(rows=rows(wave, SPEC))[0]
 
     def embed(self, waves: np.ndarray) -> np.ndarray:
         """(w, s) -> (w, d), each row as `alone` gives it."""
-        self._session  # noqa: B018  made once, before several threads want it
+        self._network  # noqa: B018  made once, before several threads want it
         return np.stack(side_by_side(self.alone, waves))

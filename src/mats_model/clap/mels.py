@@ -1,4 +1,4 @@
-"""Log-mel front ends by name, in numpy: waveform (s,) -> log-mel (frames, mels), decibels of power.
+"""Log-mel front ends by name: their numbers, their windows and their banks.
 
 Banks are chosen by name, since the wrong bank gives plausible but incomparable embeddings.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
 
@@ -98,27 +97,3 @@ def hann(spec: LogMelSpec) -> np.ndarray:
     length = spec.window or spec.n_fft
     steps = length if length == spec.n_fft else length - 1
     return (0.5 - 0.5 * np.cos(2.0 * math.pi * np.arange(length) / steps)).astype(np.float32)
-
-
-@cache
-def _tables(spec: LogMelSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Window, and the rows of the bank up to the last that is not zero."""
-    bank = mel_bank(spec)
-    return hann(spec), np.ascontiguousarray(bank[: int(bank.any(1).nonzero()[0][-1]) + 1])
-
-
-def log_mel(wave: np.ndarray, spec: LogMelSpec) -> np.ndarray:
-    """wave (s,) float32 -> (frames, n_mels) in dB of power, where a sample of 1 has a power of 1.
-
-    With emphasis: ceil(s / hop) frames, of differences of neighbouring samples. Without: s // hop + 1 frames, as the
-    published encoders were taught. Both ends of the wave are mirrored, so that the first frame has its middle at 0.
-    """
-    window, bank = _tables(spec)
-    if spec.emphasis:
-        wave = wave[1:] - np.float32(spec.emphasis) * wave[:-1]
-    count, half = len(wave) // spec.hop + 1, len(window) // 2
-    frames = np.lib.stride_tricks.sliding_window_view(np.pad(wave, half, "reflect"), len(window))[:: spec.hop][:count]
-    # where in its frame the window lies turns phases only, which power does not have
-    spectrum = np.fft.rfft(frames * window, spec.n_fft)[:, : len(bank)]
-    mels = (np.square(spectrum.real) + np.square(spectrum.imag)).astype(np.float32, copy=False) @ bank
-    return np.float32(10.0) * np.log10(mels + spec.floor if spec.emphasis else np.maximum(mels, spec.floor))

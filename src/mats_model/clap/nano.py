@@ -7,6 +7,7 @@ where V starts as the text tower's vectors of their names, f is the tower's feat
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -22,8 +23,8 @@ SECONDS = 5.0
 class NanoClap(Clap):
     """5 s windows at 32 kHz; shorter sounds are followed by zeros, since repeating would turn a click into a buzz.
 
-    `tower` and `head` are the audio side's weights by name, float32; they are set before the first sound. `hidden` is
-    the width of the head's hidden layer, 0 for none.
+    `tower` and `head` are the audio side's weights by name, float32, or float16 as they lie in a file; they are set
+    before the first sound. `hidden` is the width of the head's hidden layer, 0 for none.
     """
 
     dim = WIDTH
@@ -72,3 +73,9 @@ class NanoClap(Clap):
         """The arrays that belong in a model folder, by name: what is copied into them, it hears and reads with."""
         parts = {"tower": self.tower, "head": self.head, "text": self.text.kept()}
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+
+    def keep(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """These in the place of those of `kept`."""
+        self.text.codes, self.text.scales = arrays["text.codes"], arrays["text.scales"]
+        for part, own in (("tower", self.tower), ("head", self.head)):
+            own.update({name: arrays[f"{part}.{name}"] for name in own})

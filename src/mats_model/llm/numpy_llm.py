@@ -7,7 +7,7 @@ import numpy as np
 from mats_model.config import SearchSettings
 from mats_model.llm.answering import Answering, Candidate
 from mats_model.llm.beam import beam_search
-from mats_model.llm.numpy_decoder import NumpyDecoder
+from mats_model.llm.graph_decoder import GraphDecoder
 from mats_model.llm.prompts import Question, ask
 from mats_model.llm.words import Words
 
@@ -17,7 +17,7 @@ _TOGETHER = 16  # answers, enough to keep a few processors busy
 class NumpyLLM(Answering):
     """The decoder and its tokenizer; all of it lies in the model folder."""
 
-    def __init__(self, decoder: NumpyDecoder, words: Words) -> None:
+    def __init__(self, decoder: GraphDecoder, words: Words) -> None:
         self.decoder, self.words = decoder, words
         self.width = decoder.config.width
 

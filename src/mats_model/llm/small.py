@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from mats_model.config import SearchSettings
 from mats_model.llm.answering import Candidate
 from mats_model.llm.decoder import Decoder
-from mats_model.llm.numpy_decoder import NumpyDecoder
+from mats_model.llm.graph_decoder import GraphDecoder
 from mats_model.llm.numpy_llm import NumpyLLM
 from mats_model.llm.prompts import Question, ask
 from mats_model.llm.protocol import LanguageModel, Tokens, answer_places, padded
@@ -43,7 +43,7 @@ class SmallLLM(LanguageModel):
     def answers(self, prefix: torch.Tensor, asked: Question, settings: SearchSettings) -> list[list[Candidate]]:
         """As the decoder is at this moment of its training."""
         weights = {name: value.detach().float().cpu().numpy() for name, value in self.decoder.state_dict().items()}
-        as_it_is = NumpyLLM(NumpyDecoder(self.decoder.config, weights), self.words)
+        as_it_is = NumpyLLM(GraphDecoder(self.decoder.config, weights), self.words)
         return as_it_is.answers(prefix.detach().float().cpu().numpy(), asked, settings)
 
     def kept(self) -> dict[str, torch.Tensor]:

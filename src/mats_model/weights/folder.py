@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
 from mats_model.clap.nano import NanoClap
 from mats_model.config import LLMConfig, MatsConfig, SearchSettings, from_dict, to_dict
 from mats_model.errors import ModelError
 from mats_model.files import read_json, sha256_of, write
 from mats_model.mats import Mats
-from mats_model.tensors import Held, halves, load_arrays, shared, to_bytes
+from mats_model.tensors import Held, Stored, halves, load_arrays, shared, to_bytes
 from mats_model.weights.catalogue import INSIDE
 from mats_model.weights.encoders import text_of
 
@@ -147,7 +146,7 @@ class Kept:
     """What lies in a model folder: its settings, its tensors by name, its texts."""
 
     config: MatsConfig
-    arrays: dict[str, np.ndarray]
+    arrays: Stored
     captions: list[str]  # of the memory
     name_texts: list[str]
     taught_texts: list[str]
@@ -157,7 +156,7 @@ class Kept:
     @cached_property
     def state(self) -> dict[str, torch.Tensor]:
         """`arrays` in torch, in the same memory."""
-        return shared(self.arrays)
+        return shared(dict(self.arrays))
 
 
 def read(folder: Path) -> Kept:
@@ -178,7 +177,7 @@ def read(folder: Path) -> Kept:
     )
 
 
-def _in_proportion(config: MatsConfig, state: dict[str, np.ndarray], folder: Path) -> None:
+def _in_proportion(config: MatsConfig, state: Stored, folder: Path) -> None:
     """That the weights are as many as the sizes in the config ask for, before anything of those sizes is made. Errors:
     ModelError."""
     d, santa, mapper, decoder = config.width, config.santa, config.mapper, config.decoder
@@ -195,7 +194,7 @@ def _in_proportion(config: MatsConfig, state: dict[str, np.ndarray], folder: Pat
         needed += decoder.vocabulary * decoder.width + decoder.layers * (
             4 * decoder.width**2 + 3 * decoder.width * decoder.hidden
         )
-    held = sum(value.size for value in state.values())
+    held = sum(math.prod(state.shape(name)) for name in state)
     if needed > held:
         raise ModelError(
             f"{folder / CONFIG} asks for {needed} numbers at least, {WEIGHTS} holds {held}; fetch or train the model "
@@ -209,7 +208,7 @@ def _in_proportion(config: MatsConfig, state: dict[str, np.ndarray], folder: Pat
         **({"taught": (santa.taught, d)} if santa.taught else {}),
     }
     for key, shape in sizes.items():
-        if f"santa.{key}" not in state or state[f"santa.{key}"].shape != shape:
+        if f"santa.{key}" not in state or state.shape(f"santa.{key}") != shape:
             raise ModelError(
                 f"{folder / WEIGHTS} has no santa.{key} of {shape}, as its config says; fetch or train the model again."
             )

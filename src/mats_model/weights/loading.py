@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -18,10 +18,11 @@ from mats_model.device import check_device, find_device
 from mats_model.ears import Ears
 from mats_model.errors import MismatchError, ModelError, UsageError
 from mats_model.gap.santa import Santa
-from mats_model.llm.numpy_decoder import NumpyDecoder
+from mats_model.llm.graph_decoder import GraphDecoder
 from mats_model.llm.numpy_llm import NumpyLLM
 from mats_model.llm.words import Words
 from mats_model.mats import Mats
+from mats_model.mats import scales as scales_of
 from mats_model.numpy_mapper import NumpyMapper
 from mats_model.places import expanded
 from mats_model.vectors import unit
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from mats_model.llm.protocol import LanguageModel
     from mats_model.llm.small import SmallLLM
 
+_CLAP = "clap."  # before the names of its arrays, in a model folder
 _DEPTH = 3  # models that borrow from each other, one after the other
 
 
@@ -104,8 +106,8 @@ def load_ears(name: str, device: str = "cpu") -> Ears:
     else:
         asked = resolve(name, "encoder")
         hears = _follow(asked)
-        ears = load(hears.name) if hears.kind == "model" else load_encoder(hears.found())
-        if asked.kind == "model" and asked != hears:
+        ears = _ears_of(hears.found()) if hears.kind == "model" else load_encoder(hears.found())
+        if asked.kind == "model":
             ears.taught = _taught(asked.found())
     clap = published(ears.clap)
     if clap is not None:
@@ -194,7 +196,7 @@ def load_folder(folder: Path, device: str = "cpu", clap: Clap | None = None, llm
     ears = _hearing(config, kept, folder, clap)
     with _naming(folder / TOKENIZER) if config.llm.kind == "decoder" else contextlib.nullcontext():
         answers: LanguageModel | NumpyLLM = (
-            NumpyLLM(NumpyDecoder(config.decoder), _words(config, kept.tokenizer))
+            NumpyLLM(GraphDecoder(config.decoder), _words(config, kept.tokenizer))
             if config.llm.kind == "decoder"
             else load_llm(config, device, kept.tokenizer, training=False)
         )
@@ -202,7 +204,12 @@ def load_folder(folder: Path, device: str = "cpu", clap: Clap | None = None, llm
     wanted = tensors_of(mats)
     if config.llm.base != trained.base:
         _fits(wanted, kept.arrays, folder, trained, config.llm, answers.width)
-    tensors.take(wanted, kept.arrays, str(folder / WEIGHTS))
+    tensors.check({name: value.shape for name, value in wanted.items()}, kept.arrays, str(folder / WEIGHTS))
+    inside = config.clap == "inside"
+    if inside:
+        _lay(cast(NanoClap, ears), kept)
+        wanted = {name: value for name, value in wanted.items() if not name.startswith(_CLAP)}
+    tensors.take(wanted, kept.arrays.part(_CLAP, others=True) if inside else kept.arrays, str(folder / WEIGHTS))
     check_id(kept.config, folder)
     mats.santa.captions, mats.santa.name_texts = kept.captions, kept.name_texts
     mats.santa.taught_texts = kept.taught_texts
@@ -219,6 +226,26 @@ def load_folder(folder: Path, device: str = "cpu", clap: Clap | None = None, llm
         if clap is not None and answers.device.type == "cuda":
             clap.to(answers.device)
     return mats
+
+
+def _ears_of(folder: Path) -> Ears:
+    """What hears for a model in this folder; where that is its own, nothing else of it is read. Errors: ModelError,
+    MismatchError."""
+    config = read_config(folder)
+    if config.clap != "inside":
+        return load_folder(folder)
+    kept = read(folder)
+    clap = cast(NanoClap, _hearing(config, kept, folder, None))
+    _lay(clap, kept)
+    check_id(config, folder)
+    return Ears(clap, scales_of(config), config.id)
+
+
+def _lay(clap: NanoClap, kept: Kept) -> None:
+    """The encoder of a model is read where it lies, and only what of it is used. Errors: ModelError."""
+    wanted = {f"{_CLAP}{name}": array for name, array in clap.kept().items()}
+    found = tensors.lying(wanted, kept.arrays.part(_CLAP))
+    clap.keep({name.removeprefix(_CLAP): array for name, array in found.items()})
 
 
 def _hearing(config: MatsConfig, kept: Kept, folder: Path, clap: Clap | None) -> Clap:
@@ -244,7 +271,7 @@ def _hearing(config: MatsConfig, kept: Kept, folder: Path, clap: Clap | None) ->
 
 def _fits(
     wanted: dict[str, tensors.Held],
-    state: dict[str, np.ndarray],
+    state: tensors.Stored,
     folder: Path,
     trained: LLMConfig,
     other: LLMConfig,
@@ -253,10 +280,10 @@ def _fits(
     """Whether what was trained beside one base may speak to another. Errors: MismatchError."""
     if trained.tuning == "full":
         raise MismatchError(f"{folder} holds {trained.base} itself, trained whole: it cannot answer with {other.base}.")
-    unlike = next((key for key, value in wanted.items() if key not in state or state[key].shape != value.shape), None)
+    unlike = next((key for key, value in wanted.items() if key not in state or state.shape(key) != value.shape), None)
     if unlike is None and not state.keys() - wanted.keys():
         return
-    had = next((len(state[key]) for key in ("mapper.project.weight", "mapper.fc2.weight") if key in state), 0)
+    had = next((state.shape(key)[0] for key in ("mapper.project.weight", "mapper.fc2.weight") if key in state), 0)
     why = (
         f"its mapper speaks to {had} numbers a token, {other.base} reads {width}"
         if had and had != width
