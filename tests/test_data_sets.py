@@ -16,7 +16,7 @@ from conftest import ROOT
 from formula import FIXTURES
 from webserver import Site, cut, status
 
-from mats_cli.main import app
+from mats_cli.main import make_app
 from mats_model import extras
 from mats_model.errors import DeviceError, MatsError, ModelError, UsageError
 from mats_model.tables import rows
@@ -84,7 +84,7 @@ def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
 
 def run(*words: str | Path) -> None:
     """`mats WORDS`, in this process, whose catalogue is that of the server. Errors: MatsError."""
-    assert app([str(word) for word in words], prog_name="mats", standalone_mode=False) in (0, None)
+    assert make_app()([str(word) for word in words], prog_name="mats", standalone_mode=False) in (0, None)
 
 
 TRAIN = "/captions/audiocaps_v1_train.csv"

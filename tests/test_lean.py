@@ -57,3 +57,11 @@ def test_microphones_and_questions(tmp_path: Path) -> None:
     said = run(tmp_path, "chat", EXAMPLES / "dog.ogg", stdin=b"what is it?\nis there a dog?\n")
     assert said.splitlines()[-1].startswith("Yes")
     assert "nano" in run(tmp_path, "models", "list")
+
+
+def test_threads_do_not_spin() -> None:
+    told = "import os, mats_cli; print(os.environ['OPENBLAS_NUM_THREADS'], os.environ['OMP_WAIT_POLICY'])"
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("O", "GOMP"))}
+    for own, expected in (({}, "1 PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "1 ACTIVE")):
+        done = subprocess.run([sys.executable, "-c", told], env=bare | own, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected
