@@ -104,7 +104,7 @@ def test_commands(mats: Run, dog: Path, tmp_path: Path) -> None:
     assert "-- another sound\n> Is there a dog?\nNo, dog" in out and out.count("> What is it?") == 1
     assert "tags\n" in out and "nearest captions of the memory\n" in out
     assert (
-        "window=10 gate=-55 strict=off\nlambda=1 tau=0.02 k=8 way=blend\n" in out
+        "window=10 gate=-55 strict=off\nlambda=1 tau=0.04 k=16 way=blend\n" in out
         and "gate=-40 strict=on\nlambda=0.5 tau" in out
     )
     said = err.splitlines()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import EXAMPLES, noise
+from conftest import EXAMPLES, ROOT, noise
 
 _WITHOUT = """
 import sys
@@ -35,7 +35,7 @@ def run(folder: Path, *words: str | Path, stdin: bytes = b"") -> str:
 
 def test_the_hook_works(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="torch is imported"):
-        run(tmp_path, "caption", EXAMPLES / "dog.ogg", "--model", "mini")
+        run(tmp_path, "train", ROOT / "recipes" / "custom-labels.yaml", "-n")
 
 
 def test_captions_and_labels(tmp_path: Path) -> None:

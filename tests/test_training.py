@@ -631,7 +631,7 @@ def test_full_disk_is_one_sentence(tmp_path: Path) -> None:
     script = (
         "import errno, sys\nimport mats_cli.main as program\n"
         "def full(*a, **k): raise OSError(errno.ENOSPC, 'No space left on device', 'runs/x/steps.jsonl')\n"
-        "program.app = full\nprogram.main(['train'])\n"
+        "program.make_app = lambda *verbs: full\nprogram.main(['train'])\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
     said = (
