@@ -39,6 +39,7 @@ def test_a_sentence_is_as_doubtful_as_its_most_doubtful_word() -> None:
 
 def test_a_list_of_names_is_no_sentence() -> None:
     assert listed("male speech, man speaking") and listed("chicken, rooster") and listed("tick-tock")
+    assert listed("scratching (performance technique)")
     assert not listed("a dog barks") and not listed("a man speaks, then a dog barks loudly")
 
 

@@ -57,5 +57,5 @@ def plain(text: str) -> str:
 
 
 def listed(text: str) -> bool:
-    """A name, or names side by side, as in a list of classes: no sentence."""
-    return len(text.split()) < 3 or ("," in text and len(text.split()) <= 5)
+    """A name, or names side by side, as in a list of classes, with what stands there in brackets: no sentence."""
+    return len(text.split()) < 3 or "(" in text or ("," in text and len(text.split()) <= 5)
