@@ -46,8 +46,9 @@ _LOGIT, _ANSWERED = 6, 0.4
 # operations for each weight and position: 2 forward and 2 back through all weights, 2 more for gradients of weights
 # (Kaplan et al. 2020, section 2.1: 6 N in all); a second way forward where activations are recomputed
 _FORWARD_AND_BACK, _OF_WEIGHTS, _RECOMPUTED_WORK = 4, 2, 4 / 3
-# of the speed of a plain multiplication, a step reaches about so much: measured once, on two CPU cores
-_REACHED = 0.5
+# of the speed of a plain multiplication, a step reaches about so much: on a processor as measured with SmolLM2-135M on
+# two cores (4 s a step of 32); on a card it was not measured
+_REACHED, _REACHED_ON_CPU = 0.5, 0.2
 # rated multiplications and additions a second of a card that this machine lacks: an RTX 3090's in bfloat16
 _OF_A_CARD = 71e12
 # tokens of a word, and of what stands around question and answer, as byte-level tokenizers of English have them; the
@@ -160,7 +161,8 @@ def estimate(
         step = step_seconds(replace(configs, width=width), train, round(behind), placement.device)
     else:
         work = train.batch * each * (_RECOMPUTED_WORK if train.checkpointing else 1)
-        step = work / (_REACHED * (_OF_A_CARD if card else _speed(placement)))
+        reached = _REACHED_ON_CPU if here else _REACHED
+        step = work / (reached * (_OF_A_CARD if card else _speed(placement)))
     return Estimate(
         placement.reason,
         [Part("mapper", mapper, mapper, mapper * _TRAINED / 1e6), language],
