@@ -165,3 +165,13 @@ def test_odds_may_be_asked_for(taught: Path) -> None:
     mats.santa.cross(replace(mats.santa.settings, way="none", taught_odds=-1e6))
     assert mats.santa.taught_place(mats.clap.embed_text(["a ball rolls and pins crash"])[0]) == -1
     assert SantaSettings().taught == 0
+
+
+def test_a_source_is_known_by_its_data_set() -> None:
+    from mats_model.training.recall import gathered
+    from mats_model.training.recipe import MemorySettings, TextRecipe
+    from mats_model.training.sources import SourceSettings, TextExample
+
+    recipe = TextRecipe(sources=[SourceSettings(data="ucs", task="labels")], memory=MemorySettings(taught=["ucs"]))
+    told = [[TextExample(text, "", "", "bell") for text in ("a bell", "it rings")]]
+    assert "a bell; it rings" in [example.text for example in gathered(recipe, told)[0]]

@@ -5,7 +5,7 @@ import sys
 
 # numpy's products here are small: a second thread would only spin between them, as `listen` and `chat` wait
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# torch's threads sleep while they wait: where other programs run, spinning made a step eighty times as long
+# torch's threads sleep while they wait: where other programs run, spinning makes a step many times as long
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 

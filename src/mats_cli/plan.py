@@ -1,4 +1,5 @@
-"""What a run needs, has and takes, before it is started: as a table, as JSON, or in a few lines."""
+"""What a run needs, has and takes, before it is started: as a table, as JSON, or in a few lines; what is not here is
+fetched."""
 
 from __future__ import annotations
 
@@ -6,7 +7,9 @@ import json as jsonlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mats_cli import console, loading
 from mats_cli.report import duration, plain, table
+from mats_model.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     from mats_model.training.plan import Plan
@@ -78,3 +81,51 @@ def _size(megabytes: float) -> str:
     if not megabytes:
         return ""
     return f"{megabytes:g} MB" if megabytes < 1000 else f"{megabytes / 1000:.1f} GB"
+
+
+def possible(settings: TextRecipe, recipe: Path, data: Path, device: str, force: bool, quiet: bool) -> Plan:
+    """What the run needs and takes. Errors: DeviceError where this machine cannot train it, with those that it can."""
+    from mats_model.training.plan import plan, trainable
+
+    planned = plan(settings, data, device, force, read=False)
+    if planned.cannot:
+        if not quiet:
+            say(settings, planned)
+            for line in trainable_lines(trainable(recipe.parent, device)):
+                console.note(line)
+        raise DeviceError(f"{recipe} cannot be trained here: {planned.cannot}")
+    if planned.install:
+        raise UsageError(planned.install)
+    return planned
+
+
+def say(settings: TextRecipe, planned: Plan) -> None:
+    """In a few lines, before it begins."""
+    for line in [*need_lines(planned), *takes(settings, planned)]:
+        console.note(line)
+
+
+def fetch_all(settings: TextRecipe, planned: Plan, offline: bool, quiet: bool) -> None:
+    """What a recipe needs and is not here yet."""
+    pull = loading.puller(offline, quiet)
+    for need in planned.lacking:
+        if need.kind == "data":
+            pull.pull(need.name)
+    if settings.start:
+        pull.model(settings.start)
+    elif settings.llm.kind == "transformers":
+        pull.base(settings.llm.base)
+    pull.encoder(settings.clap)
+
+
+def tell(
+    settings: TextRecipe, data: Path, strict: bool, device: str, force: bool, json: bool,
+    fetch: tuple[bool, bool] | None,
+) -> None:  # fmt: skip
+    """The whole plan to standard output. `fetch`: first of all what is not here, offline and quiet or not."""
+    from mats_model.training.plan import plan
+
+    if fetch:
+        fetch_all(settings, plan(settings, data, device, force, read=False), *fetch)
+    planned = plan(settings, data, device, force, strict)
+    console.out((as_json if json else as_text)(settings, planned))

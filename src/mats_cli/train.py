@@ -11,12 +11,12 @@ import typer
 
 from mats_cli import console, loading, signals
 from mats_cli import options as shared
-from mats_model.errors import DeviceError, UsageError
+from mats_cli.plan import fetch_all, possible, say, tell
+from mats_model.errors import UsageError
 
 if TYPE_CHECKING:
     from mats_model.settings import Where
     from mats_model.teach.nano import NanoRecipe
-    from mats_model.training.plan import Plan
     from mats_model.training.prepare import Prepared
     from mats_model.training.processes import Crew
     from mats_model.training.recipe import TextRecipe
@@ -153,54 +153,17 @@ def train(
     if evaluate:
         _evaluate(settings, folder, out, device, json, quiet, offline)
     elif dry_run:
-        _dry_run(settings, folder, strict, device, force, json, (offline, quiet) if fetch else None)
+        tell(settings, folder, strict, device, force, json, (offline, quiet) if fetch else None)
     else:
-        planned = _planned(settings, recipe, folder, device, force, quiet)
+        planned = possible(settings, recipe, folder, device, force, quiet)
         crew, show = _open(out, resume, restart, quiet)
         if show:
-            _say_plan(settings, planned)
-        _fetch(settings, planned, offline, not show)
+            say(settings, planned)
+        fetch_all(settings, planned, offline, not show)
         prepared = _prepare(settings, folder, crew, device, strict, force, show)
         asked: list[bool] = []
         with signals.gently(lambda: asked.append(True)):
             _run(prepared, out, crew, json, show, asked, keep, report)
-
-
-def _planned(settings: TextRecipe, recipe: Path, data: Path, device: str, force: bool, quiet: bool) -> Plan:
-    """What the run needs and takes. Errors: DeviceError where this machine cannot train it, with those that it can."""
-    from mats_cli.plan import trainable_lines
-    from mats_model.training.plan import plan, trainable
-
-    planned = plan(settings, data, device, force, read=False)
-    if planned.cannot:
-        if not quiet:
-            _say_plan(settings, planned)
-            for line in trainable_lines(trainable(recipe.parent, device)):
-                console.note(line)
-        raise DeviceError(f"{recipe} cannot be trained here: {planned.cannot}")
-    if planned.install:
-        raise UsageError(planned.install)
-    return planned
-
-
-def _say_plan(settings: TextRecipe, planned: Plan) -> None:
-    from mats_cli.plan import need_lines, takes
-
-    for line in [*need_lines(planned), *takes(settings, planned)]:
-        console.note(line)
-
-
-def _fetch(settings: TextRecipe, planned: Plan, offline: bool, quiet: bool) -> None:
-    """What a recipe needs and is not here yet."""
-    pull = loading.puller(offline, quiet)
-    for need in planned.lacking:
-        if need.kind == "data":
-            pull.pull(need.name)
-    if settings.start:
-        pull.model(settings.start)
-    elif settings.llm.kind == "transformers":
-        pull.base(settings.llm.base)
-    pull.encoder(settings.clap)
 
 
 def _open(out: Path, resume: bool, restart: bool, quiet: bool) -> tuple[Crew, bool]:
@@ -274,20 +237,6 @@ def _run(
         config = trainer.finish(keep)
         if show:
             console.note(f"{out} written, id {config.id}. Try: mats caption FILE --model {out}")
-
-
-def _dry_run(
-    settings: TextRecipe, data: Path, strict: bool, device: str, force: bool, json: bool,
-    fetch: tuple[bool, bool] | None,
-) -> None:  # fmt: skip
-    """`fetch`: first of all what is not here, offline and quiet or not."""
-    from mats_cli.plan import as_json, as_text
-    from mats_model.training.plan import plan
-
-    if fetch:
-        _fetch(settings, plan(settings, data, device, force, read=False), *fetch)
-    planned = plan(settings, data, device, force, strict)
-    console.out((as_json if json else as_text)(settings, planned))
 
 
 def _evaluate(settings: TextRecipe, data: Path, out: Path, device: str, json: bool, quiet: bool, offline: bool) -> None:

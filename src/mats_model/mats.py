@@ -4,7 +4,7 @@ learn   captions -> clap text  -> + noise -> mapper -> language model
 hear    audio    -> clap audio -> santa   -> mapper -> language model
 
 What passes between the stations is numpy, float32, (n, d), of unit length. Mapper and language model are of torch while
-they are trained and beside a larger model; the small decoder and its mapper answer in numpy.
+they are trained and beside a larger model; the small decoder answers in onnxruntime, its mapper in numpy.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The audio side of nano as it hears: log-mel, tower and head in onnxruntime, without torch.
 
-The graph is written from the weights of the model folder when the first sound comes, so there is no second copy of
-them. A window is always run alone and on one thread, and several windows on as many threads as there are processors:
-so its embedding depends neither on its neighbours nor on the machine's load.
+The graph is written from the weights of the model folder when the first sound comes, so no second file could differ
+from them. A window is always run alone and on one thread, and several windows on as many threads as there are
+processors: so its embedding depends neither on its neighbours nor on the machine's load.
 """
 
 from __future__ import annotations

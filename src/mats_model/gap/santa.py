@@ -205,10 +205,6 @@ class Santa:
             return moved
         return np.stack([z if place < 0 else unit(self.taught[place]) for z, place in zip(moved, places, strict=True)])
 
-    def taught_words(self) -> dict[str, np.ndarray]:
-        """The user's own words, and what a sound becomes in which one is heard (d,), unit length."""
-        return {word: unit(mean) for word, mean in zip(self.taught_texts, self.taught, strict=True)}
-
     def taught_place(self, heard: np.ndarray) -> int:
         """Which of the user's own words is heard in a sound (d,), -1 for none."""
         return self._taught.place(heard, self.settings.taught_odds) if len(self.taught) and self.crosses else -1

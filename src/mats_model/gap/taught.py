@@ -12,6 +12,11 @@ _SHRINK = 0.1
 _NEARER = 0.22
 
 
+def words(texts: list[str], means: np.ndarray) -> dict[str, np.ndarray]:
+    """The user's own words, and what a sound becomes in which one is heard (d,), unit length; `means` (w, d)."""
+    return {word: unit(mean) for word, mean in zip(texts, means.astype(np.float32), strict=True)}
+
+
 class Taught:
     """`means` (w, d) of the descriptions of each word, against the texts of a memory (m, d).
 

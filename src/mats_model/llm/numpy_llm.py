@@ -1,4 +1,4 @@
-"""The small decoder, its word pieces and its search, as they answer: numpy, without torch."""
+"""The small decoder, its word pieces and its search, as they answer: without torch."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def _taught(given: Given, clap: Clap) -> dict[str, np.ndarray]:
     """Each answer of the sources that teach words -> the mean of the texts that it answers. Errors: UsageError for a
     source that the recipe does not have."""
     recipe, wanted = given.recipe, given.recipe.memory.taught
-    by_name = {source.name or source.file: told for source, told in zip(recipe.sources, given.told, strict=True)}
+    by_name = {source.known_as: told for source, told in zip(recipe.sources, given.told, strict=True)}
     if missing := [name for name in wanted if name not in by_name]:
         raise UsageError(f"memory.taught: there is no source of the name {missing[0]}.")
     texts: dict[str, list[str]] = {}
@@ -230,7 +230,7 @@ def _taught(given: Given, clap: Clap) -> dict[str, np.ndarray]:
 def memory_texts(recipe: TextRecipe, parts: list[list[TextExample]]) -> list[str]:
     """Texts of the training captions and labels: all of the sources that enter whole, the rest drawn with a seed."""
     memory = recipe.memory
-    names = [source.name or source.text_of for source in recipe.sources]
+    names = [source.known_as for source in recipe.sources]
     # a taught word is known by the mean of its texts, so that what is said of other sounds stays as it was
     sources, parts = (
         [name for name in names if name not in memory.taught],

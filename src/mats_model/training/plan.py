@@ -135,8 +135,7 @@ def _unread(source: SourceSettings) -> CaptionSource:
     known = DATA_SETS.get(source.data)
     words = " ".join(["text"] * _WORDS)
     example = TextExample(words, source.tag, "", words)
-    name = source.name or source.text_of
-    return CaptionSource(source, name, [example] * (known.rows if known else 1), [], 0)
+    return CaptionSource(source, source.known_as, [example] * (known.rows if known else 1), [], 0)
 
 
 def trainable(folder: Path, device: str = "auto") -> list[tuple[Path, float]]:

@@ -25,7 +25,7 @@ def gathered(recipe: TextRecipe, told: list[list[TextExample]]) -> list[list[Tex
     more = []
     for source, examples in zip(recipe.sources, told, strict=True):
         by_word: dict[str, list[TextExample]] = {}
-        if (source.name or source.file) in recipe.memory.taught:
+        if source.known_as in recipe.memory.taught:
             for example in examples:
                 by_word.setdefault(example.answer, []).append(example)
         joined = [replace(some[0], text="; ".join(each.text for each in some)) for some in by_word.values()]

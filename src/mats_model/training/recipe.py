@@ -280,14 +280,12 @@ def _unheeded(recipe: TextRecipe) -> Wrong:
         yield from ((name, _BESIDE_START) for group in ("mapper", "llm", "decoder") for name in changed(group))
     else:
         yield from ((name, "says nothing without start: leave it out") for name in changed("recall"))
-    if recipe.start:
-        pass
-    elif recipe.llm.kind == "decoder":
-        why = "says nothing of the small decoder: leave it out, or set llm.kind to transformers"
-        yield from ((name, why) for name in changed("llm", ("kind",)))
-    else:
-        why = "is of the small decoder, and llm.kind is transformers: leave it out"
-        yield from ((name, why) for name in changed("decoder"))
+        if recipe.llm.kind == "decoder":
+            why = "says nothing of the small decoder: leave it out, or set llm.kind to transformers"
+            yield from ((name, why) for name in changed("llm", ("kind",)))
+        else:
+            why = "is of the small decoder, and llm.kind is transformers: leave it out"
+            yield from ((name, why) for name in changed("decoder"))
     if recipe.memory.file:
         why = "says nothing beside memory.file, whose texts are taken as they are: leave it out"
         yield from ((name, why) for name in changed("memory", ("file", "names", "taught", "seed")))

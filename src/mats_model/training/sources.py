@@ -66,6 +66,11 @@ class SourceSettings:
         """The data set or file that it reads."""
         return self.data or self.file
 
+    @property
+    def known_as(self) -> str:
+        """How other parts of a recipe name it."""
+        return self.name or self.text_of
+
 
 @dataclass(frozen=True)
 class TextExample:

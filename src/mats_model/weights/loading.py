@@ -18,6 +18,7 @@ from mats_model.device import check_device, find_device
 from mats_model.ears import Ears
 from mats_model.errors import MismatchError, ModelError, UsageError
 from mats_model.gap.santa import Santa
+from mats_model.gap.taught import words
 from mats_model.llm.graph_decoder import GraphDecoder
 from mats_model.llm.numpy_llm import NumpyLLM
 from mats_model.llm.words import Words
@@ -25,7 +26,6 @@ from mats_model.mats import Mats
 from mats_model.mats import scales as scales_of
 from mats_model.numpy_mapper import NumpyMapper
 from mats_model.places import expanded
-from mats_model.vectors import unit
 from mats_model.weights.encoders import load_encoder, load_original, published, scales, text_of
 from mats_model.weights.folder import (
     CLAP_TOKENIZER,
@@ -124,8 +124,7 @@ def _taught(folder: Path) -> dict[str, np.ndarray]:
     if not config.santa.taught:
         return {}
     kept = read(folder)
-    means = kept.arrays["santa.taught"].astype(np.float32)
-    return {word: unit(mean) for word, mean in zip(kept.taught_texts, means, strict=True)}
+    return words(kept.taught_texts, kept.arrays["santa.taught"])
 
 
 def _follow(hears: Place) -> Place:
@@ -213,7 +212,7 @@ def load_folder(folder: Path, device: str = "cpu", clap: Clap | None = None, llm
     check_id(kept.config, folder)
     mats.santa.captions, mats.santa.name_texts = kept.captions, kept.name_texts
     mats.santa.taught_texts = kept.taught_texts
-    mats.taught = mats.santa.taught_words()
+    mats.taught = words(kept.taught_texts, mats.santa.taught)
     clap = published(ears)
     if clap is not None and not config.label_scale:
         mats.scales = scales(clap)
