@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import browser
 import numpy as np
 import program
 import pytest
@@ -31,6 +32,15 @@ def encoded(wave: np.ndarray, sample_rate: int = 32_000, kind: str = "WAV", subt
     sink = io.BytesIO()
     soundfile.write(sink, wave, sample_rate, format=kind, subtype=subtype)
     return sink.getvalue()
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Browser]:
+    """A Chromium without a window."""
+    if (chromium := browser.found()) is None:
+        pytest.skip(f"there is no Chromium: none of {', '.join(browser.NAMES)}")
+    with browser.Browser(chromium, tmp_path_factory.mktemp("chromium")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from mats_model.evaluate.evaluation import Evaluation, compare, record_lines, sc
 from mats_model.evaluate.worst import worst
 
 EVIL = "</script><script>document.title='bad'</script><img src=x onerror=alert(1)>{{script}}"
-CHROMIUM = browser.found()
 # cards are made when they come near
 LAST = "document.querySelector('#sounds article:last-child').scrollIntoView()"
 HEAD = {"set": "small", "pipeline": "abc", "mats": "0", "recordings": {"tried": 9, "failed": [], "left_out": []}}
@@ -205,15 +203,6 @@ def test_records_that_mats_did_not_write(mats: Run, tmp_path: Path) -> None:
 
 
 # ---- in a browser
-
-
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Browser]:
-    """A Chromium without a window."""
-    if CHROMIUM is None:
-        pytest.skip(f"there is no Chromium: none of {', '.join(browser.NAMES)}")
-    with browser.Browser(CHROMIUM, tmp_path_factory.mktemp("chromium")) as made:
-        yield made
 
 
 def test_a_browser_shows_and_plays_it(shown: browser.Browser, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import base64
 import json
 import struct
 import zlib
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from mats_model.audio.began import began, of_name
 from mats_model.audio.picture import MELS, MOST, PER_SECOND, SAMPLE_RATE, Spectrogram, look
 
 EVIL = "</script><script>document.title='bad'</script><img src=x onerror=alert(1)>\u2028{{script}}.wav"
-CHROMIUM = browser.found()
 
 
 def told(text: str) -> dict[str, Any]:
@@ -159,15 +157,6 @@ def test_program_makes_the_page(mats: Run, dog: Path, tmp_path: Path) -> None:
 
 
 # ---- in a browser
-
-
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Browser]:
-    """A Chromium without a window."""
-    if CHROMIUM is None:
-        pytest.skip(f"there is no Chromium: none of {', '.join(browser.NAMES)}")
-    with browser.Browser(CHROMIUM, tmp_path_factory.mktemp("chromium")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

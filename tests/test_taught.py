@@ -168,10 +168,6 @@ def test_odds_may_be_asked_for(taught: Path) -> None:
 
 
 def test_a_source_is_known_by_its_data_set() -> None:
-    from mats_model.training.recall import gathered
-    from mats_model.training.recipe import MemorySettings, TextRecipe
-    from mats_model.training.sources import SourceSettings, TextExample
-
     recipe = TextRecipe(sources=[SourceSettings(data="ucs", task="labels")], memory=MemorySettings(taught=["ucs"]))
     told = [[TextExample(text, "", "", "bell") for text in ("a bell", "it rings")]]
     assert "a bell; it rings" in [example.text for example in gathered(recipe, told)[0]]
